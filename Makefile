@@ -1,0 +1,41 @@
+# make repro   set everything up and run the pipeline on the embedded data
+# make test    set everything up and run lint, types and tests
+# make lock    resolve requirements.lock anew
+# make clean   remove the environment (data, models and the DVC cache stay)
+
+PYTHON ?= python3
+BIN := .venv/bin
+# DVC starts `python`: it must be the environment's.
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: repro test lint setup lock clean
+
+repro: setup
+	dvc repro
+
+test: lint
+	python -m pytest
+
+lint: setup
+	ruff check
+	ruff format --check
+	mypy
+
+setup: .venv/installed
+
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	    { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1): TensorFlow 2.21 needs Python 3.11 to 3.13;" \
+	    "say which with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	touch $@
+
+lock:
+	$(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/python -m pip install --quiet uv
+	.venv/lock/bin/uv pip compile requirements-dev.txt --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,84 @@
+"""A trained network on disk: weights, what rebuilds it, and its layers as a table.
+
+Weights are stored as Keras' `.weights.h5`, which has the same bytes each time it is written (a
+`.keras` archive has not) and can hold no code.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+
+from ulna.errors import InputError
+from ulna.files import sha256, write_csv, write_json
+from ulna.models import build_network, describe_layers
+from ulna.params import Cnn, DenseNet169
+
+WEIGHTS = "model.weights.h5"
+RECIPE = "model.json"
+LAYERS = "layers.csv"
+
+
+def write_bundle(
+    folder: Path, model: keras.Model, size_px: int, network: Cnn | DenseNet169, mixed_precision: str
+) -> None:
+    """Write a trained network.
+
+    Args:
+        folder: Made, or replaced once everything is written.
+        model: Trained.
+        size_px: Side of the square images it takes.
+        network: The section of the parameters that it was built from.
+        mixed_precision: none, bfloat16 or float16, as it was trained.
+    """
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model.save_weights(partial / WEIGHTS)
+    recipe = {
+        "arch": model.name,
+        "size_px": size_px,
+        "mixed_precision": mixed_precision,
+        "network": network.model_dump(mode="json"),
+        "weights_sha256": sha256(partial / WEIGHTS),
+    }
+    write_json(partial / RECIPE, recipe)
+    write_csv(partial / LAYERS, describe_layers(model))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.replace(folder)
+
+
+def read_recipe(folder: Path) -> dict:
+    """Read what rebuilds a network: arch, size_px, mixed_precision, network, weights_sha256."""
+    try:
+        return json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{folder / RECIPE} is missing: run `dvc repro train@{folder.name}`"
+        ) from None
+
+
+def load_bundle(folder: Path) -> keras.Model:
+    """Rebuild a trained network.
+
+    Args:
+        folder: Written by `write_bundle`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        InputError: A file is missing, or the weights are not the ones that were written.
+    """
+    recipe = read_recipe(folder)
+    weights = folder / WEIGHTS
+    if not weights.exists() or sha256(weights) != recipe["weights_sha256"]:
+        raise InputError(
+            f"{weights} is missing or not the file that {folder / RECIPE} was written with: run "
+            f"`dvc checkout {folder}` or `dvc repro train@{folder.name}`"
+        )
+    section = {"cnn": Cnn, "densenet169": DenseNet169}[recipe["arch"]]
+    model = build_network(recipe["size_px"], section.model_validate(recipe["network"]))
+    model.load_weights(weights)
+    return model

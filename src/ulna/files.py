@@ -1,0 +1,65 @@
+"""Write files whole or not at all, and hash them; undefined numbers become null or nothing."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, and rename it to `path` once the block ends without an error.
+
+    A reader sees the old file or the new one, never a part; after an error the old one stays and
+    the partial one is removed.
+
+    Args:
+        path: The file to replace; missing folders are made.
+
+    Yields:
+        A path in the same folder with the same ending.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as UTF-8 CSV with a header line, Unix line ends and no index."""
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write nested mappings as JSON, keys in the order given, NaN and infinities as null."""
+    with replacing(path) as partial:
+        text = json.dumps(_null_for_undefined(values), indent=2, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _null_for_undefined(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _null_for_undefined(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_null_for_undefined(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

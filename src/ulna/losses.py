@@ -1,0 +1,107 @@
+"""Losses, and the weight of each image in them."""
+
+from typing import Literal
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ulna.params import Focal
+
+
+def build_loss(loss: Literal["bce", "weighted_bce", "focal"], focal: Focal) -> keras.losses.Loss:
+    """The loss of a batch of logits.
+
+    Args:
+        loss: bce; weighted_bce, which is bce with the weights of `image_weights`; or focal.
+        focal: gamma and alpha, for focal alone.
+
+    Returns:
+        A Keras loss of labels (batch, 1) in {0, 1} and logits (batch, 1).
+
+    Reference:
+        Lin et al., "Focal Loss for Dense Object Detection", arXiv 1708.02002, equation 5.
+    """
+    if loss == "focal":
+        return keras.losses.BinaryFocalCrossentropy(
+            apply_class_balancing=True, alpha=focal.alpha, gamma=focal.gamma, from_logits=True
+        )
+    return keras.losses.BinaryCrossentropy(from_logits=True)
+
+
+def image_weights(
+    images: pd.DataFrame,
+    train: pd.DataFrame,
+    loss: Literal["bce", "weighted_bce", "focal"],
+    class_weights: Literal["none", "balanced"],
+) -> npt.NDArray[np.float32]:
+    """The weight of each image in the loss, from counts of the training images.
+
+    Args:
+        images: The images to weigh: body_part, label.
+        train: The training images, which are counted: body_part, label.
+        loss: weighted_bce weighs by body part, see `paper_weights`.
+        class_weights: balanced weighs by label, see `balanced_weights`.
+
+    Returns:
+        (images,) float32.
+
+    Raises:
+        KeyError: `images` has a body part that `train` lacks, under weighted_bce.
+    """
+    if loss == "weighted_bce":
+        table = paper_weights(train)
+        keys = zip(images["body_part"], images["label"], strict=True)
+        return np.array([table[key] for key in keys], np.float32)
+    if class_weights == "balanced":
+        by_label = balanced_weights(train)
+        return images["label"].map(by_label).to_numpy(np.float32)
+    return np.ones(len(images), np.float32)
+
+
+def paper_weights(train: pd.DataFrame) -> dict[tuple[str, int], float]:
+    """The MURA paper's weights: of a body part's images, the fraction with the other label.
+
+    An abnormal image of body part T weighs N_T / (A_T + N_T), a normal one A_T / (A_T + N_T), where
+    A_T and N_T count T's abnormal and normal training images.
+
+    Args:
+        train: The training images: body_part, label.
+
+    Returns:
+        (body part, label) -> weight in [0, 1].
+
+    Example:
+        MURA v1.1's hands (1,484 abnormal, 4,059 normal):
+
+        >>> hands = pd.DataFrame({"body_part": "HAND", "label": [1] * 1484 + [0] * 4059})
+        >>> {key: round(weight, 3) for key, weight in paper_weights(hands).items()}
+        {('HAND', 0): 0.268, ('HAND', 1): 0.732}
+
+    Reference:
+        Rajpurkar et al., arXiv 1712.06957, section 3.1.
+    """
+    abnormal = train.groupby("body_part")["label"].mean()
+    return {
+        (part, label): float(1 - share if label else share)
+        for part, share in abnormal.items()
+        for label in (0, 1)
+    }
+
+
+def balanced_weights(train: pd.DataFrame) -> dict[int, float]:
+    """Weights that give both labels the same sum: n / (2 n_label), as scikit-learn's "balanced".
+
+    Args:
+        train: The training images: label, both values present.
+
+    Returns:
+        Label -> weight; the mean weight of a training image is 1.
+
+    Example:
+        >>> balanced_weights(pd.DataFrame({"label": [0, 0, 0, 1]}))
+        {0: 0.6666666666666666, 1: 2.0}
+    """
+    counts = train["label"].value_counts()
+    return {label: float(len(train) / (2 * counts[label])) for label in (0, 1)}

@@ -1,0 +1,254 @@
+"""params.yaml as a frozen, typed object.
+
+Every stage calls `load_params` before it does anything else: an unknown, missing, mistyped or
+out-of-range key is named within a second, before TensorFlow is imported or an image is read.
+"""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ulna.errors import InputError
+
+ARCHS = ("cnn", "densenet169")
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=0)]
+# A sequence in YAML is a list, but a frozen object holds tuples.
+AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _all_or_names(value: Any) -> Any:
+    names = list(value) if isinstance(value, list | tuple) else []
+    if value == "all":
+        return value
+    if names and all(isinstance(name, str) and re.match("[A-Z][A-Z0-9]*$", name) for name in names):
+        return tuple(names)
+    raise ValueError(f"expected all or a list such as [FOREARM, HUMERUS], received {value!r}")
+
+
+# One sentence for every wrong form, where a union would give one for each of its members.
+BodyParts = Annotated[Literal["all"] | tuple[str, ...], PlainValidator(_all_or_names)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: frozen, no unknown keys, no silent conversions, no defaults."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Data(Section):
+    """Which images there are."""
+
+    root: Annotated[str, Field(min_length=1)]
+    body_parts: BodyParts
+
+
+class Phantom(Section):
+    """The synthetic data set."""
+
+    seed: Annotated[int, Field(ge=0)]
+    patients: Annotated[int, Field(ge=20, le=9000)]
+    marker_shortcut: bool
+
+
+class Split(Section):
+    """How the official train patients are divided."""
+
+    val_fraction: Annotated[float, Field(gt=0, le=0.5)]
+
+
+class Image(Section):
+    """How an image becomes a square of uint8."""
+
+    size_px: Annotated[int, Field(ge=32, le=1024)]
+    fit: Literal["pad", "stretch"]
+    max_bad_fraction: Fraction
+    max_megapixels: Annotated[float, Field(gt=0, le=1000)]
+
+
+class Augment(Section):
+    """Ranges of the random changes to a training image."""
+
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)]
+    horizontal_flip: bool
+    shift_fraction: Annotated[float, Field(ge=0, le=0.5)]
+    zoom_fraction: Annotated[float, Field(ge=0, le=0.5)]
+    brightness: Annotated[float, Field(ge=0, le=128)]
+    contrast_fraction: Annotated[float, Field(ge=0, le=0.9)]
+
+
+class Focal(Section):
+    """Focal loss."""
+
+    gamma: Annotated[float, Field(ge=0, le=10)]
+    alpha: OpenFraction
+
+
+class Train(Section):
+    """What both networks share in training."""
+
+    body_parts: BodyParts
+    early_stopping_epochs: Count
+    plateau_epochs: Count
+    plateau_factor: OpenFraction
+    min_learning_rate: Annotated[float, Field(ge=0, le=1)]
+    mixed_precision: Literal["none", "bfloat16", "float16"]
+
+
+class Cnn(Section):
+    """The network trained from scratch."""
+
+    filters: Annotated[tuple[Count, ...], AsTuple, Field(min_length=1, max_length=8)]
+    dropout: Fraction
+    learning_rate: Rate
+    batch_size: Count
+    epochs: Count
+
+
+class DenseNet169(Section):
+    """DenseNet169 under a head of its own."""
+
+    weights: Annotated[str, Field(min_length=1)]
+    weights_sha256: Sha256 | None
+    head_units: Count
+    dropout: Fraction
+    head_epochs: Epochs
+    head_learning_rate: Rate
+    finetune_from: Annotated[str, Field(min_length=1)]
+    finetune_epochs: Epochs
+    finetune_learning_rate: Rate
+    batch_size: Count
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.head_epochs + self.finetune_epochs == 0:
+            raise ValueError("head_epochs and finetune_epochs are both 0: one of them must train")
+        return self
+
+
+class Evaluate(Section):
+    """How a probability becomes a decision."""
+
+    threshold: Literal["half", "youden", "kappa"]
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    loss: Literal["bce", "weighted_bce", "focal"]
+    class_weights: Literal["none", "balanced"]
+    data: Data
+    phantom: Phantom
+    split: Split
+    image: Image
+    augment: Augment
+    focal: Focal
+    train: Train
+    cnn: Cnn
+    densenet169: DenseNet169
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.loss == "weighted_bce" and self.class_weights == "balanced":
+            raise ValueError(
+                "loss weighted_bce already weighs the classes: set class_weights to none"
+            )
+        return self
+
+
+def check_arch(arch: str) -> None:
+    """Refuse the name of a network that does not exist."""
+    if arch not in ARCHS:
+        raise InputError(f"{arch!r} is not a network: expected {' or '.join(ARCHS)}")
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a params file.
+
+    Args:
+        path: A YAML 1.2 file, read with ruamel.yaml as DVC reads it (`5e-05` is a number).
+
+    Returns:
+        The parsed, immutable parameters.
+
+    Raises:
+        InputError: The file is missing, is not YAML, or breaks the schema; every fault is named.
+    """
+    try:
+        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: restore it with `git checkout -- {path}`") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    return parse_params(raw, source=str(path))
+
+
+def parse_params(raw: Any, source: str = "params.yaml") -> Params:
+    """Check the content of a params file.
+
+    Args:
+        raw: Nested dicts as YAML gives them.
+        source: What to call the file in an error.
+
+    Returns:
+        The parsed, immutable parameters.
+
+    Raises:
+        InputError: Something breaks the schema; every fault is named, a line each.
+
+    Example:
+        >>> parse_params({"seed": 1})  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ulna.errors.InputError: params.yaml: loss is missing: add it
+        ...
+    """
+    if not isinstance(raw, dict):
+        raise InputError(f"{source}: expected keys and values, received {type(raw).__name__}")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        faults = dict.fromkeys(_sentence(fault) for fault in error.errors(include_url=False))
+        raise InputError("\n".join(f"{source}: {fault}" for fault in faults)) from None
+
+
+def _sentence(fault: Any) -> str:
+    location = fault["loc"]
+    key = ".".join(str(part) for part in location)
+    kind, received, context = fault["type"], fault["input"], fault.get("ctx", {})
+    if kind == "missing":
+        return f"{key} is missing: add it"
+    if kind == "extra_forbidden":
+        return f"{key} is not a parameter{_suggestion(location)}"
+    if kind == "literal_error":
+        return f"{key} is {received!r}, expected {context['expected']}"
+    if kind == "value_error":
+        return f"{key}: {context['error']}" if key else str(context["error"])
+    return f"{key} is {received!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _suggestion(location: tuple[Any, ...]) -> str:
+    model: Any = Params
+    for part in location[:-1]:
+        model = model.model_fields[part].annotation
+    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
+    return f": did you mean {near[0]}?" if near else ": remove it"

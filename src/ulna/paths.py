@@ -1,0 +1,42 @@
+"""Where every file lives, relative to the root of the repository (DVC starts each stage there)."""
+
+from pathlib import Path
+
+PARAMS = Path("params.yaml")
+
+PHANTOM_ROOT = Path("data/phantom/MURA-v1.1")
+PHANTOM_TRUTH = Path("data/phantom/truth.csv")
+
+IMAGES = Path("data/prepared/images.csv")
+SPLITS = Path("data/prepared/splits.csv")
+
+CACHE = Path("data/cache")
+PRETRAINED = Path("data/pretrained")
+
+METRICS = Path("metrics")
+PLOTS = Path("plots")
+
+
+def bundle(arch: str) -> Path:
+    """Folder of a trained network: weights, what rebuilds it, its layers as a table."""
+    return Path("models") / arch
+
+
+def history(arch: str) -> Path:
+    """Learning curves, one row an epoch."""
+    return PLOTS / arch / "history.csv"
+
+
+def predictions(arch: str) -> Path:
+    """The prediction table."""
+    return Path("data/predictions") / f"{arch}.csv"
+
+
+def metrics(arch: str) -> Path:
+    """Headline metrics."""
+    return METRICS / f"{arch}.json"
+
+
+def scores(arch: str, name: str) -> Path:
+    """A table that `evaluate` draws up: by_body_part, roc, precision_recall, confusion."""
+    return PLOTS / arch / f"{name}.csv"

@@ -1,0 +1,234 @@
+"""The prediction table: the one contract between a network and its judgement.
+
+One row an image, columns `COLUMNS`. Everything after `predict` reads only this table, so it also
+judges an ensemble, a radiologist or another framework that writes the same CSV file.
+"""
+
+import csv
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ulna.errors import InputError
+from ulna.files import write_csv
+
+TEXT_COLUMNS = ("image", "patient", "study", "body_part", "split")
+COLUMNS = (*TEXT_COLUMNS, "label", "logit", "probability")
+STUDY_COLUMNS = ("study", "patient", "body_part", "split", "label", "views", "probability")
+SPLITS = ("val", "test")
+
+# A float32 sigmoid is off by up to 1e-7; a probability that was clipped, smoothed or taken for the
+# other class is off by far more.
+TOLERANCE = 1e-6
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read and check a prediction table.
+
+    Args:
+        path: A CSV file with a header line; the columns may be in any order.
+
+    Returns:
+        One row an image, in the order of the file, columns `COLUMNS`: text, except label (int64,
+        1 = abnormal), logit (float64, finite) and probability (float64, 0 to 1).
+
+    Raises:
+        InputError: The file is missing or breaks a rule; file, line, rule and fix are named.
+    """
+    lines = _read_lines(path)
+    if not lines:
+        raise InputError(f"{path} is empty: write it again with the predict stage")
+    header, rows = lines[0], lines[1:]
+    _check_columns(header, str(path))
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path} line {line}: expected {len(header)} fields, received {len(row)}: "
+                "write the table again with the predict stage"
+            )
+    table = pd.DataFrame(rows, columns=header, dtype=str)[list(COLUMNS)]
+    kinds: dict[str, type[float]] = {"label": int, "logit": float, "probability": float}
+    for column, kind in kinds.items():
+        table[column] = _numbers(table[column].tolist(), kind, column, str(path))
+    check_predictions(table, str(path))
+    return table
+
+
+def write_predictions(path: Path, table: pd.DataFrame) -> None:
+    """Check a prediction table and write it so that every float reads back to the same bits.
+
+    Args:
+        path: The CSV file to replace.
+        table: One row an image, columns `COLUMNS`.
+
+    Raises:
+        InputError: The table breaks a rule; nothing is written.
+    """
+    check_predictions(table, str(path))
+    types = {"label": "int64", "logit": "float64", "probability": "float64"}
+    write_csv(path, table[list(COLUMNS)].astype(types))
+
+
+def check_predictions(table: pd.DataFrame, source: str) -> None:
+    """Check a prediction table: columns, values, and rows that contradict each other.
+
+    Args:
+        table: One row an image.
+        source: What to call the file in an error; row 0 of the table is its line 2.
+
+    Raises:
+        InputError: A rule is broken; the first row that breaks it is named.
+    """
+    _check_columns(list(table.columns), source)
+    splits = table["split"].unique().tolist()
+    if "test" not in splits:
+        raise InputError(
+            f"{source} holds no row of split test, nothing to judge, only of {splits}: "
+            "predict the test images too"
+        )
+    for broken, sentence in _rules(table):
+        if broken.any():
+            position = int(np.argmax(broken))
+            values = {str(column): value for column, value in table.iloc[position].items()}
+            raise InputError(f"{source} line {position + 2}: {sentence.format(**values)}")
+
+
+def by_study(table: pd.DataFrame) -> pd.DataFrame:
+    """Give each study the mean of its views' probabilities.
+
+    The sum is exact before it is rounded, so the order of the views and the other studies of the
+    table cannot change a bit of it.
+
+    Args:
+        table: A checked prediction table.
+
+    Returns:
+        One row a study, sorted by study, columns `STUDY_COLUMNS`; views (int64) counts its images.
+
+    Reference:
+        Rajpurkar et al., "MURA", arXiv 1712.06957, section 3: the mean over a study's views.
+    """
+    studies: pd.DataFrame = table.groupby("study", as_index=False, sort=True).agg(
+        patient=("patient", "first"),
+        body_part=("body_part", "first"),
+        split=("split", "first"),
+        label=("label", "first"),
+        views=("image", "size"),
+        probability=("probability", lambda views: math.fsum(views) / len(views)),
+    )
+    return studies
+
+
+def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Turn logits into probabilities.
+
+    scipy.special.expit is the same function, but importing it takes 0.35 s.
+
+    Args:
+        logits: Finite numbers of any shape.
+
+    Returns:
+        Numbers from 0 to 1, float64, of the same shape.
+
+    Example:
+        >>> sigmoid([-1000.0, 0.0, 1000.0]).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    probabilities: npt.NDArray[np.float64] = np.exp(
+        -np.logaddexp(0.0, -np.asarray(logits, dtype=np.float64))
+    )
+    return probabilities
+
+
+def _read_lines(path: Path) -> list[list[str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file, strict=True))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: write it with the predict stage") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} is not CSV in UTF-8 ({error}): write it again with the predict stage"
+        ) from None
+
+
+def _check_columns(columns: list[str], source: str) -> None:
+    missing = [column for column in COLUMNS if column not in columns]
+    extra = [column for column in columns if column not in COLUMNS]
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    for names, fault, fix in (
+        (missing, "lacks", "add"),
+        (extra, "has the unknown", "remove"),
+        (twice, "repeats the", "keep one of each of"),
+    ):
+        if names:
+            raise InputError(
+                f"{source} line 1: the header {fault} columns {', '.join(names)}: {fix} them, "
+                f"a prediction table has {', '.join(COLUMNS)}"
+            )
+
+
+def _numbers(texts: list[str], kind: type[float], column: str, source: str) -> list[float]:
+    # float() gives the bits that were written; pandas' reader does so only from 3.1 on.
+    expected = "0 or 1" if kind is int else "a number"
+    numbers = []
+    for line, text in enumerate(texts, start=2):
+        try:
+            numbers.append(kind(text))
+        except ValueError:
+            raise InputError(
+                f"{source} line {line}: {column} is {text!r}, expected {expected}: correct it"
+            ) from None
+    return numbers
+
+
+def _rules(table: pd.DataFrame) -> Iterator[tuple[pd.Series, str]]:
+    """Yield which rows break a rule, and the sentence for it; a rule may rely on those before."""
+    for column in TEXT_COLUMNS:
+        yield (
+            table[column].isna() | (table[column] == ""),
+            f"{column} is empty: fill it in",
+        )
+    yield (
+        ~table["split"].isin(SPLITS),
+        "split is {split!r}, expected val or test: predict no other split",
+    )
+    yield (
+        ~table["label"].isin((0, 1)),
+        "label is {label}, expected 0 (normal) or 1 (abnormal): correct it",
+    )
+    yield (
+        ~np.isfinite(table["logit"]),
+        "logit is {logit}, expected a finite number: training may have diverged, "
+        "try a lower learning rate",
+    )
+    yield (
+        ~table["probability"].between(0, 1),
+        "probability is {probability}, expected 0 to 1: write 1 / (1 + exp(-logit))",
+    )
+    yield (
+        (table["probability"] - sigmoid(table["logit"])).abs() > TOLERANCE,
+        "probability is {probability}, not the sigmoid of logit {logit}: "
+        "write 1 / (1 + exp(-logit)), the probability of abnormal",
+    )
+    yield (
+        table["image"].duplicated(),
+        "image {image!r} is on an earlier line too: keep one row an image",
+    )
+    for owner, column, fix in (
+        ("study", "patient", "put the patient into the name of the study"),
+        ("study", "body_part", "put the body part into the name of the study"),
+        ("study", "label", "a study has one label, correct the others"),
+        ("study", "split", "a study is in one split, keep one"),
+        ("patient", "split", "a patient is in one split over all body parts, split by patient"),
+    ):
+        first = table.groupby(owner)[column].transform("first")
+        yield (
+            table[column] != first,
+            f"{owner} {{{owner}!r}} has {column} {{{column}}} here and another on an earlier line: "
+            f"{fix}",
+        )

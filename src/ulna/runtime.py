@@ -1,0 +1,30 @@
+"""Seeds, determinism, threads and numeric precision of a process that runs a network.
+
+The only module that touches global state; stages call it once, before anything else of TensorFlow.
+"""
+
+import keras
+import tensorflow as tf
+
+# Bits depend on how sums are cut over threads: the count is fixed, not taken from the machine. Two
+# threads run on any machine; a GPU does not use them.
+THREADS = 2
+
+
+def configure(seed: int, mixed_precision: str = "none") -> None:
+    """Make what follows a function of the seed, and set the numeric precision of the layers.
+
+    Args:
+        seed: For Python, NumPy and Keras: weight initialisation and dropout.
+        mixed_precision: none, or bfloat16 or float16 (weights stay float32; float16 needs a GPU to
+            be faster and gets Keras' dynamic loss scaling).
+    """
+    threading = tf.config.threading
+    # TensorFlow refuses a change after its first operation, even to the value it has.
+    if threading.get_intra_op_parallelism_threads() != THREADS:
+        threading.set_inter_op_parallelism_threads(THREADS)
+        threading.set_intra_op_parallelism_threads(THREADS)
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    policy = "float32" if mixed_precision == "none" else f"mixed_{mixed_precision}"
+    keras.mixed_precision.set_dtype_policy(policy)

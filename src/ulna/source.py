@@ -1,0 +1,266 @@
+"""Where the images lie: a folder or a .zip laid out like MURA, read in place and never unpacked."""
+
+import os
+import re
+import stat
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ulna.errors import InputError
+
+CSV_FILES = (
+    "train_image_paths.csv",
+    "train_labeled_studies.csv",
+    "valid_image_paths.csv",
+    "valid_labeled_studies.csv",
+)
+OFFICIAL_SPLITS = ("train", "valid")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+# MURA's largest file is a CSV file of about 3 MB. No more of a .zip entry is unpacked than the size
+# that it states, so this bounds the memory that a hostile one can take.
+MAX_FILE_BYTES = 128 * 2**20
+
+PLAIN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+# train/XR_WRIST/patient00001/study1_positive/image1.png has four folders. The bound also ends a
+# walk through folders that link to each other.
+MAX_FOLDERS = 4
+
+
+@dataclass(frozen=True)
+class Root:
+    """A data set that was found and can be read.
+
+    Attributes:
+        path: The folder or .zip that `data.root` names.
+        folder: What stands before `train_image_paths.csv` inside it: "" or such as "MURA-v1.1/".
+        archive: The open .zip; None for a folder.
+    """
+
+    path: Path
+    folder: str
+    archive: zipfile.ZipFile | None
+
+
+def open_root(path: Path) -> Root:
+    """Find the data set in a folder (at its top or one level down) or a .zip (up to two levels).
+
+    Args:
+        path: What `data.root` names.
+
+    Returns:
+        The data set; a .zip stays open as long as the record lives.
+
+    Raises:
+        InputError: There is no such folder or .zip, it holds no data set or several, it is MURA
+            v1.0, or the .zip is damaged or has entries that are links or lead outside.
+    """
+    for name in (path.name, path.resolve().name):
+        refuse_v1_0(name, f"data.root is {path}, which")
+    if path.is_dir():
+        archive = None
+        folders = [path, *(child for child in path.iterdir() if child.is_dir())]
+        tables = [folder / name for folder in folders for name in CSV_FILES]
+        names = [table.relative_to(path).as_posix() for table in tables if table.is_file()]
+    elif path.exists():
+        archive = _open_zip(path)
+        names = [name for name in archive.namelist() if name.count("/") <= 2]
+    else:
+        raise InputError(
+            f"data.root is {path}, which does not exist: "
+            "name a folder or a .zip laid out like MURA v1.1"
+        )
+    tables_of: dict[str, set[str]] = {}
+    for inside in names:
+        start, slash, name = inside.rpartition("/")
+        if name in CSV_FILES and not is_companion(inside):
+            tables_of.setdefault(start + slash, set()).add(name)
+    if len(tables_of) > 1:
+        places = ", ".join(folder or "its top" for folder in sorted(tables_of))
+        raise InputError(f"data.root is {path}, which holds several data sets ({places}): name one")
+    for folder, present in tables_of.items():
+        refuse_v1_0(folder, f"data.root is {path}, whose {folder}")
+        if len(present) == len(CSV_FILES):
+            return Root(path, folder, archive)
+    raise InputError(
+        f"data.root is {path}, which is not laid out like MURA v1.1: "
+        f"{', '.join(CSV_FILES)} must lie together, at its top or in a folder such as MURA-v1.1/"
+    )
+
+
+def place(root: Root, name: str) -> str:
+    """Name a file of the data set in a message, such as `data/MURA.zip/MURA-v1.1/a.csv`."""
+    return f"{root.path}/{root.folder}{name}"
+
+
+def image_reader(path: Path) -> Callable[[str], bytes]:
+    """Give the function that reads images of a data set; a .zip is opened once.
+
+    The function may be called from several threads. It cannot be sent to another process: each
+    makes its own.
+
+    Args:
+        path: What `data.root` names.
+
+    Returns:
+        A function from an image's path, as in images.csv, to the bytes of its file. It raises
+        InputError, as `read_file` does.
+
+    Raises:
+        InputError: There is no data set, as in `open_root`.
+    """
+    return partial(read_file, open_root(path))
+
+
+def read_file(root: Root, name: str) -> bytes:
+    """Read one file of a data set.
+
+    Args:
+        root: Where it lies.
+        name: Its path inside the data set, such as `train_image_paths.csv`.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        InputError: The file is missing, damaged, larger than `MAX_FILE_BYTES`, or outside.
+    """
+    where = place(root, name)
+    if leads_outside(name):
+        raise InputError(f"{where} leads outside the data set: use paths as in images.csv")
+    try:
+        if root.archive is None:
+            file = root.path / root.folder / name
+            _refuse_huge(file.stat().st_size, where)
+            return file.read_bytes()
+        entry = root.archive.getinfo(root.folder + name)
+        _refuse_huge(entry.file_size, where)
+        with root.archive.open(entry) as opened:
+            # Without a size, read() unpacks all that there is before it cuts to the stated size.
+            return opened.read(entry.file_size)
+    except (FileNotFoundError, NotADirectoryError, KeyError):
+        raise InputError(f"{where} is missing: restore it from the download") from None
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(
+            f"{where} cannot be read ({error}): restore it from the download"
+        ) from None
+
+
+def list_images(root: Root) -> set[str]:
+    """List the image files on disk below train/ and valid/, whatever the CSV files say.
+
+    A walk of 40,005 images in 13,000 folders takes 0.4 s. Companions that macOS adds are left out.
+
+    Args:
+        root: Where they lie.
+
+    Returns:
+        Paths relative to the data set, as in images.csv.
+    """
+    if root.archive is None:
+        top = root.path / root.folder
+        names = (
+            name
+            for split in OFFICIAL_SPLITS
+            if (top / split).is_dir()
+            for name in _walk(top / split, f"{split}/", MAX_FOLDERS - 1)
+        )
+        return {name for name in names if _is_image(name)}
+    inside = (name.removeprefix(root.folder) for name in root.archive.namelist())
+    starts = tuple(f"{split}/" for split in OFFICIAL_SPLITS)
+    return {name for name in inside if name.startswith(starts) and _is_image(name)}
+
+
+def is_companion(name: str) -> bool:
+    """Tell a file that macOS put beside the true one (`__MACOSX/...`, `._image1.png`)."""
+    return "__MACOSX/" in name or name.rpartition("/")[2].startswith("._")
+
+
+def leads_outside(name: str) -> bool:
+    """Tell a path that is not a plain relative one with forward slashes.
+
+    Example:
+        >>> [leads_outside(name) for name in ("train/a.png", "../a.png", "/a.png", "C:/a.png")]
+        [False, True, True, True]
+    """
+    return (
+        name.startswith("/")
+        or "\\" in name
+        or re.match("[A-Za-z]:", name) is not None
+        or ".." in name.split("/")
+    )
+
+
+def refuse_v1_0(name: str, subject: str) -> None:
+    """Stop if a folder, a file or the prefix of a path is named for MURA v1.0.
+
+    Args:
+        name: What may hold "MURA-v1.0".
+        subject: The begin of the sentence: what was found where.
+
+    Raises:
+        InputError: It is.
+    """
+    if "mura-v1.0" in name.lower():
+        raise InputError(
+            f"{subject} is MURA v1.0: it was withdrawn because it carried patient data; "
+            "delete it and use v1.1"
+        )
+
+
+def _open_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(
+            f"data.root is {path}, which is neither a folder nor a sound .zip ({error}): "
+            "download it again, or name the unpacked folder"
+        ) from None
+    fault = _first_fault(archive.infolist())
+    if fault:
+        archive.close()
+        raise InputError(f"data.root is {path}, which is refused: {fault}")
+    return archive
+
+
+def _first_fault(entries: Iterable[zipfile.ZipInfo]) -> str:
+    seen = set()
+    for entry in entries:
+        # zipfile cuts a name at a null byte; the original shows it.
+        name = entry.orig_filename
+        if leads_outside(name) or "\0" in name:
+            return f"entry {name!r} leads outside the archive"
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            return f"entry {name!r} is a link"
+        # The other methods unpack without a bound on memory.
+        if entry.flag_bits & 1 or entry.compress_type not in PLAIN_METHODS:
+            return f"entry {name!r} is encrypted or oddly compressed: name the unpacked folder"
+        if name in seen:
+            return f"entry {name!r} occurs twice"
+        seen.add(name)
+    return ""
+
+
+def _refuse_huge(size: int, where: str) -> None:
+    if size > MAX_FILE_BYTES:
+        raise InputError(
+            f"{where} has {size} bytes, expected at most {MAX_FILE_BYTES}: replace the file"
+        )
+
+
+def _walk(folder: str | Path, start: str, deeper: int) -> Iterable[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir():
+                yield start + entry.name
+            elif deeper:
+                yield from _walk(entry.path, f"{start}{entry.name}/", deeper - 1)
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES) and not is_companion(name)

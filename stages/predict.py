@@ -1,0 +1,30 @@
+"""Score every image of val and test with a trained network."""
+
+import sys
+
+from ulna import paths, runtime
+from ulna.bundle import load_bundle, read_recipe
+from ulna.cache import load_cache
+from ulna.console import run
+from ulna.inference import score
+from ulna.params import check_arch
+from ulna.predictions import write_predictions
+from ulna.rows import join_rows, read_images, read_splits
+
+
+def predict(arch: str) -> None:
+    """Write the prediction table of `arch` (cnn or densenet169)."""
+    check_arch(arch)
+    cache = load_cache(paths.CACHE)
+    images = read_images(paths.IMAGES)
+    rows = join_rows(images, read_splits(paths.SPLITS), cache.images)
+    rows = rows[rows["split"].isin(["val", "test"])].reset_index(drop=True)
+    recipe = read_recipe(paths.bundle(arch))
+    runtime.configure(seed=0, mixed_precision=recipe["mixed_precision"])
+    table = score(load_bundle(paths.bundle(arch)), cache, rows)
+    write_predictions(paths.predictions(arch), table)
+    print(f"{arch}: {len(table)} images scored, {len(images) - len(cache.images)} set aside before")
+
+
+if __name__ == "__main__":
+    run(predict, *sys.argv[1:])

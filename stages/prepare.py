@@ -1,0 +1,37 @@
+"""Read the data set's CSV files, check them, and give every patient a split."""
+
+from pathlib import Path
+
+from ulna import paths
+from ulna.console import run
+from ulna.counts import compare_with_official
+from ulna.files import write_csv
+from ulna.index import check_files, read_index, select_body_parts
+from ulna.params import load_params
+from ulna.rows import with_split
+from ulna.source import list_images, open_root
+from ulna.splits import assign_splits, check_labels, describe
+
+
+def prepare() -> None:
+    """Write images.csv (whatever the split and seed) and splits.csv (whatever the body parts)."""
+    params = load_params(paths.PARAMS)
+    root = open_root(Path(params.data.root))
+    everything = read_index(root)
+    stray = check_files(everything, list_images(root))
+    print(f"{root.path}: {compare_with_official(everything)}")
+    if stray:
+        print(f"{stray:,} images on disk are in no CSV file: not used")
+
+    # Drawn before body parts are chosen: a patient is in the same split whatever the choice.
+    splits = assign_splits(everything, params.split.val_fraction, params.seed)
+    images = select_body_parts(everything, params.data.body_parts)
+    used = with_split(images, splits)
+    check_labels(used)
+    print(describe(used))
+    write_csv(paths.IMAGES, images)
+    write_csv(paths.SPLITS, splits)
+
+
+if __name__ == "__main__":
+    run(prepare)

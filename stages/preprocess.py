@@ -1,0 +1,26 @@
+"""Decode every image once and resize it into the cache; set aside what cannot be read."""
+
+from pathlib import Path
+
+from ulna import paths
+from ulna.cache import REJECTED
+from ulna.cache_writer import build_cache
+from ulna.console import run
+from ulna.params import load_params
+from ulna.rows import read_images
+
+
+def preprocess() -> None:
+    """Cache the images of the prepared table."""
+    params = load_params(paths.PARAMS)
+    images = read_images(paths.IMAGES)
+    rejected = build_cache(images, Path(params.data.root), paths.CACHE, params.image)
+    print(
+        f"cached {len(images) - len(rejected)} images of {params.image.size_px} x "
+        f"{params.image.size_px} pixels, set aside {len(rejected)} (named in "
+        f"{paths.CACHE / REJECTED})"
+    )
+
+
+if __name__ == "__main__":
+    run(preprocess)

@@ -1,0 +1,52 @@
+"""Train a network on the train split; its best epoch is chosen on the val split."""
+
+import sys
+
+from ulna import paths
+from ulna.cache import load_cache
+from ulna.console import run
+from ulna.params import check_arch, load_params
+from ulna.pretrained import find_weights
+from ulna.rows import choose_rows, join_rows, read_images, read_splits
+
+
+def train(arch: str) -> None:
+    """Train `arch` (cnn or densenet169); write its bundle and its learning curves."""
+    check_arch(arch)
+    params = load_params(paths.PARAMS)
+    network = params.cnn if arch == "cnn" else params.densenet169
+    pretrained = find_weights(network, paths.PRETRAINED)
+    cache = load_cache(paths.CACHE)
+    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache.images)
+    training = choose_rows(rows, "train", params.train.body_parts)
+    validation = choose_rows(rows, "val", params.train.body_parts)
+    print(f"{arch}: {len(training)} images to learn from, {len(validation)} to choose the epoch by")
+
+    # TensorFlow takes 5 s to import: bad input has been refused by here.
+    from ulna import runtime
+    from ulna.bundle import write_bundle
+    from ulna.dataset import examples
+    from ulna.losses import build_loss, image_weights
+    from ulna.training import train_network
+
+    runtime.configure(params.seed, params.train.mixed_precision)
+    learn, choose = (
+        examples(cache, part, image_weights(part, training, params.loss, params.class_weights))
+        for part in (training, validation)
+    )
+    model = train_network(
+        network,
+        pretrained,
+        learn,
+        choose,
+        loss=build_loss(params.loss, params.focal),
+        train=params.train,
+        augment=params.augment,
+        seed=params.seed,
+        history=paths.history(arch),
+    )
+    write_bundle(paths.bundle(arch), model, cache.size_px, network, params.train.mixed_precision)
+
+
+if __name__ == "__main__":
+    run(train, *sys.argv[1:])

@@ -1,0 +1,142 @@
+import copy
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from ulna.errors import InputError
+from ulna.params import load_params, parse_params
+
+ROOT = Path(__file__).resolve().parents[1]
+RAW = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+
+
+def changed(**values):
+    """params.yaml with some keys replaced; a section is named by `section__key`."""
+    raw = copy.deepcopy(RAW)
+    for name, value in values.items():
+        *section, key = name.split("__")
+        (raw[section[0]] if section else raw)[key] = value
+    return raw
+
+
+def test_params_are_immutable(params):
+    with pytest.raises(ValidationError):
+        params.seed = 1
+    with pytest.raises(ValidationError):
+        params.cnn.dropout = 0.5
+
+
+def test_lists_become_tuples():
+    assert parse_params(changed(data__body_parts=["WRIST"])).data.body_parts == ("WRIST",)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"loss": "focall"}, "loss is 'focall', expected 'bce', 'weighted_bce' or 'focal'"),
+        ({"trian": 1}, "trian is not a parameter: did you mean train?"),
+        ({"image__size": 1}, "image.size is not a parameter: did you mean size_px?"),
+        ({"image__size_px": 128.0}, "image.size_px is 128.0: input should be a valid integer"),
+        ({"image__size_px": "128"}, "image.size_px is '128': input should be a valid integer"),
+        ({"image__size_px": 8}, "image.size_px is 8: input should be greater than or equal to 32"),
+        ({"cnn__dropout": True}, "cnn.dropout is True: input should be a valid number"),
+        ({"cnn__dropout": 1.0}, "cnn.dropout is 1.0: input should be less than 1"),
+        ({"cnn__learning_rate": "1e-3"}, "cnn.learning_rate is '1e-3': input should be a valid"),
+        ({"cnn__filters": [8, "x"]}, "cnn.filters.1 is 'x': input should be a valid integer"),
+        ({"data__body_parts": "WRIST"}, "data.body_parts: expected all or a list such as"),
+        ({"data__body_parts": []}, "data.body_parts: expected all or a list such as"),
+        ({"data__body_parts": ["wrist"]}, "data.body_parts: expected all or a list such as"),
+        (
+            {"loss": "weighted_bce", "class_weights": "balanced"},
+            "loss weighted_bce already weighs the classes: set class_weights to none",
+        ),
+        (
+            {"densenet169__head_epochs": 0, "densenet169__finetune_epochs": 0},
+            "densenet169: head_epochs and finetune_epochs are both 0",
+        ),
+    ],
+)
+@pytest.mark.promise("C23")
+def test_a_wrong_value_is_named_with_what_was_expected(values, message):
+    with pytest.raises(InputError) as caught:
+        parse_params(changed(**values))
+    assert f"params.yaml: {message}" in str(caught.value)
+
+
+def test_every_fault_is_named_at_once():
+    raw = changed(loss="focall", cnn__epochs=0)
+    del raw["seed"]
+    with pytest.raises(InputError) as caught:
+        parse_params(raw)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert "params.yaml: seed is missing: add it" in lines
+
+
+@pytest.mark.parametrize("text", ["seed: [", "seed: 1\nseed: 2\n", "just words", "", "\x00"])
+def test_what_is_not_a_mapping_in_yaml_is_refused(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"params\.yaml"):
+        load_params(path)
+
+
+def test_a_missing_file_says_how_to_restore_it(tmp_path):
+    with pytest.raises(InputError, match="git checkout"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path):
+    """`dvc exp run -S cnn.learning_rate=0.00005` writes 5e-05: a string in YAML 1.1."""
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text().replace("1.0e-4", "5e-05"))
+    assert load_params(path).densenet169.finetune_learning_rate == 5e-05
+
+
+def test_python_objects_in_yaml_are_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("seed: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(InputError):
+        load_params(path)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_is_a_complete_params_file_with_its_cost_and_score(recipe):
+    load_params(recipe)
+    head = recipe.read_text().split("\nseed:")[0]
+    assert "Cost:" in head
+    assert "Expected score:" in head
+
+
+def test_there_are_recipes():
+    assert {"mura-paper", "forearm-humerus", "wrist"} <= {path.stem for path in RECIPES}
+
+
+@pytest.mark.promise("C23")
+def test_a_wrong_loss_stops_training_before_tensorflow_is_imported(tmp_path):
+    (tmp_path / "params.yaml").write_text(
+        (ROOT / "params.yaml").read_text().replace("loss: bce", "loss: focall")
+    )
+    for name in ("stages", "src"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "stages.train", "cnn"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "train: params.yaml: loss is 'focall', expected 'bce', 'weighted_bce' or 'focal'"
+    )
+    assert "tensorflow" not in done.stderr
+    # About a second on an idle machine; the bound leaves room for a busy one.
+    assert time.monotonic() - start < 5

@@ -1,0 +1,251 @@
+"""The prediction table: what is refused and why, exact floats, and the mean over views."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+
+from ulna.errors import InputError
+from ulna.predictions import (
+    COLUMNS,
+    STUDY_COLUMNS,
+    by_study,
+    check_predictions,
+    read_predictions,
+    sigmoid,
+    write_predictions,
+)
+
+HEADER = "image,patient,study,body_part,split,label,logit,probability"
+ROWS = [
+    "a/1.png,p1,train/HAND/p1/study1,HAND,val,0,0.0,0.5",
+    "a/2.png,p1,train/HAND/p1/study1,HAND,val,0,0.0,0.5",
+    "b/1.png,p2,valid/WRIST/p2/study1,WRIST,test,1,0.0,0.5",
+]
+
+
+def written(folder: Path, *rows: str, header: str = HEADER) -> Path:
+    path = folder / "cnn.csv"
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def views(probabilities: list[float], study: str = "s1") -> pd.DataFrame:
+    """One study, a patient of its own, whose images have these probabilities."""
+    n = len(probabilities)
+    logits = np.log(probabilities) - np.log1p(-np.array(probabilities))
+    return pd.DataFrame(
+        {
+            "image": [f"{study}/{i}.png" for i in range(n)],
+            "patient": f"patient of {study}",
+            "study": study,
+            "body_part": "HAND",
+            "split": "test",
+            "label": 1,
+            "logit": logits,
+            "probability": probabilities,
+        }
+    )
+
+
+def test_a_table_is_read_with_its_types_in_the_order_of_the_file(tmp_path: Path) -> None:
+    table = read_predictions(written(tmp_path, *ROWS))
+    assert tuple(table.columns) == COLUMNS
+    assert table["image"].tolist() == ["a/1.png", "a/2.png", "b/1.png"]
+    assert table["label"].tolist() == [0, 0, 1]
+    assert table["label"].dtype == np.int64
+    assert table["logit"].dtype == table["probability"].dtype == np.float64
+
+
+def test_columns_may_come_in_any_order(tmp_path: Path) -> None:
+    reordered = [",".join(reversed(row.split(","))) for row in ROWS]
+    path = written(tmp_path, *reordered, header=",".join(reversed(HEADER.split(","))))
+    expected = read_predictions(written(tmp_path / "..", *ROWS))
+    pd.testing.assert_frame_equal(read_predictions(path), expected)
+
+
+@pytest.mark.parametrize(
+    ("row", "line", "said"),
+    [
+        # Each is put on line 5, after the three good rows.
+        ("c,p3,s3,HAND,train,1,0.0,0.5", 5, "split is 'train', expected val or test"),
+        ("c,p3,s3,HAND,valid,1,0.0,0.5", 5, "split is 'valid', expected val or test"),
+        ("c,p3,s3,HAND,val,2,0.0,0.5", 5, r"label is 2, expected 0 \(normal\) or 1 \(abnormal\)"),
+        ("c,p3,s3,HAND,val,-1,0.0,0.5", 5, "label is -1, expected 0"),
+        ("c,p3,s3,HAND,val,positive,0.0,0.5", 5, "label is 'positive', expected 0 or 1"),
+        ("c,p3,s3,HAND,val,0.5,0.0,0.5", 5, "label is '0.5', expected 0 or 1"),
+        ("c,p3,s3,HAND,val,,0.0,0.5", 5, "label is '', expected 0 or 1: correct it"),
+        ("c,p3,s3,HAND,val,1,high,0.5", 5, "logit is 'high', expected a number"),
+        ("c,p3,s3,HAND,val,1,0.0,", 5, "probability is '', expected a number"),
+        ("c,p3,s3,HAND,val,1,nan,0.5", 5, "logit is nan, expected a finite number: .*diverged"),
+        ("c,p3,s3,HAND,val,1,inf,1.0", 5, "logit is inf, expected a finite number"),
+        ("c,p3,s3,HAND,val,1,0.0,nan", 5, "probability is nan, expected 0 to 1"),
+        ("c,p3,s3,HAND,val,1,9.0,1.1", 5, r"probability is 1\.1, expected 0 to 1"),
+        ("c,p3,s3,HAND,val,1,-9.0,-0.1", 5, r"probability is -0\.1, expected 0 to 1"),
+        # sigmoid(2) is 0.8808; 0.1192 is the probability of normal.
+        ("c,p3,s3,HAND,val,1,2.0,0.1192", 5, r"0\.1192, not the sigmoid of logit 2\.0"),
+        ("c,p3,s3,HAND,val,1,0.0,0.500002", 5, "not the sigmoid"),
+        ("c,p3,s3,HAND,val,1,0.0,0.499998", 5, "not the sigmoid"),
+        ("a/2.png,p3,s3,HAND,val,1,0.0,0.5", 5, "image 'a/2.png' is on an earlier line too"),
+        (",p3,s3,HAND,val,1,0.0,0.5", 5, "image is empty: fill it in"),
+        ("c,,s3,HAND,val,1,0.0,0.5", 5, "patient is empty"),
+        ("c,p3,,HAND,val,1,0.0,0.5", 5, "study is empty"),
+        ("c,p3,s3,,val,1,0.0,0.5", 5, "body_part is empty"),
+        ("c,p3,s3,HAND,,1,0.0,0.5", 5, "split is empty"),
+        ("c,p3,s3,HAND,val,1,0.0", 5, "expected 8 fields, received 7"),
+        ("c,p3,s3,HAND,val,1,0.0,0.5,9", 5, "expected 8 fields, received 9"),
+        ("\nc,p3,s3,HAND,val,1,0.0,0.5", 5, "expected 8 fields, received 0"),
+        (
+            "c,p1,train/HAND/p1/study1,HAND,val,1,0.0,0.5",
+            5,
+            "study 'train/HAND/p1/study1' has label 1 here and another .*: a study has one label",
+        ),
+        ("c,p2,valid/WRIST/p2/study1,WRIST,val,1,0.0,0.5", 5, "study .* has split val here"),
+        ("c,p9,train/HAND/p1/study1,HAND,val,0,0.0,0.5", 5, "study .* has patient p9 here"),
+        ("c,p1,train/HAND/p1/study1,WRIST,val,0,0.0,0.5", 5, "study .* has body_part WRIST here"),
+        (
+            "c,p2,train/HAND/p2/study1,HAND,val,1,0.0,0.5",
+            5,
+            "patient 'p2' has split val here and another .*: a patient is in one split",
+        ),
+    ],
+)
+def test_a_bad_row_is_refused_with_its_line(tmp_path: Path, row: str, line: int, said: str) -> None:
+    path = written(tmp_path, *ROWS, row)
+    with pytest.raises(InputError, match=f"cnn.csv line {line}: .*{said}"):
+        read_predictions(path)
+
+
+def test_the_first_of_several_bad_rows_is_named(tmp_path: Path) -> None:
+    bad = [f"c{i},p3,s3,HAND,val,1,0.0,0.25" for i in range(3)]
+    with pytest.raises(InputError, match="line 5: "):
+        read_predictions(written(tmp_path, *ROWS, *bad))
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (HEADER.replace(",split", ""), "lacks columns split: add them"),
+        (HEADER.replace(",label,logit", ""), "lacks columns label, logit: add them"),
+        (HEADER + ",fold", "has the unknown columns fold: remove them"),
+        ("," + HEADER, "has the unknown columns : remove them"),
+        (HEADER + ",label", "repeats the columns label: keep one"),
+        (ROWS[0], "lacks columns image, patient"),
+    ],
+)
+def test_a_wrong_header_is_refused(tmp_path: Path, header: str, said: str) -> None:
+    with pytest.raises(InputError, match=f"cnn.csv line 1: the header {said}"):
+        read_predictions(written(tmp_path, *ROWS, header=header))
+
+
+def test_a_missing_an_empty_and_a_binary_file_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cnn.csv"
+    with pytest.raises(InputError, match="cnn.csv is missing: write it with the predict stage"):
+        read_predictions(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="cnn.csv is empty"):
+        read_predictions(path)
+    path.write_bytes(b"\x89PNG\xff")
+    with pytest.raises(InputError, match="cnn.csv is not CSV in UTF-8"):
+        read_predictions(path)
+    path.write_text(HEADER + '\n"a,p1')
+    with pytest.raises(InputError, match="cnn.csv is not CSV in UTF-8"):
+        read_predictions(path)
+
+
+@pytest.mark.parametrize(("rows", "found"), [([], r"\[\]"), (ROWS[:2], r"\['val'\]")])
+def test_a_table_without_a_test_row_is_refused(tmp_path: Path, rows: list[str], found: str) -> None:
+    said = f"cnn.csv holds no row of split test, nothing to judge, only of {found}: predict"
+    with pytest.raises(InputError, match=said):
+        read_predictions(written(tmp_path, *rows))
+
+
+def test_a_bad_table_is_not_written(tmp_path: Path) -> None:
+    table = views([0.25, 0.5]).assign(logit=[np.nan, 0.0])
+    with pytest.raises(InputError, match="cnn.csv line 2: logit is nan"):
+        write_predictions(tmp_path / "cnn.csv", table)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_text_is_refused_in_memory_too() -> None:
+    table = views([0.25, 0.5]).assign(patient=["p", None])
+    with pytest.raises(InputError, match="table line 3: patient is empty"):
+        check_predictions(table, "table")
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_probabilities_of_either_precision_are_accepted_and_keep_their_value(
+    tmp_path: Path, kind: type[np.floating]
+) -> None:
+    logits = np.linspace(-20, 20, 201).astype(kind)
+    # As a network in this precision gives them.
+    table = views([0.5] * 201).assign(logit=logits, probability=1 / (1 + np.exp(-logits)))
+    write_predictions(tmp_path / "cnn.csv", table)
+    read = read_predictions(tmp_path / "cnn.csv")
+    assert (read["logit"].to_numpy() == logits.astype(np.float64)).all()
+    assert (read["probability"].to_numpy() == table["probability"].to_numpy().astype(float)).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    logits=st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=20),
+    name=st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1),
+)
+def test_a_written_table_reads_back_to_the_same_bits(
+    tmp_path_factory: pytest.TempPathFactory, logits: list[float], name: str
+) -> None:
+    path = tmp_path_factory.mktemp("round") / "cnn.csv"
+    table = views([0.5] * len(logits), study=name)
+    table = table.assign(logit=logits, probability=sigmoid(logits))
+    write_predictions(path, table)
+    read = read_predictions(path)
+    for column in ("logit", "probability"):
+        assert read[column].to_numpy().tobytes() == table[column].to_numpy().tobytes()
+    assert read["study"].tolist() == table["study"].tolist()
+    first = path.read_bytes()
+    write_predictions(path, read)
+    assert path.read_bytes() == first
+
+
+@given(st.lists(st.floats(-700, 700), min_size=1, max_size=50))
+def test_sigmoid_is_scipys(logits: list[float]) -> None:
+    np.testing.assert_allclose(sigmoid(logits), expit(logits), rtol=1e-12)
+
+
+def test_a_study_has_the_mean_probability_of_its_views() -> None:
+    table = pd.concat([views([0.7], "b"), views([0.2, 0.3, 0.7], "a")], ignore_index=True)
+    studies = by_study(table)
+    assert tuple(studies.columns) == STUDY_COLUMNS
+    assert studies["study"].tolist() == ["a", "b"]
+    assert studies["views"].tolist() == [3, 1]
+    assert studies["probability"].tolist() == pytest.approx([(0.2 + 0.3 + 0.7) / 3, 0.7], abs=1e-15)
+    # Neither the mean of the decisions (1/3) nor the sigmoid of the mean logit (0.387).
+    assert studies["patient"].tolist() == ["patient of a", "patient of b"]
+    assert studies["label"].tolist() == [1, 1]
+    assert studies["split"].tolist() == ["test", "test"]
+    assert studies["body_part"].tolist() == ["HAND", "HAND"]
+
+
+@pytest.mark.promise("A9")
+@settings(deadline=None, max_examples=50)
+@given(data=st.data())
+def test_a_study_keeps_its_bits_whatever_the_order_and_other_studies(data: st.DataObject) -> None:
+    probability = st.floats(1e-9, 1 - 1e-9)
+    studies = data.draw(st.lists(st.lists(probability, min_size=1, max_size=11), min_size=2))
+    table = pd.concat([views(p, f"s{i}") for i, p in enumerate(studies)], ignore_index=True)
+    together = by_study(table).set_index("study")["probability"]
+
+    order = data.draw(st.permutations(range(len(table))))
+    shuffled = by_study(table.iloc[list(order)]).set_index("study")["probability"]
+    assert shuffled.index.tolist() == together.index.tolist()
+    assert shuffled.to_numpy().tobytes() == together.to_numpy().tobytes()
+
+    alone = by_study(table[table["study"] == "s1"])["probability"].tolist()
+    assert alone == [together["s1"]]
+    exact = sum(map(Fraction, studies[1])) / len(studies[1])
+    assert alone == [pytest.approx(float(exact), rel=1e-15)]

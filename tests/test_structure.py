@@ -1,0 +1,182 @@
+"""The plan of the house against the house: import order, and dvc.yaml against the code."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from ulna.params import Params
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src" / "ulna"
+PIPELINE = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
+# The order in which data flows through the modules.
+FLOW = (
+    "errors",
+    "params",
+    "paths",
+    "files",
+    "console",
+    "runtime",
+    "scene",
+    "anatomy",
+    "pathology",
+    "radiograph",
+    "phantom",
+    "counts",
+    "rows",
+    "source",
+    "index",
+    "splits",
+    "images",
+    "cache",
+    "cache_writer",
+    "dataset",
+    "losses",
+    "pretrained",
+    "models",
+    "training",
+    "bundle",
+    "predictions",
+    "inference",
+    "metrics",
+    "calibration",
+    "reference",
+    "overview",
+    "style",
+    "exhibits",
+    "figures",
+)
+ARCHS = ("cnn", "densenet169")
+# Stages that must not wait for TensorFlow, and judge networks of any framework.
+LIGHT = ["phantom", "prepare", "preprocess", "evaluate", "plot"]
+
+
+def imported(path: Path) -> set[str]:
+    """The ulna modules that a file imports, at its top or inside a function."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "ulna":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ulna."):
+            names.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("ulna.")}
+    return names
+
+
+def closure(path: Path) -> set[str]:
+    """The ulna modules that a file needs, directly or through others."""
+    found: set[str] = set()
+    waiting = imported(path)
+    while waiting:
+        module = waiting.pop()
+        found.add(module)
+        waiting |= imported(SOURCE / f"{module}.py") - found
+    return found
+
+
+def code_deps(stage: str) -> set[str]:
+    """The files of code that a stage runs; a table beside a module belongs to it."""
+    needed = {"stages/__init__.py", f"stages/{stage}.py", "src/ulna/__init__.py"}
+    for module in closure(ROOT / "stages" / f"{stage}.py"):
+        files = SOURCE.glob(f"{module}.*")
+        needed |= {str(f.relative_to(ROOT)) for f in files if f.suffix in (".py", ".csv")}
+    return needed
+
+
+def sections_read(stage: str) -> set[str]:
+    """The top-level keys of params.yaml that a stage's script reads."""
+    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "params"
+    }
+
+
+def test_flow_lists_every_module_once():
+    modules = {path.stem for path in SOURCE.glob("*.py")} - {"__init__"}
+    assert sorted(FLOW) == sorted(modules)
+
+
+@pytest.mark.parametrize("module", FLOW)
+def test_a_module_imports_only_from_upstream(module):
+    upstream = set(FLOW[: FLOW.index(module)])
+    assert imported(SOURCE / f"{module}.py") - upstream == set()
+
+
+def test_every_stage_script_is_in_the_pipeline_and_the_other_way_round():
+    assert sorted(PIPELINE) == STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.promise("B13")
+def test_deps_of_a_stage_are_the_code_it_runs(stage):
+    code = {dep for dep in PIPELINE[stage]["deps"] if dep.endswith(".py") or dep.startswith("src/")}
+    assert sorted(code) == sorted(code_deps(stage))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.promise("B13")
+def test_params_of_a_stage_are_the_sections_it_reads(stage):
+    declared = set(PIPELINE[stage].get("params", []))
+    read = sections_read(stage)
+    if "${item.arch}" in declared:
+        declared = declared - {"${item.arch}"} | set(ARCHS)
+    # One value stands in deps and reads as a path.
+    assert {name.split(".")[0] for name in declared} == read
+    assert read <= set(Params.model_fields)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_runs_its_own_script_as_a_module(stage):
+    command = PIPELINE[stage]["cmd"]
+    assert command.split()[:3] == ["python", "-m", f"stages.{stage}"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_script_is_short(stage):
+    assert len((ROOT / "stages" / f"{stage}.py").read_text().splitlines()) <= 60
+
+
+def test_no_two_stages_write_the_same_file():
+    outs = [
+        next(iter(out)) if isinstance(out, dict) else out
+        for stage in PIPELINE.values()
+        for out in [*stage.get("outs", []), *stage.get("metrics", [])]
+    ]
+    for out in outs:
+        assert [o for o in outs if o == out or o.startswith(f"{out}/")] == [out]
+
+
+@pytest.mark.parametrize("stage", LIGHT)
+def test_a_light_stage_does_not_import_tensorflow(stage):
+    program = (
+        f"import sys, stages.{stage}; "
+        "sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_stage_imports_ulna_from_the_source_beside_it(tmp_path):
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "__init__.py").write_text((ROOT / "stages/__init__.py").read_text())
+    (tmp_path / "stages" / "where.py").write_text("import ulna\nprint(ulna.__file__)\n")
+    (tmp_path / "src" / "ulna").mkdir(parents=True)
+    (tmp_path / "src" / "ulna" / "__init__.py").touch()
+    shown = subprocess.run(
+        [sys.executable, "-m", "stages.where"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(shown.stdout.strip()) == tmp_path / "src" / "ulna" / "__init__.py"
