@@ -7,13 +7,12 @@ from ulna.calibration import choose_threshold
 from ulna.console import run
 from ulna.files import write_csv, write_json
 from ulna.metrics import by_body_part, confusion, precision_recall, roc, score
-from ulna.params import check_arch, load_params
+from ulna.params import load_params
 from ulna.predictions import by_study, read_predictions
 
 
 def evaluate(arch: str) -> None:
     """Choose a threshold on val, judge studies and images of test with it, write the numbers."""
-    check_arch(arch)
     params = load_params(paths.PARAMS)
     rule = params.evaluate.threshold
     images = read_predictions(paths.predictions(arch))

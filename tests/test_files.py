@@ -43,7 +43,7 @@ def test_undefined_numbers_become_null(tmp_path):
 
 
 def test_a_table_comes_back_with_the_same_numbers(tmp_path):
-    table = pd.DataFrame({"x": [0.1, 1 / 3, 5e-324], "name": ["a", "b,c", "d\"e"]})
+    table = pd.DataFrame({"x": [0.1, 1 / 3, 5e-324], "name": ["a", "b,c", 'd"e']})
     write_csv(tmp_path / "t.csv", table)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table, check_exact=True)
     assert b"\r" not in (tmp_path / "t.csv").read_bytes()

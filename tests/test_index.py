@@ -293,7 +293,10 @@ def test_the_written_table_is_read_back_as_it_was(tmp_path):
         (None, "missing or no table"),
         ("", "missing or no table"),
         ("image,label\na,1\n", "has the columns image, label, expected image, official_split"),
-        (",".join(IMAGE_COLUMNS) + "\na,train,WRIST,p,s,1\nb,train,WRIST,p,s,\n", "line 3: label is ''"),
+        (
+            ",".join(IMAGE_COLUMNS) + "\na,train,WRIST,p,s,1\nb,train,WRIST,p,s,\n",
+            "line 3: label is ''",
+        ),
     ],
 )
 def test_a_wrong_table_of_images_is_an_error(tmp_path, text, complaint):

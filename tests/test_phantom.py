@@ -237,7 +237,6 @@ def test_near_duplicates_resemble_an_image_of_another_patient(made, truth):
 
 
 # The corner marker that promise A7 wants to be caught.
-@pytest.mark.promise("A7")
 def test_the_marker_shortcut_changes_a_corner_of_positives_and_nothing_else():
     marked = SMALL.model_copy(update={"marker_shortcut": True})
     views = plan_views(plan_studies(SMALL), SMALL)

@@ -6,7 +6,9 @@ Both take raw cached pixels, (batch, size_px, size_px, 1) uint8, and return one 
 
 import math
 import re
+import warnings
 from pathlib import Path
+from typing import Literal
 
 import keras
 import pandas as pd
@@ -36,8 +38,10 @@ def build_network(size_px: int, network: Cnn | DenseNet169) -> keras.Model:
 def build_cnn(size_px: int, cnn: Cnn) -> keras.Model:
     """Build the network that is trained from scratch.
 
-    Blocks of a 3 x 3 convolution, batch normalisation, ReLU and 2 x 2 max pooling; then global
-    average pooling, dropout and one logit.
+    Blocks of a 3 x 3 convolution, batch normalisation, ReLU and 2 x 2 max pooling (the first block:
+    5 x 5 with stride 2 instead of pooling, which costs a quarter); then global average and global
+    maximum pooling side by side, dropout and one logit. The maximum is for findings that fill
+    little of the picture: an average over the picture dilutes them.
 
     Args:
         size_px: Side of the square images.
@@ -57,10 +61,12 @@ def build_cnn(size_px: int, cnn: Cnn) -> keras.Model:
     inputs = keras.Input((size_px, size_px, 1), dtype="uint8", name="pixels")
     x = layers.Rescaling(1 / 255, name="rescale")(inputs)
     for block, filters in enumerate(cnn.filters, start=1):
+        first = block == 1
         # No bias: batch normalisation subtracts the mean, and adds its own.
         x = layers.Conv2D(
             filters,
-            3,
+            5 if first else 3,
+            strides=2 if first else 1,
             padding="same",
             use_bias=False,
             kernel_initializer="he_normal",
@@ -70,8 +76,11 @@ def build_cnn(size_px: int, cnn: Cnn) -> keras.Model:
             momentum=BATCH_NORM_MOMENTUM, name=f"block{block}_batch_normalization"
         )(x)
         x = layers.ReLU(name=f"block{block}_relu")(x)
-        x = layers.MaxPooling2D(name=f"block{block}_max_pooling")(x)
-    x = layers.GlobalAveragePooling2D(name="average_pooling")(x)
+        if not first:
+            x = layers.MaxPooling2D(name=f"block{block}_max_pooling")(x)
+    average = layers.GlobalAveragePooling2D(name="average_pooling")(x)
+    maximum = layers.GlobalMaxPooling2D(name="maximum_pooling")(x)
+    x = layers.Concatenate(name="pooled")([average, maximum])
     x = layers.Dropout(cnn.dropout, name="dropout")(x)
     outputs = layers.Dense(1, dtype="float32", name="logit")(x)
     return keras.Model(inputs, outputs, name="cnn")
@@ -123,8 +132,11 @@ def load_backbone(model: keras.Model, path: Path) -> None:
     """
     backbone = keras.Model(model.input, model.get_layer("relu").output)
     try:
-        backbone.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns where a file lacks some of the layers.
+            warnings.simplefilter("error", UserWarning)
+            backbone.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         raise InputError(
             f"{path} does not hold weights of DenseNet169 without its top: {error}"
         ) from None
@@ -136,16 +148,18 @@ def freeze_backbone(model: keras.Model) -> None:
         layer.trainable = layer.name.startswith(HEAD)
 
 
-def unfreeze_from(model: keras.Model, name: str, pretrained: bool) -> None:
+def unfreeze_from(
+    model: keras.Model, name: str, batch_normalization: Literal["inference", "training"]
+) -> None:
     """Let the head learn, and the backbone from a named layer on.
 
     Args:
         model: See `build_densenet169`.
         name: A layer of the backbone or the beginning of one's name, such as conv5_block1; or
             first, for the whole backbone.
-        pretrained: Batch normalisation of pretrained weights keeps its statistics, scale and shift
-            (inference mode), since small batches would spoil them. Random weights have none worth
-            keeping: there it learns as well.
+        batch_normalization: The backbone's: inference keeps statistics, scale and shift as they
+            are, for small batches would spoil those of pretrained weights; training lets it learn
+            where its layer does.
 
     Raises:
         InputError: No layer of the backbone is called so.
@@ -160,7 +174,7 @@ def unfreeze_from(model: keras.Model, name: str, pretrained: bool) -> None:
     freeze_backbone(model)
     for layer in backbone[starts[0] :]:
         normalises = isinstance(layer, layers.BatchNormalization)
-        layer.trainable = not (normalises and pretrained)
+        layer.trainable = batch_normalization == "training" or not normalises
         if normalises:
             layer.momentum = BATCH_NORM_MOMENTUM
 

@@ -134,6 +134,7 @@ class DenseNet169(Section):
     head_learning_rate: Rate
     finetune_from: Annotated[str, Field(min_length=1)]
     finetune_epochs: Epochs
+    batch_normalization: Literal["inference", "training"]
     finetune_learning_rate: Rate
     batch_size: Count
 

@@ -12,14 +12,16 @@ from numpy.random import Generator
 
 from ulna.scene import ROUND, Blob, Break, Crack, Joint, Metal, Point, Scene, Tube
 
-# Shares among abnormal studies. The first three mostly survive resizing to 128 pixels; a hairline
-# and mild degeneration mostly do not.
+# Shares among abnormal studies. At 128 pixels plates and lesions are plain; displaced fractures
+# show, but are too few to be learnt from; hairlines and mild degeneration hardly show. A small
+# network trained from scratch on official train reached a study AUROC of 0.84 to 0.87 on official
+# valid (73 studies, +/- 0.05); with 0.42 plates and milder lesions 0.74.
 SHARES = {
-    "plate": 0.42,
-    "displaced_fracture": 0.24,
-    "lesion": 0.19,
-    "degeneration": 0.08,
-    "hairline_fracture": 0.07,
+    "plate": 0.54,
+    "displaced_fracture": 0.13,
+    "lesion": 0.25,
+    "degeneration": 0.04,
+    "hairline_fracture": 0.04,
 }
 
 
@@ -92,8 +94,10 @@ def _half_width(bone: Tube, position: float) -> float:
 def _fracture(scene: Scene, bone: Tube, position: float, looks: tuple[float, ...]) -> Scene:
     half = _half_width(bone, position)
     direction = 1 if looks[0] < 0.5 else -1
-    step = direction * half * (1.1 + 1.2 * looks[1])
-    overlap = half * (-0.9 + 2.2 * looks[2])
+    # Apart with a dark gap, or side by side with a dense overlap.
+    apart = looks[2] < 0.5
+    step = direction * half * ((1.0 if apart else 0.6) + looks[1])
+    overlap = half * (-1.0 - 2.0 * looks[2] if apart else 0.8 + 2.4 * (looks[2] - 0.5))
     slope = half * (looks[3] - 0.5) * 1.6
     teeth = tuple(
         slope * x + half * 0.45 * (look - 0.5)
@@ -151,15 +155,15 @@ def _plate(
 
 def _lesion(scene: Scene, bone: Tube, position: float, looks: tuple[float, ...]) -> Scene:
     half = _half_width(bone, position)
-    large = 0.9 + 0.7 * looks[0]
-    radii = (half * large, half * large * (1.1 + 0.9 * looks[1]))
+    large = 1.0 + 0.7 * looks[0]
+    radii = (half * large, half * large * (1.2 + 0.9 * looks[1]))
     centre = bone.at(position, 0.25 * (looks[2] - 0.5))
     angle = math.degrees(math.atan2(bone.end[0] - bone.start[0], bone.start[1] - bone.end[1]))
     deep = bone.half_width_mm * bone.density
     spread = 0.9 * half / bone.length_mm
     if looks[3] < 0.6:
         rim = Blob(centre, (radii[0] * 1.2, radii[1] * 1.2), angle, 1.0, 0.5 * deep)
-        spots: tuple[Blob, ...] = (rim, Blob(centre, radii, angle, 0.15 * looks[4], 0.0))
+        spots: tuple[Blob, ...] = (rim, Blob(centre, radii, angle, 0.1 * looks[4], 0.0))
     else:
         spots = tuple(
             Blob(
@@ -188,7 +192,7 @@ def _degenerate(scene: Scene, joint: Joint, looks: tuple[float, ...]) -> Scene:
         angle = math.degrees(math.atan2(bone.end[0] - bone.start[0], bone.start[1] - bone.end[1]))
         dense = bone.half_width_mm * bone.density
         blobs.append(
-            Blob(bone.at(end), (half * 0.95, half * 0.38), angle, 1.0, severity * dense * 0.7)
+            Blob(bone.at(end), (half * 0.95, half * 0.38), angle, 1.0, severity * dense * 1.2)
         )
         if look < 0.5:
             cyst = bone.at(inner, look - 0.25)
@@ -196,7 +200,7 @@ def _degenerate(scene: Scene, joint: Joint, looks: tuple[float, ...]) -> Scene:
         for side in (-1, 1):
             root = bone.at(inner, side * 0.75)
             tip = bone.at(end + (0.5 - end) * 0.02, side * (1.2 + 0.5 * severity))
-            width = half * 0.3 * severity
+            width = half * 0.4 * severity
             spurs.append(Tube(f"spur {bone.name} {side}", root, tip, ROUND, width, density=0.9))
             points += [root, tip]
     # The second bone is pushed towards the first until little of the joint space is left.

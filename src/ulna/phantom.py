@@ -42,7 +42,7 @@ VALID_FRACTION = 0.21
 STUDIES_PER_PATIENT = 1.2
 VIEW_SHARES = (0.22, 0.33, 0.35, 0.10)  # of 1, 2, 3, 4 views
 RGB_FRACTION = 0.02
-HIDDEN_FRACTION = 0.1  # of the second and later views of an abnormal study: the finding is not seen
+HIDDEN_FRACTION = 0.05  # of the later views of an abnormal study: the finding is not seen there
 PROBLEMS = ("inverted",) * 3 + ("blank",) * 2 + ("cut_off",) * 3
 TRUTH_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
 SHORTCUT_FRACTION = 0.05  # side of the planted corner marker, of the picture's longer side
@@ -199,23 +199,22 @@ def plan_views(studies: list[Study], phantom: Phantom) -> list[View]:
         index = chosen.pop()
         views[index] = replace(views[index], quality=quality)
     for split in SPLITS:
-        copies = [k for k in chosen if views[k].study.split == split]
-        pairs = [
-            (copy, source)
-            for copy in copies
-            for source, other in enumerate(views)
-            if other.study.split == "train" and other.view == 0 and other.quality == "ok"
+        copy = next(k for k in chosen if views[k].study.split == split)
+        chosen.remove(copy)
+        sources = [
+            other
+            for other in views
+            if other.study.split == "train"
+            and other.view == 0
             and other.study.patient != views[copy].study.patient
-            and _likeness(views[copy].study, other.study) > 0
-        ]  # fmt: skip
-        best = max(pairs, key=lambda pair: _likeness(views[pair[0]].study, views[pair[1]].study))
-        chosen.remove(best[0])
-        views[best[0]] = replace(views[best[0]], quality="near_duplicate", source=views[best[1]])
+        ]
+        source = max(sources, key=lambda other: _likeness(other.study, views[copy].study))
+        views[copy] = replace(views[copy], quality="near_duplicate", source=source)
     return views
 
 
 def _likeness(one: Study, other: Study) -> int:
-    """0 if the labels differ, 2 for the same body part, else 1."""
+    """0 if the labels differ, 2 for the same body part too, else 1."""
     if (one.finding == "none") != (other.finding == "none"):
         return 0
     return 2 if one.body_part == other.body_part else 1

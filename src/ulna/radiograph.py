@@ -173,7 +173,7 @@ def _section(tube: Tube, px_per_mm: float, mirrored: bool, solid: bool) -> _Sect
     return _Section(*narrow)
 
 
-def _add_tube(canvas: Floats, tube: Tube, camera: Camera, scale: float, solid: bool) -> None:
+def add_tube(canvas: Floats, tube: Tube, camera: Camera, scale: float, solid: bool) -> None:
     """Add a tube's cortex-equivalent thickness in mm; solid tubes merge instead of adding up."""
     px_per_mm = camera.pixels_per_mm * scale
     section = _section(tube, px_per_mm, camera.mirrored, solid)
@@ -294,7 +294,7 @@ def expose(scene: Scene, camera: Camera, rng: Generator) -> Pixels:
     shape = (camera.height_px, camera.width_px)
     bone = np.zeros(shape, dtype=np.float32)
     for tube in scene.bones:
-        _add_tube(bone, tube, camera, 1.0, solid=False)
+        add_tube(bone, tube, camera, 1.0, solid=False)
     bone *= 1 + 0.07 * _smooth_noise(rng, shape, 3) + 0.05 * _smooth_noise(rng, shape, 14)
     np.maximum(bone, 0, out=bone)
     for blob in scene.blobs:
@@ -303,10 +303,10 @@ def expose(scene: Scene, camera: Camera, rng: Generator) -> Pixels:
     small = (shape[0] // TISSUE_STEP + 1, shape[1] // TISSUE_STEP + 1)
     tissue = np.zeros(small, dtype=np.float32)
     for tube in scene.tissue:
-        _add_tube(tissue, tube, camera, 1 / TISSUE_STEP, solid=True)
+        add_tube(tissue, tube, camera, 1 / TISSUE_STEP, solid=True)
     lung = np.zeros(small, dtype=np.float32)
     for tube in scene.holes:
-        _add_tube(lung, tube, camera, 1 / TISSUE_STEP, solid=True)
+        add_tube(lung, tube, camera, 1 / TISSUE_STEP, solid=True)
     tissue = np.maximum(tissue - 0.8 * lung, 0)
     tissue *= 1 + 0.08 * _smooth_noise(rng, small, 9)
     attenuation = _resized(gaussian_filter(tissue, 1.2), shape) * np.float32(scene.tissue_mu)

@@ -46,7 +46,7 @@ def densenet169_phases(densenet169: DenseNet169) -> list[Phase]:
     """The head on a frozen backbone, then fine-tuning from a named layer."""
 
     def finetune(model: keras.Model) -> None:
-        unfreeze_from(model, densenet169.finetune_from, pretrained=densenet169.weights != "none")
+        unfreeze_from(model, densenet169.finetune_from, densenet169.batch_normalization)
 
     phases = [
         Phase("head", densenet169.head_epochs, densenet169.head_learning_rate, freeze_backbone),

@@ -1,0 +1,54 @@
+import keras
+import numpy as np
+import pytest
+from spots import SIDE, table
+
+from ulna.bundle import WEIGHTS, load_bundle, read_recipe, write_bundle
+from ulna.errors import InputError
+from ulna.files import sha256
+from ulna.inference import score
+from ulna.models import build_network
+
+
+@pytest.fixture
+def tiny(params):
+    return params.cnn.model_copy(update={"filters": (4, 8)})
+
+
+@pytest.fixture
+def model(tiny) -> keras.Model:
+    return build_network(SIDE, tiny)
+
+
+def test_a_bundle_gives_the_same_predictions_bit_for_bit(tiny, model, tmp_path):
+    write_bundle(tmp_path / "cnn", model, SIDE, tiny, "none")
+    cache, images = table(10, 2)
+    again = score(load_bundle(tmp_path / "cnn"), cache, images)
+    np.testing.assert_array_equal(again["logit"], score(model, cache, images)["logit"])
+
+
+@pytest.mark.promise("D25")
+def test_a_bundle_with_other_weights_is_refused(tiny, model, tmp_path):
+    write_bundle(tmp_path / "cnn", model, SIDE, tiny, "none")
+    weights = tmp_path / "cnn" / WEIGHTS
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(InputError, match="is missing or not the file"):
+        load_bundle(tmp_path / "cnn")
+    weights.unlink()
+    with pytest.raises(InputError, match="is missing or not the file"):
+        load_bundle(tmp_path / "cnn")
+
+
+def test_a_missing_bundle_says_which_stage_makes_it(tmp_path):
+    with pytest.raises(InputError, match="dvc repro train@cnn"):
+        read_recipe(tmp_path / "cnn")
+
+
+def test_a_bundle_replaces_the_one_before_and_leaves_nothing_else(tiny, model, tmp_path):
+    for _ in range(2):
+        write_bundle(tmp_path / "cnn", model, SIDE, tiny, "none")
+    assert [path.name for path in tmp_path.iterdir()] == ["cnn"]
+    recipe = read_recipe(tmp_path / "cnn")
+    assert recipe["weights_sha256"] == sha256(tmp_path / "cnn" / WEIGHTS)

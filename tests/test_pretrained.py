@@ -1,0 +1,86 @@
+import hashlib
+import urllib.error
+
+import pytest
+
+from ulna import pretrained
+from ulna.errors import InputError
+from ulna.pretrained import IMAGENET_FILE, find_weights
+
+CONTENT = b"weights"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+MD5 = hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(pretrained.urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(pretrained, "KERAS_FOLDER", tmp_path / "keras")
+
+
+def network(params, **values):
+    return params.densenet169.model_copy(update=values)
+
+
+def test_random_weights_need_no_file(params, tmp_path):
+    assert find_weights(network(params, weights="none"), tmp_path) is None
+    assert find_weights(params.cnn, tmp_path) is None
+
+
+@pytest.mark.promise("C23")
+def test_imagenet_without_network_or_copy_says_where_to_put_the_file(params, tmp_path):
+    with pytest.raises(InputError) as caught:
+        find_weights(network(params, weights="imagenet"), tmp_path)
+    message = str(caught.value)
+    assert str(tmp_path / IMAGENET_FILE) in message
+    assert "https://" in message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", [".", "keras"])
+def test_a_local_copy_of_imagenet_is_found_and_checked(params, tmp_path, monkeypatch, place):
+    file = tmp_path / place / IMAGENET_FILE
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(CONTENT)
+    imagenet = network(params, weights="imagenet")
+    with pytest.raises(InputError, match="is not Keras' ImageNet file"):
+        find_weights(imagenet, tmp_path)
+    monkeypatch.setattr(pretrained, "IMAGENET_MD5", MD5)
+    assert find_weights(imagenet, tmp_path) == file
+
+
+def test_the_pinned_digest_is_the_one_that_keras_pins():
+    from pathlib import Path
+
+    import keras.src.applications.densenet as densenet
+
+    assert pretrained.IMAGENET_URL == densenet.DENSENET169_WEIGHT_PATH_NO_TOP
+    assert f'"{pretrained.IMAGENET_MD5}"' in Path(densenet.__file__).read_text()
+
+
+def test_a_fetched_file_appears_whole(params, tmp_path, monkeypatch):
+    import io
+
+    monkeypatch.setattr(pretrained.urllib.request, "urlopen", lambda *_, **__: io.BytesIO(CONTENT))
+    monkeypatch.setattr(pretrained, "IMAGENET_MD5", MD5)
+    found = find_weights(network(params, weights="imagenet"), tmp_path)
+    assert found == tmp_path / IMAGENET_FILE
+    assert found.read_bytes() == CONTENT
+    assert list(tmp_path.iterdir()) == [found]
+
+
+@pytest.mark.promise("D25")
+def test_a_file_is_used_only_with_the_hash_that_the_parameters_state(params, tmp_path):
+    file = tmp_path / "mine.h5"
+    with pytest.raises(InputError, match="is not a file"):
+        find_weights(network(params, weights=str(file)), tmp_path)
+    file.write_bytes(CONTENT)
+    with pytest.raises(InputError, match=f"set it to {SHA256}"):
+        find_weights(network(params, weights=str(file)), tmp_path)
+    with pytest.raises(InputError, match="restore the file or correct the parameter"):
+        find_weights(network(params, weights=str(file), weights_sha256="0" * 64), tmp_path)
+    named = network(params, weights=str(file), weights_sha256=SHA256)
+    assert find_weights(named, tmp_path) == file

@@ -1,0 +1,50 @@
+"""What the project promises, and that each promise has its tests."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+PROMISES = {
+    "A1": "No patient is in two splits, over all body parts.",
+    "A3": "Thresholds never see test labels.",
+    "A5": "Metrics equal independent implementations, with ties, one class, one study.",
+    "A9": "A study's score does not depend on the order of its views or on other studies.",
+    "B11": "Two clean clones give the same bytes.",
+    "B12": "Place, HOME, locale, time zone and hash seed change nothing.",
+    "B13": "Each stage declares the code and the parameters that it reads.",
+    "B14": "Preprocessing does not depend on the number of processes.",
+    "B15": "Augmentation is a function of seed, epoch and image.",
+    "C19": "No half-written file is left or seen after an error.",
+    "C22": "Bad images are set aside, counted, named, and stop the run over a limit.",
+    "C23": "Wrong parameters or data fail before heavy work, with the fix in the message.",
+    "D24": "No file that is read can run code.",
+    "D25": "A changed weight file is refused; a damaged cache is too.",
+    "D26": "Image bombs are refused in small memory.",
+    "D27": "Archives cannot reach outside the data set.",
+    "E29": "No text inside an image reaches a table.",
+    "F35": "The memory of preprocessing does not grow with the number of images.",
+    "G37": "A tiny network overfits one batch; a planted signal is learnt end to end.",
+}
+
+
+def proven() -> dict[str, list[str]]:
+    """Promise -> the tests that carry its mark."""
+    tests: dict[str, list[str]] = {}
+    for path in sorted(TESTS.glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            for mark in getattr(node, "decorator_list", []):
+                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.promise":
+                    tests.setdefault(mark.args[0].value, []).append(f"{path.name}::{node.name}")
+    return tests
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_a_promise_has_a_test(promise):
+    assert proven().get(promise)
+
+
+def test_a_test_proves_only_promises_that_are_made():
+    assert set(proven()) == set(PROMISES)

@@ -1,0 +1,56 @@
+import pandas as pd
+import pytest
+
+from ulna.errors import InputError
+from ulna.rows import choose_rows, join_rows
+
+IMAGES = pd.DataFrame(
+    {
+        "image": list("abcdef"),
+        "official_split": ["train"] * 4 + ["valid"] * 2,
+        "body_part": ["WRIST", "WRIST", "HAND", "HAND", "WRIST", "HAND"],
+        "patient": ["p1", "p1", "p2", "p3", "p4", "p4"],
+        "study": list("stuvwx"),
+        "label": [0, 1, 0, 1, 1, 0],
+    }
+)
+SPLITS = pd.DataFrame(
+    {"patient": ["p1", "p2", "p3", "p4"], "split": ["train", "train", "val", "test"]}
+)
+CACHED = pd.DataFrame({"image": list("abdef"), "row": [0, 1, 1, 2, 2]})
+
+
+def test_cached_images_get_their_patients_split_in_the_order_of_the_index():
+    rows = join_rows(IMAGES, SPLITS, CACHED.iloc[::-1])
+    assert list(rows["image"]) == list("abdef")
+    assert list(rows["split"]) == ["train", "train", "val", "test", "test"]
+    assert list(rows["row"]) == [0, 1, 1, 2, 2]
+
+
+@pytest.mark.promise("A1")
+def test_a_patient_without_a_split_stops():
+    with pytest.raises(InputError, match="p3"):
+        join_rows(IMAGES, SPLITS.drop(index=2), CACHED)
+
+
+def test_a_cache_of_another_index_stops():
+    with pytest.raises(InputError, match="run `dvc repro preprocess`"):
+        join_rows(IMAGES.drop(index=1), SPLITS, CACHED)
+
+
+def test_rows_of_a_split_and_some_body_parts_are_chosen():
+    rows = join_rows(IMAGES, SPLITS, CACHED)
+    assert list(choose_rows(rows, "train", "all")["image"]) == ["a", "b"]
+    assert list(choose_rows(rows, "train", ("WRIST",))["image"]) == ["a", "b"]
+
+
+def test_an_unknown_body_part_is_named_with_those_there_are():
+    rows = join_rows(IMAGES, SPLITS, CACHED)
+    with pytest.raises(InputError, match=r"names FOOT, .* only HAND, WRIST"):
+        choose_rows(rows, "train", ("FOOT",))
+
+
+def test_a_split_with_one_label_stops():
+    rows = join_rows(IMAGES, SPLITS, CACHED)
+    with pytest.raises(InputError, match="the val split holds 1 images with 1 of the two labels"):
+        choose_rows(rows, "val", "all")

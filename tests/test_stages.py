@@ -1,0 +1,210 @@
+"""The pipeline as its user runs it: DVC itself, on a tiny phantom with a planted signal."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[1]
+COPIED = ["stages", "src", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"]
+TINY = {
+    "phantom": {"patients": 60, "marker_shortcut": True},
+    "image": {"size_px": 48},
+    "augment": {"horizontal_flip": False, "rotation_degrees": 0.0},
+    "cnn": {"filters": [8, 16, 16], "epochs": 12, "learning_rate": 0.01, "batch_size": 16},
+    "densenet169": {
+        "head_epochs": 1,
+        "finetune_epochs": 1,
+        "finetune_from": "conv5_block32",
+        "head_units": 8,
+    },
+}
+CNN = ["phantom", "prepare", "preprocess", "train@cnn", "predict@cnn", "evaluate@cnn"]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """`python` is the one that runs the tests; nothing is written beside the sources."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    git = {
+        f"GIT_{who}_{what}": "tests"
+        for who in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
+    return os.environ | git | {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1"} | variables
+
+
+def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def dvc(folder: Path, *arguments: str, **variables: str) -> str:
+    done = run(folder, sys.executable, "-m", "dvc", *arguments, **variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def write_params(folder: Path) -> None:
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    for section, values in TINY.items():
+        params[section].update(values)
+    yaml.dump(params, folder / "params.yaml")
+
+
+def checkout(folder: Path) -> Path:
+    """What a fresh clone holds, with tiny parameters, committed."""
+    for name in COPIED:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, target)
+    write_params(folder)
+    commit(folder, "init", "--quiet")
+    return folder
+
+
+def commit(folder: Path, *first: str) -> None:
+    for command in [first, ("add", "--all"), ("commit", "--quiet", "--message", "state")]:
+        done = run(folder, "git", *command)
+        assert done.returncode == 0, done.stderr
+
+
+def lock(folder: Path) -> dict:
+    return YAML(typ="safe", pure=True).load(folder / "dvc.lock")["stages"]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory) -> Path:
+    """The whole pipeline, run once and committed."""
+    folder = checkout(tmp_path_factory.mktemp("pipeline") / "ulna")
+    dvc(folder, "repro")
+    commit(folder, "status", "--short")
+    return folder
+
+
+def read_metrics(folder: Path, arch: str = "cnn") -> dict:
+    return json.loads((folder / "metrics" / f"{arch}.json").read_text())
+
+
+def test_one_command_makes_every_metric_and_figure(repository):
+    metrics = [read_metrics(repository, arch) for arch in ("cnn", "densenet169")]
+    for level in ("study", "image"):
+        assert metrics[0][level]["n"] == metrics[1][level]["n"] > 0
+    figures = {path.stem for path in (repository / "plots").glob("*.png")}
+    assert figures == {
+        "architecture", "confusion", "examples", "kappa_by_body_part", "learning_curves", "roc",
+        "splits",
+    }  # fmt: skip
+
+
+def test_the_counts_are_those_of_the_data_set(repository):
+    """A fault seen in public code: a header assumed in the CSV, and one row lost."""
+    root = repository / "data/phantom/MURA-v1.1"
+    images = (root / "valid_image_paths.csv").read_text().splitlines()
+    studies = (root / "valid_labeled_studies.csv").read_text().splitlines()
+    metrics = read_metrics(repository)
+    assert metrics["image"]["n"] == len(images)
+    assert metrics["study"]["n"] == len(studies)
+    assert metrics["study"]["abnormal"] == sum(line.endswith(",1") for line in studies)
+    parts = pd.read_csv(repository / "plots/cnn/by_body_part.csv")
+    assert parts["n"].sum() == len(studies)
+
+
+@pytest.mark.promise("G37")
+def test_a_planted_signal_is_learnt(repository):
+    """A bright corner marker on every abnormal image: the networks need no bone to find it."""
+    study = read_metrics(repository)["study"]
+    assert study["auroc"] > 0.95
+    assert study["accuracy"] > 0.85
+
+
+def test_a_second_repro_runs_nothing(repository):
+    assert "Data and pipelines are up to date" in dvc(repository, "repro")
+
+
+@pytest.mark.promise("B11")
+@pytest.mark.promise("B12")
+def test_a_second_clone_elsewhere_gives_the_same_bytes(repository, tmp_path):
+    other = checkout(tmp_path / "another place" / "ulna")
+    home = tmp_path / "home"
+    home.mkdir()
+    dvc(
+        other,
+        "repro",
+        "evaluate@cnn",
+        HOME=str(home),
+        TZ="Pacific/Kiritimati",
+        LC_ALL="C",
+        PYTHONHASHSEED="17",
+    )
+    first, second = lock(repository), lock(other)
+    for stage in CNN:
+        assert second[stage] == first[stage], stage
+
+
+def test_a_loss_can_be_tried_and_taken_back_without_training_again(repository):
+    focal = dvc(repository, "exp", "run", "evaluate@cnn", "-S", "loss=focal")
+    for stage in ("phantom", "prepare", "preprocess"):
+        assert f"Stage '{stage}' didn't change, skipping" in focal
+    assert "Running stage 'train@cnn'" in focal
+
+    assert "focal" in dvc(repository, "params", "diff")
+    changed = json.loads(dvc(repository, "metrics", "diff", "--json"))
+    assert "auroc" in str(changed)
+    page = dvc(repository, "plots", "diff", "--out", "diff")
+    assert "index.html" in page
+
+    bce = dvc(repository, "exp", "run", "evaluate@cnn", "-S", "loss=bce")
+    assert "Running stage" not in bce
+    assert json.loads(dvc(repository, "metrics", "diff", "--json")) == {}
+
+
+def test_a_new_split_does_not_touch_the_cache(repository):
+    dry = dvc(repository, "exp", "run", "preprocess", "-S", "seed=5")
+    assert "Running stage 'prepare'" in dry
+    assert "Stage 'preprocess' didn't change, skipping" in dry
+    dvc(repository, "exp", "run", "preprocess", "-S", "seed=2017")
+
+
+@pytest.mark.promise("C23")
+def test_a_wrong_loss_is_refused_before_any_work(repository):
+    start = time.monotonic()
+    done = run(repository, sys.executable, "-m", "dvc", "exp", "run", "-S", "loss=focall")
+    assert done.returncode != 0
+    assert "loss is 'focall', expected 'bce', 'weighted_bce' or 'focal'" in done.stderr
+    assert time.monotonic() - start < 20
+    run(repository, "git", "checkout", "--", "params.yaml")
+
+
+def test_every_stage_says_what_it_does():
+    for script in sorted((ROOT / "stages").glob("[a-z]*.py")):
+        shown = run(ROOT, sys.executable, "-m", f"stages.{script.stem}", "--help")
+        assert shown.returncode == 0, shown.stderr
+        assert shown.stdout.startswith(f"usage: python -m stages.{script.stem}")
+
+
+@pytest.mark.parametrize("stage", ["train", "predict"])
+def test_an_unknown_network_is_refused_with_those_there_are(stage):
+    done = run(ROOT, sys.executable, "-m", f"stages.{stage}", "resnet")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"{stage}: 'resnet' is not a network: expected cnn or densenet169"
+    )

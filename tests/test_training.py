@@ -1,0 +1,122 @@
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from spots import SIDE, STILL, source, table
+
+from ulna.dataset import plain_batches, steps, training_batches
+from ulna.errors import InputError
+from ulna.inference import score
+from ulna.losses import build_loss
+from ulna.models import build_network
+from ulna.training import cnn_phases, densenet169_phases, fit, train_network
+
+
+@pytest.fixture
+def tiny(params):
+    return params.cnn.model_copy(
+        update={"filters": (4, 8), "epochs": 3, "batch_size": 8, "dropout": 0.0}
+    )
+
+
+def trained(tiny, params, history, seed=3, augment=STILL, **updates) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    return train_network(
+        tiny.model_copy(update=updates),
+        None,
+        source(20, 1),
+        source(10, 2),
+        loss=build_loss("bce", params.focal),
+        train=params.train,
+        augment=augment,
+        seed=seed,
+        history=history,
+    )
+
+
+@pytest.mark.promise("G37")
+def test_a_tiny_network_overfits_one_batch(tiny, params, tmp_path):
+    model = trained(tiny, params, tmp_path / "h.csv", epochs=30, learning_rate=0.01)
+    history = pd.read_csv(tmp_path / "h.csv")
+    assert history["loss"].iloc[-1] < 0.1 < 0.5 < history["loss"].iloc[0]
+    cache, images = table(20, 1)
+    scored = score(model, cache, images)
+    assert ((scored["probability"] > 0.5) == (scored["label"] == 1)).all()
+
+
+def test_the_history_has_a_row_an_epoch_and_marks_the_lowest_validation_loss(
+    tiny, params, tmp_path
+):
+    trained(tiny, params, tmp_path / "h.csv", epochs=5, learning_rate=0.05)
+    history = pd.read_csv(tmp_path / "h.csv")
+    assert list(history.columns) == [
+        "epoch", "phase", "learning_rate", "loss", "accuracy", "auroc",
+        "val_loss", "val_accuracy", "val_auroc", "best",
+    ]  # fmt: skip
+    assert list(history["epoch"]) == [1, 2, 3, 4, 5]
+    assert history["best"].sum() == 1
+    assert history["best"].idxmax() == history["val_loss"].idxmin()
+
+
+def test_the_network_is_left_with_the_weights_of_its_best_epoch(tiny, params, tmp_path):
+    model = trained(tiny, params, tmp_path / "h.csv", epochs=6, learning_rate=0.3)
+    history = pd.read_csv(tmp_path / "h.csv")
+    best = history["val_loss"].min()
+    assert history["val_loss"].iloc[-1] > best, "the last epoch is the best: the test says nothing"
+    validation = source(10, 2)
+    logits = [model.predict_on_batch(images) for images, _, _ in plain_batches(validation, 8)]
+    loss = build_loss("bce", params.focal)(validation.labels[:, None], np.concatenate(logits))
+    assert float(loss) == pytest.approx(best, rel=1e-4)
+
+
+def test_training_stops_when_validation_does_not_improve(tiny, params, tmp_path):
+    train = params.train.model_copy(update={"early_stopping_epochs": 2, "plateau_epochs": 1})
+    model = build_network(SIDE, tiny)
+    learn = source(16, 1)
+    frozen = cnn_phases(tiny.model_copy(update={"epochs": 9, "learning_rate": 1e-12}))
+    fit(
+        model,
+        frozen,
+        lambda epoch: training_batches(learn, 8, 1, STILL, epoch),
+        steps(16, 8),
+        # Constant labels: as batch normalisation settles, the loss may only wander.
+        plain_batches(source(10, 2), 8),
+        build_loss("bce", params.focal),
+        train.model_copy(update={"min_learning_rate": 0.0, "plateau_factor": 0.5}),
+        tmp_path / "h.csv",
+    )
+    history = pd.read_csv(tmp_path / "h.csv")
+    last_better = history["val_loss"].idxmin()
+    assert len(history) == min(9, last_better + 1 + 2)
+    assert history["learning_rate"].is_monotonic_decreasing
+
+
+def test_a_loss_that_is_no_number_stops_with_a_remedy(tiny, params, tmp_path):
+    with pytest.raises(InputError, match="lower the learning rate"):
+        model = build_network(SIDE, tiny)
+        weights = [np.full_like(weight, np.nan) for weight in model.get_weights()]
+        model.set_weights(weights)
+        learn = source(16, 1)
+        fit(
+            model,
+            cnn_phases(tiny),
+            lambda epoch: training_batches(learn, 8, 1, STILL, epoch),
+            2,
+            plain_batches(learn, 8),
+            build_loss("bce", params.focal),
+            params.train,
+            tmp_path / "h.csv",
+        )
+
+
+def test_densenet169_learns_its_head_first(params):
+    phases = densenet169_phases(params.densenet169)
+    assert [phase.name for phase in phases] == ["head", "finetune"]
+    alone = params.densenet169.model_copy(update={"head_epochs": 0})
+    assert [phase.name for phase in densenet169_phases(alone)] == ["finetune"]
+
+
+def test_a_line_an_epoch_is_printed_into_a_log(tiny, params, tmp_path, capsys):
+    trained(tiny, params, tmp_path / "h.csv", epochs=2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
+    assert [line.split(":")[0] for line in lines] == ["scratch epoch 1", "scratch epoch 2"]
