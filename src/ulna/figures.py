@@ -208,7 +208,8 @@ def kappa_by_body_part(
     axis.tick_params(axis="x", length=0)
     axis.grid(axis="x", visible=False)
     axis.set(xlim=(-0.55, len(groups) - 0.45), ylabel="kappa (0: chance, 1: full agreement)")
-    axis.set_ylim(min(0.0, 1.2 * axis.dataLim.y0), 1.06)
+    lowest = axis.dataLim.y0
+    axis.set_ylim(lowest - 0.1 if lowest < 0 else 0.0, 1.08)  # room for the labels
     key = {"title_fontsize": 8.5, "alignment": "left", "ncols": 4, "borderaxespad": 0.2}
     axis.add_artist(
         axis.legend(

@@ -1,0 +1,51 @@
+"""What runtime sets holds for a whole process, so each test has its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = """
+import sys
+import numpy as np
+from ulna import runtime
+
+runtime.configure(int(sys.argv[1]), sys.argv[2])
+import keras
+import tensorflow as tf
+from ulna.models import build_cnn
+from ulna.params import Cnn
+
+cnn = Cnn(filters=(4,), dropout=0.5, learning_rate=0.1, batch_size=2, epochs=1)
+model = build_cnn(32, cnn)
+logits = model(np.full((2, 32, 32, 1), 200, np.uint8), training=True)
+print(model.get_layer("block1_convolution").compute_dtype, logits.dtype.name)
+print(tf.config.threading.get_intra_op_parallelism_threads())
+print(logits.numpy().ravel().tolist(), [float(np.abs(w).sum()) for w in model.get_weights()])
+"""
+
+
+def shown(seed: int, precision: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(seed), precision],
+        cwd=ROOT / "src",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+@pytest.mark.promise("B13")
+def test_weights_and_dropout_follow_from_the_seed_and_threads_are_fixed():
+    first, again, other = shown(1, "none"), shown(1, "none"), shown(2, "none")
+    assert first[0] == "float32 float32"
+    assert first[1] == "2"
+    assert first == again
+    assert first[2] != other[2]
+
+
+def test_mixed_precision_computes_in_16_bits_and_gives_logits_in_32():
+    assert shown(1, "bfloat16")[0] == "bfloat16 float32"
