@@ -19,7 +19,7 @@ from ulna.style import NETWORKS, write_png
 def plot() -> None:
     """Load the tables and a few cached images, draw, save."""
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache.images)
+    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
     chosen = choose_examples(rows, pictures=12)
     pixels = gather(cache, chosen["body_part"].to_numpy(), chosen["row"].to_numpy())
     layers = {arch: _table(paths.bundle(arch) / "layers.csv") for arch in NETWORKS}

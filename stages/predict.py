@@ -6,7 +6,7 @@ from ulna import paths, runtime
 from ulna.bundle import load_bundle, read_recipe
 from ulna.cache import load_cache
 from ulna.console import run
-from ulna.inference import score
+from ulna.inference import predict_images
 from ulna.params import check_arch
 from ulna.predictions import write_predictions
 from ulna.rows import join_rows, read_images, read_splits
@@ -17,13 +17,13 @@ def predict(arch: str) -> None:
     check_arch(arch)
     cache = load_cache(paths.CACHE)
     images = read_images(paths.IMAGES)
-    rows = join_rows(images, read_splits(paths.SPLITS), cache.images)
+    rows = join_rows(images, read_splits(paths.SPLITS), cache)
     rows = rows[rows["split"].isin(["val", "test"])].reset_index(drop=True)
     recipe = read_recipe(paths.bundle(arch))
     runtime.configure(seed=0, mixed_precision=recipe["mixed_precision"])
-    table = score(load_bundle(paths.bundle(arch)), cache, rows)
+    table = predict_images(load_bundle(paths.bundle(arch)), cache, rows)
     write_predictions(paths.predictions(arch), table)
-    print(f"{arch}: {len(table)} images scored, {len(images) - len(cache.images)} set aside before")
+    print(f"{arch}: {len(table)} images scored, {len(cache.rejected)} were set aside by preprocess")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from ulna.counts import compare_with_official
 from ulna.files import write_csv
 from ulna.index import check_files, read_index, select_body_parts
 from ulna.params import load_params
+from ulna.pretrained import find_weights
 from ulna.rows import with_split
 from ulna.source import list_images, open_root
 from ulna.splits import assign_splits, check_labels, describe
@@ -16,6 +17,8 @@ from ulna.splits import assign_splits, check_labels, describe
 def prepare() -> None:
     """Write images.csv (whatever the split and seed) and splits.csv (whatever the body parts)."""
     params = load_params(paths.PARAMS)
+    # Missing weights are named here, not after the training that comes before they are needed.
+    find_weights(params.densenet169, paths.PRETRAINED)
     root = open_root(Path(params.data.root))
     everything = read_index(root)
     stray = check_files(everything, list_images(root))

@@ -17,7 +17,7 @@ def train(arch: str) -> None:
     network = params.cnn if arch == "cnn" else params.densenet169
     pretrained = find_weights(network, paths.PRETRAINED)
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache.images)
+    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
     training = choose_rows(rows, "train", params.train.body_parts)
     validation = choose_rows(rows, "val", params.train.body_parts)
     print(f"{arch}: {len(training)} images to learn from, {len(validation)} to choose the epoch by")
@@ -26,7 +26,7 @@ def train(arch: str) -> None:
     from ulna import runtime
     from ulna.bundle import write_bundle
     from ulna.dataset import examples
-    from ulna.losses import build_loss, image_weights
+    from ulna.losses import build_loss, describe_weights, image_weights
     from ulna.training import train_network
 
     runtime.configure(params.seed, params.train.mixed_precision)
@@ -34,6 +34,7 @@ def train(arch: str) -> None:
         examples(cache, part, image_weights(part, training, params.loss, params.class_weights))
         for part in (training, validation)
     )
+    print(f"{arch}: {describe_weights(training, learn.weights)}")
     model = train_network(
         network,
         pretrained,

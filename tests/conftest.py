@@ -6,9 +6,10 @@ import pytest
 
 from ulna.params import Params, load_params
 
-ROOT = Path(__file__).resolve().parents[1]
+# Not the params.yaml of the repository: whoever changes that must still be able to run the tests.
+PARAMS = Path(__file__).parent / "params.yaml"
 
 
 @pytest.fixture(scope="session")
 def params() -> Params:
-    return load_params(ROOT / "params.yaml")
+    return load_params(PARAMS)

@@ -31,12 +31,12 @@ def table(count: int, seed: int) -> tuple[Cache, pd.DataFrame]:
             "patient": [f"p{k}" for k in range(count)],
             "study": [f"s{k}" for k in range(count)],
             "body_part": "WRIST",
-            "split": "val",
+            "split": ["test", "val"] * (count // 2) + ["test"] * (count % 2),
             "label": labels,
             "row": range(count),
         }
     )
-    return Cache(images, {"WRIST": pixels}), images
+    return Cache(images, images[:0], {"WRIST": pixels}), images
 
 
 def source(count: int, seed: int) -> Examples:

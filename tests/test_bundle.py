@@ -6,7 +6,7 @@ from spots import SIDE, table
 from ulna.bundle import WEIGHTS, load_bundle, read_recipe, write_bundle
 from ulna.errors import InputError
 from ulna.files import sha256
-from ulna.inference import score
+from ulna.inference import predict_images
 from ulna.models import build_network
 
 
@@ -23,8 +23,8 @@ def model(tiny) -> keras.Model:
 def test_a_bundle_gives_the_same_predictions_bit_for_bit(tiny, model, tmp_path):
     write_bundle(tmp_path / "cnn", model, SIDE, tiny, "none")
     cache, images = table(10, 2)
-    again = score(load_bundle(tmp_path / "cnn"), cache, images)
-    np.testing.assert_array_equal(again["logit"], score(model, cache, images)["logit"])
+    again = predict_images(load_bundle(tmp_path / "cnn"), cache, images)
+    np.testing.assert_array_equal(again["logit"], predict_images(model, cache, images)["logit"])
 
 
 @pytest.mark.promise("D25")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from spots import SIDE, table
 
-from ulna.inference import score
+from ulna.inference import predict_images
 from ulna.models import build_network
 from ulna.predictions import check_predictions
 
@@ -13,10 +13,10 @@ def model(params) -> keras.Model:
     return build_network(SIDE, params.cnn.model_copy(update={"filters": (4, 8)}))
 
 
+@pytest.mark.fault("few batches")
 def test_every_image_is_scored_once_in_the_order_of_the_rows(model):
-    """A fault seen in public code: evaluation on some batches only."""
     cache, rows = table(70, 1)
-    scored = score(model, cache, rows)
+    scored = predict_images(model, cache, rows)
     check_predictions(scored, "predictions")
     assert list(scored["image"]) == list(rows["image"])
     alone = model.predict_on_batch(cache.arrays["WRIST"][69:70, :, :, None])
@@ -25,12 +25,12 @@ def test_every_image_is_scored_once_in_the_order_of_the_rows(model):
 
 def test_a_score_does_not_depend_on_the_order_of_the_rows(model):
     cache, rows = table(40, 1)
-    turned = score(model, cache, rows.iloc[::-1].reset_index(drop=True))
-    straight = score(model, cache, rows)
+    turned = predict_images(model, cache, rows.iloc[::-1].reset_index(drop=True))
+    straight = predict_images(model, cache, rows)
     np.testing.assert_allclose(turned["logit"][::-1], straight["logit"], atol=1e-5)
 
 
 def test_probabilities_are_of_the_logits(model):
     cache, rows = table(5, 1)
-    scored = score(model, cache, rows)
+    scored = predict_images(model, cache, rows)
     np.testing.assert_allclose(scored["probability"], 1 / (1 + np.exp(-scored["logit"])))

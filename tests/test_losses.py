@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ulna.errors import InputError
 from ulna.losses import balanced_weights, build_loss, image_weights, paper_weights
 from ulna.params import Focal
 
@@ -21,8 +22,8 @@ def mura() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("part", MURA)
+@pytest.mark.fault("class weights")
 def test_paper_weights_are_the_fraction_with_the_other_label(part):
-    """A fault seen in public code: swapped class weights."""
     normal, abnormal = MURA[part]
     weights = paper_weights(mura())
     assert weights[part, 1] == pytest.approx(normal / (normal + abnormal))
@@ -50,6 +51,15 @@ def test_validation_images_get_weights_counted_on_train():
     val = pd.DataFrame({"body_part": ["HAND"] * 3, "label": [1, 1, 1]})
     weights = image_weights(val, train, "weighted_bce", "none")
     np.testing.assert_allclose(weights, 4059 / (4059 + 1484), rtol=1e-6)
+
+
+@pytest.mark.parametrize("missing", ["train", "label"])
+def test_a_body_part_without_both_labels_in_train_is_named(missing):
+    train = mura()
+    hands = train["body_part"] == "HAND"
+    train = train[~hands if missing == "train" else ~hands | (train["label"] == 0)]
+    with pytest.raises(InputError, match="train has not both labels of HAND"):
+        image_weights(mura(), train, "weighted_bce", "none")
 
 
 @pytest.mark.parametrize("loss", ["bce", "focal"])

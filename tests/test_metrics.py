@@ -188,6 +188,7 @@ def test_what_lies_on_the_threshold_is_normal() -> None:
     assert score([1], [np.nextafter(0.5, 1)], 0.5)["recall"] == 1
 
 
+@pytest.mark.fault("hard labels")
 def test_auroc_uses_probabilities_not_decisions() -> None:
     # At 0.95 every decision is normal, whose AUROC would be 0.5; the order is perfect.
     scores = score([0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], threshold=0.95)
@@ -195,6 +196,7 @@ def test_auroc_uses_probabilities_not_decisions() -> None:
     assert scores["recall"] == 0
 
 
+@pytest.mark.fault("class order")
 def test_abnormal_is_the_positive_class() -> None:
     # Three normal and one abnormal, whom the model finds: not the other way round, as an
     # alphabetical order of the classes would have it.
@@ -326,6 +328,7 @@ def read_json(path: Path) -> dict[str, dict[str, float | None]]:
     return values
 
 
+@pytest.mark.fault("image as study")
 def test_the_stage_judges_studies_and_images_apart(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

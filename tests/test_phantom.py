@@ -17,7 +17,7 @@ from ulna.phantom import (
     write_phantom,
 )
 
-SMALL = Phantom(seed=1, patients=20, marker_shortcut=False)
+SMALL = Phantom(seed=1, patients=30, marker_shortcut=False)
 FULL = Phantom(seed=1, patients=290, marker_shortcut=False)
 ROOT = "MURA-v1.1"
 PLACE = re.compile(

@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from ulna.cache import Cache
 from ulna.errors import InputError
 from ulna.rows import choose_rows, join_rows
 
@@ -17,11 +18,15 @@ IMAGES = pd.DataFrame(
 SPLITS = pd.DataFrame(
     {"patient": ["p1", "p2", "p3", "p4"], "split": ["train", "train", "val", "test"]}
 )
-CACHED = pd.DataFrame({"image": list("abdef"), "row": [0, 1, 1, 2, 2]})
+CACHED = Cache(
+    images=pd.DataFrame({"image": list("fedba"), "row": [2, 2, 1, 1, 0]}),
+    rejected=pd.DataFrame({"image": ["c"], "reason": ["truncated"]}),
+    arrays={},
+)
 
 
 def test_cached_images_get_their_patients_split_in_the_order_of_the_index():
-    rows = join_rows(IMAGES, SPLITS, CACHED.iloc[::-1])
+    rows = join_rows(IMAGES, SPLITS, CACHED)
     assert list(rows["image"]) == list("abdef")
     assert list(rows["split"]) == ["train", "train", "val", "test", "test"]
     assert list(rows["row"]) == [0, 1, 1, 2, 2]
@@ -36,6 +41,12 @@ def test_a_patient_without_a_split_stops():
 def test_a_cache_of_another_index_stops():
     with pytest.raises(InputError, match="run `dvc repro preprocess`"):
         join_rows(IMAGES.drop(index=1), SPLITS, CACHED)
+
+
+def test_an_image_neither_cached_nor_set_aside_stops():
+    lost = Cache(CACHED.images, CACHED.rejected[:0], {})
+    with pytest.raises(InputError, match="differ in 1 images, the first is c"):
+        join_rows(IMAGES, SPLITS, lost)
 
 
 def test_rows_of_a_split_and_some_body_parts_are_chosen():

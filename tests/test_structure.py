@@ -1,6 +1,8 @@
 """The plan of the house against the house: import order, and dvc.yaml against the code."""
 
 import ast
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +23,7 @@ FLOW = (
     "paths",
     "files",
     "console",
+    "processes",
     "runtime",
     "scene",
     "anatomy",
@@ -28,12 +31,12 @@ FLOW = (
     "radiograph",
     "phantom",
     "counts",
+    "cache",
     "rows",
     "source",
     "index",
     "splits",
     "images",
-    "cache",
     "cache_writer",
     "dataset",
     "losses",
@@ -188,3 +191,34 @@ def test_no_module_can_run_code_from_a_file():
         text = path.read_text()
         for word in ("pickle", "load_model", "yaml.load", "shell=True", "eval(", "exec("):
             assert word not in text, f"{path} says {word}"
+
+
+def test_the_tree_in_the_readme_is_the_tree_on_the_disk():
+    text = (ROOT / "README.md").read_text()
+    tree = text.split("## The tree")[1].split("```")[1]
+    modules = [line.split()[0] for line in tree.splitlines() if line.startswith("  ")]
+    assert modules == [f"{module}.py" for module in FLOW]
+    top = {line.split()[0].rstrip("/") for line in tree.splitlines() if line[:1].strip()}
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    shown = {name.split("/")[0] for name in tracked if not name.startswith(".")} - {"src"}
+    assert shown | {"src/ulna"} == top
+
+
+def test_what_the_readme_links_to_is_there():
+    text = (ROOT / "README.md").read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+    assert not re.search("@[A-Z]+@", text)
+
+
+def test_the_scores_in_the_readme_are_those_in_metrics():
+    text = (ROOT / "README.md").read_text()
+    for arch in ARCHS:
+        study = json.loads((ROOT / "metrics" / f"{arch}.json").read_text())["study"]
+        names = ("auroc", "kappa", "accuracy", "recall", "specificity")
+        row = " | ".join([str(study["n"]), *(f"{study[name]:.3f}" for name in names)])
+        assert f"| {row} |" in text

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pandas as pd
@@ -6,10 +8,10 @@ from spots import SIDE, STILL, source, table
 
 from ulna.dataset import plain_batches, steps, training_batches
 from ulna.errors import InputError
-from ulna.inference import score
+from ulna.inference import predict_images
 from ulna.losses import build_loss
 from ulna.models import build_network
-from ulna.training import cnn_phases, densenet169_phases, fit, train_network
+from ulna.training import Phase, cnn_phases, densenet169_phases, fit, train_network
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def test_a_tiny_network_overfits_one_batch(tiny, params, tmp_path):
     history = pd.read_csv(tmp_path / "h.csv")
     assert history["loss"].iloc[-1] < 0.1 < 0.5 < history["loss"].iloc[0]
     cache, images = table(20, 1)
-    scored = score(model, cache, images)
+    scored = predict_images(model, cache, images)
     assert ((scored["probability"] > 0.5) == (scored["label"] == 1)).all()
 
 
@@ -69,26 +71,68 @@ def test_the_network_is_left_with_the_weights_of_its_best_epoch(tiny, params, tm
     assert float(loss) == pytest.approx(best, rel=1e-4)
 
 
-def test_training_stops_when_validation_does_not_improve(tiny, params, tmp_path):
-    train = params.train.model_copy(update={"early_stopping_epochs": 2, "plateau_epochs": 1})
-    model = build_network(SIDE, tiny)
-    learn = source(16, 1)
-    frozen = cnn_phases(tiny.model_copy(update={"epochs": 9, "learning_rate": 1e-12}))
+def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, tmp_path):
+    """Validation labels are turned round: what is learnt makes them worse."""
+    learn, turned = source(20, 1), source(10, 2)
+    turned = dataclasses.replace(turned, labels=1 - turned.labels)
+    keras.utils.set_random_seed(3)
     fit(
-        model,
-        frozen,
+        build_network(SIDE, tiny),
+        cnn_phases(tiny.model_copy(update={"epochs": 12, "learning_rate": 0.05})),
         lambda epoch: training_batches(learn, 8, 1, STILL, epoch),
-        steps(16, 8),
-        # Constant labels: as batch normalisation settles, the loss may only wander.
-        plain_batches(source(10, 2), 8),
+        steps(20, 8),
+        plain_batches(turned, 8),
         build_loss("bce", params.focal),
-        train.model_copy(update={"min_learning_rate": 0.0, "plateau_factor": 0.5}),
+        params.train.model_copy(
+            update={"early_stopping_epochs": 3, "plateau_epochs": 1, "plateau_factor": 0.5}
+        ),
         tmp_path / "h.csv",
     )
     history = pd.read_csv(tmp_path / "h.csv")
-    last_better = history["val_loss"].idxmin()
-    assert len(history) == min(9, last_better + 1 + 2)
-    assert history["learning_rate"].is_monotonic_decreasing
+    assert len(history) == history["val_loss"].idxmin() + 1 + 3 < 12
+    assert history["learning_rate"].iloc[-1] < history["learning_rate"].iloc[0]
+
+
+def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, params, tmp_path):
+    seen = []
+
+    def freeze(model: keras.Model) -> None:
+        model.get_layer("block1_convolution").trainable = False
+
+    def thaw(model: keras.Model) -> None:
+        model.get_layer("block1_convolution").trainable = True
+        seen.append(model.get_weights())
+
+    keras.utils.set_random_seed(3)
+    model = build_network(SIDE, tiny)
+    first_layer = model.get_layer("block1_convolution").get_weights()[0]
+    learn = source(20, 1)
+    fit(
+        model,
+        # The second phase's rate is so high that it can only spoil what the first has learnt.
+        [Phase("head", 3, 0.02, freeze), Phase("finetune", 2, 1.0, thaw)],
+        lambda epoch: training_batches(learn, 8, 1, STILL, epoch),
+        steps(20, 8),
+        plain_batches(source(10, 2), 8),
+        build_loss("bce", params.focal),
+        params.train,
+        tmp_path / "h.csv",
+    )
+    history = pd.read_csv(tmp_path / "h.csv")
+    assert list(history["epoch"]) == [1, 2, 3, 4, 5]
+    assert list(history["phase"]) == ["head"] * 3 + ["finetune"] * 2
+    assert history["best"].idxmax() < 3, "the second phase was the better: the test says nothing"
+    before_the_second = seen[-1]
+    np.testing.assert_array_equal(before_the_second[0], first_layer)
+    for kept, final in zip(before_the_second, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, final)
+
+
+def test_a_wrong_layer_is_named_before_the_first_phase(params, tmp_path):
+    wrong = params.densenet169.model_copy(update={"finetune_from": "conv9"})
+    with pytest.raises(InputError, match="is no layer of DenseNet169"):
+        trained(wrong, params, tmp_path / "h.csv")
+    assert not (tmp_path / "h.csv").exists()
 
 
 def test_a_loss_that_is_no_number_stops_with_a_remedy(tiny, params, tmp_path):

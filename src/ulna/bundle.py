@@ -5,15 +5,14 @@ Weights are stored as Keras' `.weights.h5`, which has the same bytes each time i
 """
 
 import json
-import shutil
 from pathlib import Path
 
 import keras
 
 from ulna.errors import InputError
-from ulna.files import sha256, write_csv, write_json
+from ulna.files import replacing_folder, sha256, write_csv, write_json
 from ulna.models import build_network, describe_layers
-from ulna.params import Cnn, DenseNet169
+from ulna.params import Cnn, DenseNet169, check_arch
 
 WEIGHTS = "model.weights.h5"
 RECIPE = "model.json"
@@ -32,31 +31,32 @@ def write_bundle(
         network: The section of the parameters that it was built from.
         mixed_precision: none, bfloat16 or float16, as it was trained.
     """
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    model.save_weights(partial / WEIGHTS)
-    recipe = {
-        "arch": model.name,
-        "size_px": size_px,
-        "mixed_precision": mixed_precision,
-        "network": network.model_dump(mode="json"),
-        "weights_sha256": sha256(partial / WEIGHTS),
-    }
-    write_json(partial / RECIPE, recipe)
-    write_csv(partial / LAYERS, describe_layers(model))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.replace(folder)
+    if isinstance(network, DenseNet169):
+        # All weights are in the bundle; where the backbone's came from may be a local path.
+        network = network.model_copy(update={"weights": "none", "weights_sha256": None})
+    with replacing_folder(folder) as partial:
+        model.save_weights(partial / WEIGHTS)
+        recipe = {
+            "arch": model.name,
+            "size_px": size_px,
+            "mixed_precision": mixed_precision,
+            "network": network.model_dump(mode="json"),
+            "weights_sha256": sha256(partial / WEIGHTS),
+        }
+        write_json(partial / RECIPE, recipe)
+        write_csv(partial / LAYERS, describe_layers(model))
 
 
 def read_recipe(folder: Path) -> dict:
     """Read what rebuilds a network: arch, size_px, mixed_precision, network, weights_sha256."""
     try:
-        return json.loads((folder / RECIPE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        recipe: dict = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        check_arch(recipe["arch"])
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, InputError):
         raise InputError(
-            f"{folder / RECIPE} is missing: run `dvc repro train@{folder.name}`"
+            f"{folder / RECIPE} is missing or damaged: run `dvc repro train@{folder.name}`"
         ) from None
+    return recipe
 
 
 def load_bundle(folder: Path) -> keras.Model:
@@ -78,7 +78,7 @@ def load_bundle(folder: Path) -> keras.Model:
             f"{weights} is missing or not the file that {folder / RECIPE} was written with: run "
             f"`dvc checkout {folder}` or `dvc repro train@{folder.name}`"
         )
-    section = {"cnn": Cnn, "densenet169": DenseNet169}[recipe["arch"]]
-    model = build_network(recipe["size_px"], section.model_validate(recipe["network"]))
+    section = Cnn if recipe["arch"] == "cnn" else DenseNet169
+    model = build_network(recipe["size_px"], section(**recipe["network"]))
     model.load_weights(weights)
     return model

@@ -35,11 +35,13 @@ class Cache:
     Attributes:
         images: The content of `images.csv`: image, body_part, row and the columns of
             `ulna.images.Measurements`. Images set aside are not in it.
+        rejected: The content of `rejected.csv`: image, reason.
         arrays: Body part -> (images, size_px, size_px) uint8, read-only and memory-mapped. The row
             of an image that was set aside is black.
     """
 
     images: pd.DataFrame
+    rejected: pd.DataFrame
     arrays: dict[str, np.memmap]
 
     @property
@@ -80,7 +82,7 @@ def load_cache(folder: Path) -> Cache:
     for part, rows in images.groupby("body_part")["row"]:
         if not rows.is_unique or rows.min() < 0 or rows.max() >= len(arrays[part]):
             raise _unsound(folder / IMAGES, f"lists rows of {part} twice or outside its array")
-    return Cache(images, arrays)
+    return Cache(images, rejected, arrays)
 
 
 def gather(

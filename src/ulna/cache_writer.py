@@ -5,13 +5,9 @@ processes that made it.
 """
 
 import multiprocessing
-import os
-import shutil
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,9 +17,10 @@ import pandas as pd
 from ulna.cache import COLUMNS, IMAGES, REJECTED
 from ulna.console import progress
 from ulna.errors import InputError
-from ulna.files import write_csv
+from ulna.files import replacing_folder, write_csv
 from ulna.images import Measurements, decode, fit_square, measure
 from ulna.params import Image
+from ulna.processes import cores, end_with_parent
 from ulna.source import image_reader
 
 # Starting processes takes about a second, in which one process caches 500 images of MURA's size.
@@ -67,9 +64,9 @@ def build_cache(
     Raises:
         InputError: More images are unusable than `max_bad_fraction` allows. The old cache stays.
     """
-    with _replacing_folder(folder) as partial:
+    with replacing_folder(folder) as partial:
         jobs = _lay_out(images, partial, image.size_px)
-        workers = workers or (_cores() if len(jobs) >= PROCESSES_FROM else 1)
+        workers = workers or (cores() if len(jobs) >= PROCESSES_FROM else 1)
         work = _cache_all(jobs, root, image, workers)
         outcomes = list(progress(work, len(jobs), "preprocess"))
         good = np.array([isinstance(outcome, Measurements) for outcome in outcomes], bool)
@@ -150,25 +147,11 @@ _cache_one: Callable[[_Job], Outcome]
 def _start_process(root: Path, image: Image) -> None:
     global _cache_one
     _cache_one = _worker(root, image)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this process once the one that started it is killed: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _cache_batch(jobs: Sequence[_Job]) -> list[Outcome]:
     return [_cache_one(job) for job in jobs]
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _refuse_too_many(rejected: pd.DataFrame, total: int, max_bad_fraction: float) -> None:
@@ -184,29 +167,3 @@ def _refuse_too_many(rejected: pd.DataFrame, total: int, max_bad_fraction: float
     if count > NAMED_IN_ERROR:
         lines.append(f"  and {count - NAMED_IN_ERROR} more")
     raise InputError("\n".join(lines))
-
-
-@contextmanager
-def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """Like `ulna.files.replacing`, for a folder."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # A killed run leaves its part behind, which may be gigabytes.
-    for leftover in folder.parent.glob(f".partial-*-{folder.name}"):
-        shutil.rmtree(leftover)
-    partial = folder.with_name(f".partial-{os.getpid()}-{folder.name}")
-    partial.mkdir()
-    try:
-        yield partial
-        for path in partial.glob("*.npy"):
-            with path.open("rb") as written:
-                os.fsync(written.fileno())
-        if folder.exists():
-            # A folder cannot be renamed over another that holds files.
-            replaced = folder.with_name(f".partial-{os.getpid()}-replaced-{folder.name}")
-            folder.rename(replaced)
-            partial.rename(folder)
-            shutil.rmtree(replaced)
-        else:
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -35,6 +35,10 @@ def run(stage: Callable[..., None], *arguments: str) -> None:
     except InputError as error:
         print(f"{stage.__name__}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except OSError as error:
+        # A full disk, a file that may not be read: a fault of the machine, not of an image.
+        print(f"{stage.__name__}: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
 
 
 def progress(items: Iterable[T], total: int, label: str, unit: str = "images") -> Iterator[T]:

@@ -88,7 +88,7 @@ def order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
 
 
 def augmentation(seed: int, epoch: int, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
-    """Six uniform random numbers an image: what its augmentation is made from.
+    """Seven uniform random numbers an image: what its augmentation is made from.
 
     Args:
         seed: The run's seed.

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,41 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, and rename it to `folder` once the block ends without an error.
+
+    After an error the old folder stays. What a killed run left behind goes: it may be gigabytes.
+
+    Args:
+        folder: The folder to replace; folders above it are made.
+
+    Yields:
+        A folder beside it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.parent.glob(f".partial-*-{folder.name}"):
+        shutil.rmtree(leftover)
+    partial = folder.with_name(f".partial-{os.getpid()}-{folder.name}")
+    partial.mkdir()
+    try:
+        yield partial
+        for path in partial.iterdir():
+            if path.is_file():
+                with path.open("rb") as written:
+                    os.fsync(written.fileno())
+        if folder.exists():
+            # A folder cannot be renamed over another that holds files.
+            replaced = folder.with_name(f".partial-{os.getpid()}-replaced-{folder.name}")
+            folder.rename(replaced)
+            partial.rename(folder)
+            shutil.rmtree(replaced)
+        else:
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -14,7 +14,7 @@ from ulna.predictions import sigmoid
 BATCH_SIZE = 32
 
 
-def score(model: keras.Model, cache: Cache, rows: pd.DataFrame) -> pd.DataFrame:
+def predict_images(model: keras.Model, cache: Cache, rows: pd.DataFrame) -> pd.DataFrame:
     """Score cached images.
 
     Args:

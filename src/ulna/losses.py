@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ulna.errors import InputError
 from ulna.params import Focal
 
 
@@ -48,16 +49,33 @@ def image_weights(
         (images,) float32.
 
     Raises:
-        KeyError: `images` has a body part that `train` lacks, under weighted_bce.
+        InputError: Under weighted_bce, a body part has no training images of one of the labels.
     """
     if loss == "weighted_bce":
         table = paper_weights(train)
+        for part in sorted(images["body_part"].unique()):
+            if not table.get((part, 0)) or not table.get((part, 1)):
+                raise InputError(
+                    f"loss is weighted_bce, but train has not both labels of {part}: leave it out "
+                    "with train.body_parts, or use loss bce"
+                )
         keys = zip(images["body_part"], images["label"], strict=True)
         return np.array([table[key] for key in keys], np.float32)
     if class_weights == "balanced":
         by_label = balanced_weights(train)
         return images["label"].map(by_label).to_numpy(np.float32)
     return np.ones(len(images), np.float32)
+
+
+def describe_weights(images: pd.DataFrame, weights: npt.NDArray[np.float32]) -> str:
+    """Say how much an image of each label counts in the loss, on average.
+
+    Example:
+        >>> describe_weights(pd.DataFrame({"label": [0, 0, 1]}), np.array([0.5, 0.5, 2.0]))
+        'mean weight in the loss: normal 0.500, abnormal 2.000'
+    """
+    normal, abnormal = (weights[images["label"] == label].mean() for label in (0, 1))
+    return f"mean weight in the loss: normal {normal:.3f}, abnormal {abnormal:.3f}"
 
 
 def paper_weights(train: pd.DataFrame) -> dict[tuple[str, int], float]:

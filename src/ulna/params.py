@@ -65,7 +65,7 @@ class Phantom(Section):
     """The synthetic data set."""
 
     seed: Annotated[int, Field(ge=0)]
-    patients: Annotated[int, Field(ge=20, le=9000)]
+    patients: Annotated[int, Field(ge=30, le=9000)]
     marker_shortcut: bool
 
 
@@ -174,6 +174,8 @@ class Params(Section):
             raise ValueError(
                 "loss weighted_bce already weighs the classes: set class_weights to none"
             )
+        if self.loss == "focal" and self.class_weights == "balanced":
+            raise ValueError("focal.alpha already weighs the classes: set class_weights to none")
         return self
 
 

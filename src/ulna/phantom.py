@@ -6,8 +6,6 @@ its own, so the number of workers changes nothing.
 """
 
 import multiprocessing
-import os
-import shutil
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +19,10 @@ from PIL import Image
 
 from ulna.anatomy import build_scene, draw_person
 from ulna.console import progress
-from ulna.files import write_csv
+from ulna.files import replacing_folder, write_csv
 from ulna.params import Phantom
 from ulna.pathology import SHARES, draw_finding, plant
+from ulna.processes import cores, end_with_parent
 from ulna.radiograph import Pixels, draw_camera, expose
 
 # Studies in MURA v1.1, normal and abnormal, train and valid (counted from its CSV files).
@@ -329,19 +328,10 @@ def write_phantom(root: Path, truth: Path, phantom: Phantom, workers: int | None
     """
     studies = plan_studies(phantom)
     views = plan_views(studies, phantom)
-    partial = root.with_name(f".partial-{root.name}")
-    # A killed run leaves its part behind.
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with replacing_folder(root) as partial:
         jobs = [(view, phantom, str(partial)) for view in views]
-        rows = _run(jobs, workers or os.cpu_count() or 1)
+        rows = _run(jobs, workers or cores())
         _write_lists(partial, root.name, studies)
-        if root.exists():
-            shutil.rmtree(root)
-        partial.rename(root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     table = pd.DataFrame(rows, columns=list(TRUTH_COLUMNS)).sort_values("image")
     corners = list(TRUTH_COLUMNS[2:6])
     write_csv(truth, table.astype(dict.fromkeys(corners, "Int64")))
@@ -350,7 +340,7 @@ def write_phantom(root: Path, truth: Path, phantom: Phantom, workers: int | None
 def _run(jobs: list[tuple[View, Phantom, str]], workers: int) -> list[list[object]]:
     if workers == 1:
         return list(progress(map(_write_view, jobs), len(jobs), "phantom"))
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    with multiprocessing.get_context("spawn").Pool(workers, end_with_parent) as pool:
         return list(progress(pool.imap(_write_view, jobs, chunksize=8), len(jobs), "phantom"))
 
 

@@ -4,8 +4,8 @@ Nothing here needs TensorFlow: a missing file is named before it is loaded.
 """
 
 import hashlib
+import http.client
 import shutil
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -17,7 +17,8 @@ IMAGENET_FILE = "densenet169_weights_tf_dim_ordering_tf_kernels_notop.h5"
 IMAGENET_URL = (
     f"https://storage.googleapis.com/tensorflow/keras-applications/densenet/{IMAGENET_FILE}"
 )
-# The digest that keras.applications.DenseNet169 itself pins for this file.
+# The digest that keras.applications.DenseNet169 itself pins for this file; no SHA-256 of it is
+# published. densenet169.weights_sha256 holds it to that of the copy in use.
 IMAGENET_MD5 = "b8c4d4c20dd625c148057b9ff1c1176b"
 KERAS_FOLDER = Path("~/.keras/models")
 CONNECT_SECONDS = 10
@@ -43,11 +44,7 @@ def find_weights(network: Cnn | DenseNet169, folder: Path) -> Path | None:
         return None
     if network.weights == "imagenet":
         path = _find_imagenet(folder)
-        if _md5(path) != IMAGENET_MD5:
-            raise InputError(
-                f"{path} is not Keras' ImageNet file (MD5 {_md5(path)}, expected {IMAGENET_MD5}): "
-                f"remove it and fetch {IMAGENET_URL} again"
-            )
+        _check_imagenet(path)
     else:
         path = Path(network.weights)
         if not path.is_file():
@@ -84,13 +81,24 @@ def _find_imagenet(folder: Path) -> Path:
             partial.open("wb") as file,
         ):
             shutil.copyfileobj(response, file)
-    except (urllib.error.URLError, OSError) as error:
+            file.flush()
+            _check_imagenet(partial)
+    except (OSError, http.client.HTTPException) as error:
         raise InputError(
             f"densenet169.weights is imagenet, but {ours} is missing and cannot be fetched "
             f"({error}): on a machine with internet download {IMAGENET_URL} and put it there, or "
             "set densenet169.weights to none"
         ) from None
     return ours
+
+
+def _check_imagenet(path: Path) -> None:
+    received = _md5(path)
+    if received != IMAGENET_MD5:
+        raise InputError(
+            f"{path} is not Keras' ImageNet file (MD5 {received}, expected {IMAGENET_MD5}): remove "
+            f"it and fetch {IMAGENET_URL} again"
+        )
 
 
 def _md5(path: Path) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
+from ulna.cache import Cache
 from ulna.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -111,29 +112,29 @@ def check_disjoint(images: pd.DataFrame, splits: pd.DataFrame) -> None:
     _stop_on(wrong, "patients of the official train in test, or of the official valid not in test")
 
 
-def join_rows(images: pd.DataFrame, splits: pd.DataFrame, cached: pd.DataFrame) -> pd.DataFrame:
+def join_rows(images: pd.DataFrame, splits: pd.DataFrame, cache: Cache) -> pd.DataFrame:
     """Give every cached image its split.
 
     Args:
         images: The index, see `read_images`.
         splits: One row a patient, see `read_splits`.
-        cached: One row a cached image: image, row, ... (`ulna.cache.Cache.images`). Images that
-            preprocess set aside are not in it and drop out here.
+        cache: The cached images, and those that preprocess set aside: they drop out here.
 
     Returns:
         One row a cached image, in the order of the index: image, patient, study, body_part, split,
         label, row.
 
     Raises:
-        InputError: As in `check_disjoint`, or the cache holds an image that the index does not.
+        InputError: As in `check_disjoint`, or the cache is not that of this index.
     """
-    foreign = cached.loc[~cached["image"].isin(images["image"]), "image"]
-    if len(foreign):
+    known = {*cache.images["image"], *cache.rejected["image"]}
+    differing = sorted(known ^ set(images["image"]))
+    if differing:
         raise InputError(
-            f"the cache holds {len(foreign)} images that data/prepared/images.csv does not list, "
-            f"the first is {foreign.iloc[0]}: run `dvc repro preprocess`"
+            f"the cache and data/prepared/images.csv differ in {len(differing)} images, the first "
+            f"is {differing[0]}: run `dvc repro preprocess`"
         )
-    joined = images.merge(cached[["image", "row"]], on="image", validate="one_to_one")
+    joined = images.merge(cache.images[["image", "row"]], on="image", validate="one_to_one")
     return with_split(joined, splits)[ROW_COLUMNS]
 
 

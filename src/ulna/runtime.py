@@ -24,6 +24,10 @@ def configure(seed: int, mixed_precision: str = "none") -> None:
     if threading.get_intra_op_parallelism_threads() != THREADS:
         threading.set_inter_op_parallelism_threads(THREADS)
         threading.set_intra_op_parallelism_threads(THREADS)
+    # ~/.keras/keras.json may say otherwise.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     policy = "float32" if mixed_precision == "none" else f"mixed_{mixed_precision}"

@@ -145,7 +145,7 @@ def read_file(root: Root, name: str) -> bytes:
             return opened.read(entry.file_size)
     except (FileNotFoundError, NotADirectoryError, KeyError):
         raise InputError(f"{where} is missing: restore it from the download") from None
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(
             f"{where} cannot be read ({error}): restore it from the download"
         ) from None

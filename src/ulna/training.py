@@ -194,6 +194,9 @@ def fit(
     Raises:
         InputError: The loss is not finite.
     """
+    for phase in phases:
+        # A layer that is not there is named before the first phase, not after it.
+        phase.prepare(model)
     best = BestEpoch(history)
     done = 0
     for phase in phases:
