@@ -1,5 +1,7 @@
 """Make the embedded data set: synthetic radiographs laid out like MURA, and what was planted."""
 
+import sys
+
 import pandas as pd
 
 from ulna import paths
@@ -20,4 +22,4 @@ def phantom() -> None:
 
 
 if __name__ == "__main__":
-    run(phantom)
+    run(phantom, *sys.argv[1:])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -55,4 +56,4 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    run(plot)
+    run(plot, *sys.argv[1:])

@@ -1,5 +1,6 @@
 """Read the data set's CSV files, check them, and give every patient a split."""
 
+import sys
 from pathlib import Path
 
 from ulna import paths
@@ -37,4 +38,4 @@ def prepare() -> None:
 
 
 if __name__ == "__main__":
-    run(prepare)
+    run(prepare, *sys.argv[1:])

@@ -1,5 +1,6 @@
 """Decode every image once and resize it into the cache; set aside what cannot be read."""
 
+import sys
 from pathlib import Path
 
 from ulna import paths
@@ -23,4 +24,4 @@ def preprocess() -> None:
 
 
 if __name__ == "__main__":
-    run(preprocess)
+    run(preprocess, *sys.argv[1:])
