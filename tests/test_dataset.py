@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from scipy import ndimage
+from spots import STILL
 
 from ulna.cache import Cache
 from ulna.dataset import (
@@ -19,14 +20,6 @@ from ulna.dataset import (
 from ulna.params import Augment
 
 SIDE = 8
-STILL = Augment(
-    rotation_degrees=0.0,
-    horizontal_flip=False,
-    shift_fraction=0.0,
-    zoom_fraction=0.0,
-    brightness=0.0,
-    contrast_fraction=0.0,
-)
 LIVELY = Augment(
     rotation_degrees=30.0,
     horizontal_flip=True,
