@@ -312,6 +312,11 @@ def test_a_wrong_table_of_images_is_an_error(tmp_path, text, complaint):
 
 def test_a_data_set_of_the_size_of_mura_is_prepared_within_three_seconds(tmp_path):
     path = write_zip(tmp_path / "mura.zip", tables(official_studies()))
+    # A shared machine was seen to run four times slower than at other times: the limit grows with
+    # what a plain loop takes, about 0.15 s on a core of 2021.
+    start = time.process_time()
+    assert sum(number * number for number in range(2_000_000)) > 0
+    slowness = max(1.0, (time.process_time() - start) / 0.15)
     start = time.process_time()
     root = open_root(path)
     images = read_index(root)
@@ -319,7 +324,7 @@ def test_a_data_set_of_the_size_of_mura_is_prepared_within_three_seconds(tmp_pat
     compare_with_official(images)
     write_csv(tmp_path / "images.csv", images)
     write_csv(tmp_path / "splits.csv", assign_splits(images, 0.15, 2017))
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 3 * slowness
     assert len(images) == 40_005
 
 
