@@ -27,7 +27,7 @@ def train(arch: str) -> None:
     from ulna.bundle import write_bundle
     from ulna.dataset import examples
     from ulna.losses import build_loss, describe_weights, image_weights
-    from ulna.training import train_network
+    from ulna.phases import train_network
 
     runtime.configure(params.seed, params.train.mixed_precision)
     learn, choose = (

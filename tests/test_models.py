@@ -6,6 +6,7 @@ from keras.src.legacy.saving import legacy_h5_format
 
 from ulna.errors import InputError
 from ulna.models import (
+    backbone_start,
     build_cnn,
     build_densenet169,
     build_network,
@@ -105,7 +106,7 @@ def test_in_the_first_phase_the_head_alone_learns(densenet169):
 
 
 def test_fine_tuning_starts_at_the_named_layer(densenet169):
-    unfreeze_from(densenet169, "conv5_block30", "inference")
+    unfreeze_from(densenet169, backbone_start(densenet169, "conv5_block30"), "inference")
     learning = [layer.name for layer in densenet169.layers if layer.trainable_weights]
     assert learning[0] == "conv5_block30_1_conv"
     assert "conv5_block3_1_conv" not in learning
@@ -113,7 +114,7 @@ def test_fine_tuning_starts_at_the_named_layer(densenet169):
 
 
 def test_batch_normalisation_stays_in_inference_mode(densenet169):
-    unfreeze_from(densenet169, "first", "inference")
+    unfreeze_from(densenet169, backbone_start(densenet169, "first"), "inference")
     kinds = {
         layer.trainable
         for layer in densenet169.layers
@@ -128,7 +129,7 @@ def test_batch_normalisation_stays_in_inference_mode(densenet169):
 
 
 def test_batch_normalisation_can_learn_too(densenet169):
-    unfreeze_from(densenet169, "first", "training")
+    unfreeze_from(densenet169, backbone_start(densenet169, "first"), "training")
     layer = densenet169.get_layer("conv1_bn")
     before = layer.moving_mean.numpy()
     densenet169(pixels(), training=True)
@@ -138,7 +139,7 @@ def test_batch_normalisation_can_learn_too(densenet169):
 @pytest.mark.parametrize("name", ["conv9", "conv5_block", "head_dense"])
 def test_a_layer_that_is_not_there_is_refused_with_examples(densenet169, name):
     with pytest.raises(InputError, match="conv5_block1"):
-        unfreeze_from(densenet169, name, "inference")
+        backbone_start(densenet169, name)
 
 
 @pytest.mark.parametrize("arch", ["cnn", "densenet169"])

@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import keras
 import numpy as np
@@ -6,12 +7,12 @@ import pandas as pd
 import pytest
 from spots import SIDE, STILL, source, table
 
-from ulna.dataset import plain_batches, steps, training_batches
+from ulna.dataset import Examples, plain_batches, steps, training_batches
 from ulna.errors import InputError
 from ulna.inference import predict_images
 from ulna.losses import build_loss
 from ulna.models import build_network
-from ulna.training import Phase, cnn_phases, densenet169_phases, fit, train_network
+from ulna.training import Phase, Task, fit
 
 
 @pytest.fixture
@@ -21,19 +22,18 @@ def tiny(params):
     )
 
 
-def trained(tiny, params, history, seed=3, augment=STILL, **updates) -> keras.Model:
-    keras.utils.set_random_seed(seed)
-    return train_network(
-        tiny.model_copy(update=updates),
-        None,
-        source(20, 1),
-        source(10, 2),
-        loss=build_loss("bce", params.focal),
-        train=params.train,
-        augment=augment,
-        seed=seed,
-        history=history,
-    )
+def task(model: keras.Model, learn: Examples, choose: Examples, epoch: int) -> Task:
+    return Task(model, training_batches(learn, 8, 3, STILL, epoch), plain_batches(choose, 8))
+
+
+def trained(tiny, params, history, **updates) -> keras.Model:
+    tiny = tiny.model_copy(update=updates)
+    keras.utils.set_random_seed(3)
+    model = build_network(SIDE, tiny)
+    begin = partial(task, model, source(20, 1), source(10, 2))
+    phases = [Phase("scratch", tiny.epochs, tiny.learning_rate, begin)]
+    fit(model, phases, steps(20, 8), build_loss("bce", params.focal), params.train, history)
+    return model
 
 
 @pytest.mark.promise("G37")
@@ -73,15 +73,14 @@ def test_the_network_is_left_with_the_weights_of_its_best_epoch(tiny, params, tm
 
 def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, tmp_path):
     """Validation labels are turned round: what is learnt makes them worse."""
-    learn, turned = source(20, 1), source(10, 2)
+    turned = source(10, 2)
     turned = dataclasses.replace(turned, labels=1 - turned.labels)
     keras.utils.set_random_seed(3)
+    model = build_network(SIDE, tiny)
     fit(
-        build_network(SIDE, tiny),
-        cnn_phases(tiny.model_copy(update={"epochs": 12, "learning_rate": 0.05})),
-        lambda epoch: training_batches(learn, 8, 1, STILL, epoch),
+        model,
+        [Phase("scratch", 12, 0.05, partial(task, model, source(20, 1), turned))],
         steps(20, 8),
-        plain_batches(turned, 8),
         build_loss("bce", params.focal),
         params.train.model_copy(
             update={"early_stopping_epochs": 3, "plateau_epochs": 1, "plateau_factor": 0.5}
@@ -94,26 +93,24 @@ def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, 
 
 
 def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, params, tmp_path):
-    seen = []
-
-    def freeze(model: keras.Model) -> None:
-        model.get_layer("block1_convolution").trainable = False
-
-    def thaw(model: keras.Model) -> None:
-        model.get_layer("block1_convolution").trainable = True
-        seen.append(model.get_weights())
-
+    begun = []
     keras.utils.set_random_seed(3)
     model = build_network(SIDE, tiny)
     first_layer = model.get_layer("block1_convolution").get_weights()[0]
-    learn = source(20, 1)
+
+    def begin(learns: bool, epoch: int) -> Task:
+        model.get_layer("block1_convolution").trainable = learns
+        begun.append((epoch, model.get_weights()))
+        return task(model, source(20, 1), source(10, 2), epoch)
+
     fit(
         model,
         # The second phase's rate is so high that it can only spoil what the first has learnt.
-        [Phase("head", 3, 0.02, freeze), Phase("finetune", 2, 1.0, thaw)],
-        lambda epoch: training_batches(learn, 8, 1, STILL, epoch),
+        [
+            Phase("head", 3, 0.02, partial(begin, False)),
+            Phase("finetune", 2, 1.0, partial(begin, True)),
+        ],
         steps(20, 8),
-        plain_batches(source(10, 2), 8),
         build_loss("bce", params.focal),
         params.train,
         tmp_path / "h.csv",
@@ -122,17 +119,11 @@ def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, p
     assert list(history["epoch"]) == [1, 2, 3, 4, 5]
     assert list(history["phase"]) == ["head"] * 3 + ["finetune"] * 2
     assert history["best"].idxmax() < 3, "the second phase was the better: the test says nothing"
-    before_the_second = seen[-1]
+    assert [epoch for epoch, _ in begun] == [0, 3]
+    before_the_second = begun[1][1]
     np.testing.assert_array_equal(before_the_second[0], first_layer)
     for kept, final in zip(before_the_second, model.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, final)
-
-
-def test_a_wrong_layer_is_named_before_the_first_phase(params, tmp_path):
-    wrong = params.densenet169.model_copy(update={"finetune_from": "conv9"})
-    with pytest.raises(InputError, match="is no layer of DenseNet169"):
-        trained(wrong, params, tmp_path / "h.csv")
-    assert not (tmp_path / "h.csv").exists()
 
 
 def test_a_loss_that_is_no_number_stops_with_a_remedy(tiny, params, tmp_path):
@@ -140,24 +131,9 @@ def test_a_loss_that_is_no_number_stops_with_a_remedy(tiny, params, tmp_path):
         model = build_network(SIDE, tiny)
         weights = [np.full_like(weight, np.nan) for weight in model.get_weights()]
         model.set_weights(weights)
-        learn = source(16, 1)
-        fit(
-            model,
-            cnn_phases(tiny),
-            lambda epoch: training_batches(learn, 8, 1, STILL, epoch),
-            2,
-            plain_batches(learn, 8),
-            build_loss("bce", params.focal),
-            params.train,
-            tmp_path / "h.csv",
-        )
-
-
-def test_densenet169_learns_its_head_first(params):
-    phases = densenet169_phases(params.densenet169)
-    assert [phase.name for phase in phases] == ["head", "finetune"]
-    alone = params.densenet169.model_copy(update={"head_epochs": 0})
-    assert [phase.name for phase in densenet169_phases(alone)] == ["finetune"]
+        begin = partial(task, model, source(16, 1), source(16, 1))
+        phases = [Phase("scratch", 3, 1e-3, begin)]
+        fit(model, phases, 2, build_loss("bce", params.focal), params.train, tmp_path / "h.csv")
 
 
 def test_a_line_an_epoch_is_printed_into_a_log(tiny, params, tmp_path, capsys):

@@ -5,8 +5,9 @@ any epoch can be made again alone, and the number of threads that make them chan
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from ulna.params import Augment
 # Philox streams are told apart by these: the order of images is drawn apart from augmentation.
 ORDER_STREAM = 1
 AUGMENT_STREAM = 2
+
+Arrays = tuple[npt.NDArray[Any], ...]
 
 
 @dataclass(frozen=True)
@@ -179,28 +182,34 @@ def training_batches(
         Batches of images (batch, height, width, 1) uint8, labels (batch, 1) and weights (batch,)
         float32; `steps(source, batch_size)` of them are an epoch.
     """
-    steps_per_epoch = steps(len(source), batch_size)
-    size_px = source.cache.size_px
 
-    def batch(step: int) -> tuple[npt.NDArray, ...]:
-        epoch, index = divmod(int(step), steps_per_epoch)
-        chosen = order(seed, epoch, len(source))[index * batch_size : (index + 1) * batch_size]
-        draws = augmentation(seed, epoch, source.keys[chosen])
-        return (*_arrays(source, chosen), draws, transforms(draws, augment, size_px))
+    def batch(step: int) -> Arrays:
+        epoch, chosen = shuffled(step, len(source), batch_size, seed)
+        return _drawn(source, chosen, seed, epoch, augment)
 
-    types = (tf.uint8, tf.float32, tf.float32, tf.float32, tf.float32)
-    shapes = ((None, size_px, size_px, 1), (None, 1), (None,), (None, 7), (None, 8))
+    return _changed(endless(len(source), batch_size, first_epoch), batch, source, augment)
 
-    def load(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        arrays = tf.numpy_function(batch, [step], types)
-        for array, shape in zip(arrays, shapes, strict=True):
-            array.set_shape(shape)
-        images, labels, weights, draws, maps = arrays
-        return change(images, draws, maps, augment), labels, weights
 
-    first = first_epoch * steps_per_epoch
-    counter = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
-    return counter.map(load).prefetch(2)
+def changed_batches(
+    source: Examples, batch_size: int, seed: int, augment: Augment, epoch: int
+) -> tf.data.Dataset:
+    """Every image once, in order, each changed as in an epoch of `training_batches`.
+
+    Args:
+        source: The images.
+        batch_size: Images a batch.
+        seed: The run's seed.
+        augment: The ranges of the changes.
+        epoch: Counted from 0.
+
+    Returns:
+        Batches as of `training_batches`.
+    """
+
+    def batch(step: int) -> Arrays:
+        return _drawn(source, in_order(step, len(source), batch_size), seed, epoch, augment)
+
+    return _changed(once(len(source), batch_size), batch, source, augment)
 
 
 def plain_batches(source: Examples, batch_size: int) -> tf.data.Dataset:
@@ -213,22 +222,11 @@ def plain_batches(source: Examples, batch_size: int) -> tf.data.Dataset:
     Returns:
         Batches as of `training_batches`.
     """
-    size_px = source.cache.size_px
 
-    def batch(step: int) -> tuple[npt.NDArray, ...]:
-        return _arrays(source, np.arange(len(source))[step * batch_size : (step + 1) * batch_size])
+    def batch(step: int) -> Arrays:
+        return _arrays(source, in_order(step, len(source), batch_size))
 
-    def load(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        arrays = tf.numpy_function(batch, [step], (tf.uint8, tf.float32, tf.float32))
-        for array, shape in zip(
-            arrays, ((None, size_px, size_px, 1), (None, 1), (None,)), strict=True
-        ):
-            array.set_shape(shape)
-        return tuple(arrays)
-
-    count = steps(len(source), batch_size)
-    batches = tf.data.Dataset.range(count).map(load)
-    return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
+    return from_arrays(once(len(source), batch_size), batch, _shapes(source)).prefetch(2)
 
 
 def steps(count: int, batch_size: int) -> int:
@@ -236,6 +234,88 @@ def steps(count: int, batch_size: int) -> int:
     return -(-count // batch_size)
 
 
-def _arrays(source: Examples, chosen: Sequence[int] | npt.NDArray[np.int64]) -> tuple:
+def endless(count: int, batch_size: int, first_epoch: int) -> tf.data.Dataset:
+    """Numbers of steps from an epoch's first on."""
+    first = first_epoch * steps(count, batch_size)
+    return tf.data.Dataset.range(first, np.iinfo(np.int64).max)
+
+
+def once(count: int, batch_size: int) -> tf.data.Dataset:
+    """Numbers of the steps that show `count` images once."""
+    return tf.data.Dataset.range(steps(count, batch_size))
+
+
+def shuffled(
+    step: int, count: int, batch_size: int, seed: int
+) -> tuple[int, npt.NDArray[np.int64]]:
+    """The epoch of a step of training, and which of `count` images the step shows."""
+    epoch, index = divmod(int(step), steps(count, batch_size))
+    return epoch, order(seed, epoch, count)[index * batch_size : (index + 1) * batch_size]
+
+
+def in_order(step: int, count: int, batch_size: int) -> npt.NDArray[np.int64]:
+    """Which of `count` images a step shows where they come in order."""
+    return np.arange(step * batch_size, min(count, (step + 1) * batch_size))
+
+
+def from_arrays(
+    counter: tf.data.Dataset,
+    batch: Callable[[int], Arrays],
+    specs: Sequence[tf.TensorSpec],
+) -> tf.data.Dataset:
+    """Batches that a NumPy function makes from numbers of steps.
+
+    Args:
+        counter: Numbers of steps.
+        batch: Number of a step -> arrays.
+        specs: Shape and type of each of the arrays.
+
+    Returns:
+        The arrays, as tensors; its length is that of `counter`, where it has one.
+    """
+
+    def load(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        tensors = tf.numpy_function(batch, [step], [spec.dtype for spec in specs])
+        for tensor, spec in zip(tensors, specs, strict=True):
+            tensor.set_shape(spec.shape)
+        return tuple(tensors)
+
+    return counter.map(load)
+
+
+def _shapes(source: Examples) -> tuple[tf.TensorSpec, ...]:
+    size_px = source.cache.size_px
+    return (
+        tf.TensorSpec((None, size_px, size_px, 1), tf.uint8),
+        tf.TensorSpec((None, 1), tf.float32),
+        tf.TensorSpec((None,), tf.float32),
+    )
+
+
+def _arrays(source: Examples, chosen: npt.NDArray[np.int64]) -> Arrays:
     images = gather(source.cache, source.body_parts[chosen], source.rows[chosen])
     return images[..., np.newaxis], source.labels[chosen, np.newaxis], source.weights[chosen]
+
+
+def _drawn(
+    source: Examples, chosen: npt.NDArray[np.int64], seed: int, epoch: int, augment: Augment
+) -> Arrays:
+    draws = augmentation(seed, epoch, source.keys[chosen])
+    return (*_arrays(source, chosen), draws, transforms(draws, augment, source.cache.size_px))
+
+
+def _changed(
+    counter: tf.data.Dataset,
+    batch: Callable[[int], Arrays],
+    source: Examples,
+    augment: Augment,
+) -> tf.data.Dataset:
+    draws = (tf.TensorSpec((None, 7), tf.float32), tf.TensorSpec((None, 8), tf.float32))
+    drawn = from_arrays(counter, batch, (*_shapes(source), *draws))
+
+    def apply(
+        images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, draws: tf.Tensor, maps: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        return change(images, draws, maps, augment), labels, weights
+
+    return drawn.map(apply).prefetch(2)

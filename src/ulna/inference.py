@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 
 from ulna.cache import Cache
-from ulna.console import progress
 from ulna.dataset import examples, plain_batches, steps
+from ulna.forward import forward, run_forward
 from ulna.predictions import sigmoid
 
 # Larger batches are no faster on two cores, and cost memory: DenseNet169 at 320 px needs 0.1 GB an
@@ -27,9 +27,8 @@ def predict_images(model: keras.Model, cache: Cache, rows: pd.DataFrame) -> pd.D
     """
     batches = plain_batches(examples(cache, rows, np.ones(len(rows), np.float32)), BATCH_SIZE)
     count = steps(len(rows), BATCH_SIZE)
-    scored = progress(batches, count, f"predict {model.name}", "batches")
-    logits = [model.predict_on_batch(images)[:, 0] for images, _, _ in scored]
+    logits = run_forward(forward(model), batches, count, f"predict {model.name}")
     table = rows.drop(columns="row")
-    table["logit"] = np.concatenate(logits).astype(np.float64)
+    table["logit"] = logits[:, 0].astype(np.float64)
     table["probability"] = sigmoid(table["logit"])
     return table

@@ -142,6 +142,31 @@ def load_backbone(model: keras.Model, path: Path) -> None:
         ) from None
 
 
+def head_start(model: keras.Model) -> int:
+    """Place in `model.layers` of the first layer above the pooled features of the backbone."""
+    return [layer.name for layer in model.layers].index(f"{HEAD}average_pooling") + 1
+
+
+def backbone_start(model: keras.Model, name: str) -> int:
+    """Place in `model.layers` of a layer of the backbone.
+
+    Args:
+        model: See `build_densenet169`.
+        name: A layer of the backbone or the beginning of one's name, such as conv5_block1; or
+            first, for the whole backbone.
+
+    Raises:
+        InputError: No layer of the backbone is called so.
+    """
+    for place, layer in enumerate(model.layers):
+        if not layer.name.startswith(HEAD) and (name == "first" or _named(layer, name)):
+            return place
+    raise InputError(
+        f"densenet169.finetune_from is {name!r}, which is no layer of DenseNet169: use first, "
+        "conv2_block1, conv3_block1, conv4_block1, conv5_block1 or another layer's name"
+    )
+
+
 def freeze_backbone(model: keras.Model) -> None:
     """Let the head alone learn; frozen batch normalisation runs in inference mode."""
     for layer in model.layers:
@@ -149,30 +174,21 @@ def freeze_backbone(model: keras.Model) -> None:
 
 
 def unfreeze_from(
-    model: keras.Model, name: str, batch_normalization: Literal["inference", "training"]
+    model: keras.Model, start: int, batch_normalization: Literal["inference", "training"]
 ) -> None:
-    """Let the head learn, and the backbone from a named layer on.
+    """Let the head learn, and the backbone from a layer on.
 
     Args:
         model: See `build_densenet169`.
-        name: A layer of the backbone or the beginning of one's name, such as conv5_block1; or
-            first, for the whole backbone.
+        start: Place of the layer in `model.layers`, see `backbone_start`.
         batch_normalization: The backbone's: inference keeps statistics, scale and shift as they
             are, for small batches would spoil those of pretrained weights; training lets it learn
             where its layer does.
-
-    Raises:
-        InputError: No layer of the backbone is called so.
     """
-    backbone = [layer for layer in model.layers if not layer.name.startswith(HEAD)]
-    starts = [i for i, layer in enumerate(backbone) if name == "first" or _named(layer, name)]
-    if not starts:
-        raise InputError(
-            f"densenet169.finetune_from is {name!r}, which is no layer of DenseNet169: use first, "
-            "conv2_block1, conv3_block1, conv4_block1, conv5_block1 or another layer's name"
-        )
     freeze_backbone(model)
-    for layer in backbone[starts[0] :]:
+    for layer in model.layers[start:]:
+        if layer.name.startswith(HEAD):
+            continue
         normalises = isinstance(layer, layers.BatchNormalization)
         layer.trainable = batch_normalization == "training" or not normalises
         if normalises:

@@ -131,6 +131,7 @@ class DenseNet169(Section):
     head_units: Count
     dropout: Fraction
     head_epochs: Epochs
+    head_passes: Count
     head_learning_rate: Rate
     finetune_from: Annotated[str, Field(min_length=1)]
     finetune_epochs: Epochs

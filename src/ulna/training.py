@@ -1,4 +1,4 @@
-"""Compile, fit in phases, keep the best epoch."""
+"""Fit in phases, keep the best epoch."""
 
 import sys
 import time
@@ -11,13 +11,26 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
-from ulna.dataset import Examples, plain_batches, steps, training_batches
 from ulna.errors import InputError
 from ulna.files import write_csv
-from ulna.models import build_network, freeze_backbone, load_backbone, unfreeze_from
-from ulna.params import Augment, Cnn, DenseNet169, Train
+from ulna.params import Train
 
 MEASURES = ("loss", "accuracy", "auroc", "val_loss", "val_accuracy", "val_auroc")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a phase fits.
+
+    Attributes:
+        model: Shares the layers that learn with the network that is trained.
+        training: Endless batches of inputs, labels and weights.
+        validation: Finite batches of the same form.
+    """
+
+    model: keras.Model
+    training: tf.data.Dataset
+    validation: tf.data.Dataset
 
 
 @dataclass(frozen=True)
@@ -28,33 +41,13 @@ class Phase:
         name: scratch, head or finetune.
         epochs: At most so many.
         learning_rate: Adam's at the start.
-        prepare: Sets which layers of the model learn.
+        begin: Number of the first epoch, counted from 0 over all phases -> what to fit.
     """
 
     name: str
     epochs: int
     learning_rate: float
-    prepare: Callable[[keras.Model], None]
-
-
-def cnn_phases(cnn: Cnn) -> list[Phase]:
-    """One phase in which everything learns."""
-    return [Phase("scratch", cnn.epochs, cnn.learning_rate, lambda model: None)]
-
-
-def densenet169_phases(densenet169: DenseNet169) -> list[Phase]:
-    """The head on a frozen backbone, then fine-tuning from a named layer."""
-
-    def finetune(model: keras.Model) -> None:
-        unfreeze_from(model, densenet169.finetune_from, densenet169.batch_normalization)
-
-    phases = [
-        Phase("head", densenet169.head_epochs, densenet169.head_learning_rate, freeze_backbone),
-        Phase(
-            "finetune", densenet169.finetune_epochs, densenet169.finetune_learning_rate, finetune
-        ),
-    ]
-    return [phase for phase in phases if phase.epochs > 0]
+    begin: Callable[[int], Task]
 
 
 class BestEpoch(keras.callbacks.Callback):
@@ -63,13 +56,15 @@ class BestEpoch(keras.callbacks.Callback):
     Keras' EarlyStopping knows one call of `fit`; the best epoch may lie in an earlier phase.
     """
 
-    def __init__(self, history: Path) -> None:
+    def __init__(self, network: keras.Model, history: Path) -> None:
         """Start a record.
 
         Args:
+            network: All of what is trained; a phase may fit a part of it.
             history: CSV file, written anew after each epoch so that a run can be watched.
         """
         super().__init__()
+        self.network = network
         self.history = history
         self.records: list[dict[str, Any]] = []
         self.phase = ""
@@ -93,7 +88,7 @@ class BestEpoch(keras.callbacks.Callback):
         measured = {name: float(logs[name]) for name in MEASURES}
         if measured["val_loss"] < self.best_loss:
             self.best_loss = measured["val_loss"]
-            self.best_weights = self.model.get_weights()
+            self.best_weights = self.network.get_weights()
             self.records = [record | {"best": 0} for record in self.records]
             best = 1
         else:
@@ -110,66 +105,15 @@ class BestEpoch(keras.callbacks.Callback):
             print(f"{self.phase} epoch {epoch + 1}: {numbers} ({seconds:.1f} s)", flush=True)
 
     def restore(self) -> None:
-        """Put the best epoch's weights into the model."""
+        """Put the best epoch's weights into the network."""
         if self.best_weights is not None:
-            self.model.set_weights(self.best_weights)
-
-
-def train_network(
-    network: Cnn | DenseNet169,
-    pretrained: Path | None,
-    training: Examples,
-    validation: Examples,
-    *,
-    loss: keras.losses.Loss,
-    train: Train,
-    augment: Augment,
-    seed: int,
-    history: Path,
-) -> keras.Model:
-    """Build a network and train it.
-
-    Args:
-        network: The section of the parameters that describes it.
-        pretrained: Weights of DenseNet169's backbone, or None for random ones.
-        training: Images to learn from.
-        validation: Images to choose the epoch by.
-        loss: Of labels and logits.
-        train: Early stopping, reduction of the learning rate.
-        augment: Ranges of the changes to training images.
-        seed: Of the order of images and their changes; initial weights and dropout follow from
-            `ulna.runtime.configure`.
-        history: CSV file for the learning curves.
-
-    Returns:
-        The model with the weights of its best epoch.
-
-    Raises:
-        InputError: The loss is not finite, or the parameters do not fit the network or its file.
-    """
-    model = build_network(training.cache.size_px, network)
-    if pretrained is not None:
-        load_backbone(model, pretrained)
-    phases = cnn_phases(network) if isinstance(network, Cnn) else densenet169_phases(network)
-    fit(
-        model,
-        phases,
-        lambda epoch: training_batches(training, network.batch_size, seed, augment, epoch),
-        steps(len(training), network.batch_size),
-        plain_batches(validation, network.batch_size),
-        loss,
-        train,
-        history,
-    )
-    return model
+            self.network.set_weights(self.best_weights)
 
 
 def fit(
-    model: keras.Model,
+    network: keras.Model,
     phases: Sequence[Phase],
-    training: Callable[[int], tf.data.Dataset],
     steps_per_epoch: int,
-    validation: tf.data.Dataset,
     loss: keras.losses.Loss,
     train: Train,
     history: Path,
@@ -180,12 +124,9 @@ def fit(
     from the best so far.
 
     Args:
-        model: Uncompiled; its weights are changed.
+        network: Its weights are changed.
         phases: In order.
-        training: Gives endless batches of images, labels and weights from an epoch on, counted from
-            0; epochs are numbered on over phases.
         steps_per_epoch: Training batches an epoch.
-        validation: Finite batches of the same form.
         loss: Of labels and logits.
         train: Early stopping and reduction of the learning rate.
         history: CSV file for the learning curves: epoch (from 1), phase, learning_rate, the
@@ -194,14 +135,11 @@ def fit(
     Raises:
         InputError: The loss is not finite.
     """
+    best = BestEpoch(network, history)
     for phase in phases:
-        # A layer that is not there is named before the first phase, not after it.
-        phase.prepare(model)
-    best = BestEpoch(history)
-    done = 0
-    for phase in phases:
-        phase.prepare(model)
-        model.compile(
+        done = len(best.records)
+        task = phase.begin(done)
+        task.model.compile(
             optimizer=keras.optimizers.Adam(phase.learning_rate),
             loss=loss,
             metrics=[
@@ -212,12 +150,12 @@ def fit(
             jit_compile=False,
         )
         best.phase = phase.name
-        model.fit(
-            training(done),
+        task.model.fit(
+            task.training,
             initial_epoch=done,
             epochs=done + phase.epochs,
             steps_per_epoch=steps_per_epoch,
-            validation_data=validation,
+            validation_data=task.validation,
             callbacks=[
                 best,
                 keras.callbacks.EarlyStopping("val_loss", patience=train.early_stopping_epochs),
@@ -232,4 +170,3 @@ def fit(
             verbose=1 if sys.stdout.isatty() else 0,
         )
         best.restore()
-        done = len(best.records)

@@ -1,0 +1,156 @@
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from keras import layers
+from spots import SIDE, source
+
+from ulna.dataset import steps
+from ulna.errors import InputError
+from ulna.losses import build_loss
+from ulna.models import build_network, freeze_backbone
+from ulna.params import Augment
+from ulna.phases import Data, cnn_phases, densenet169_phases, train_network
+from ulna.training import fit
+
+LIVELY = Augment(
+    rotation_degrees=10.0,
+    horizontal_flip=True,
+    shift_fraction=0.05,
+    zoom_fraction=0.1,
+    brightness=5.0,
+    contrast_fraction=0.1,
+)
+
+
+def data(augment: Augment = LIVELY) -> Data:
+    return Data(source(20, 1), source(10, 2), batch_size=8, seed=3, augment=augment)
+
+
+@pytest.fixture
+def head_only(params):
+    return params.densenet169.model_copy(
+        update={
+            "batch_size": 8,
+            "head_epochs": 2,
+            "head_passes": 2,
+            "finetune_from": "conv2",
+            "finetune_epochs": 0,
+        }
+    )
+
+
+@pytest.fixture
+def both(head_only):
+    return head_only.model_copy(update={"head_epochs": 1, "finetune_epochs": 2})
+
+
+def likeness() -> keras.Model:
+    """Two layers with DenseNet169's names under a head of its form; the real one takes 20 s."""
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((SIDE, SIDE, 1), dtype="uint8", name="pixels")
+    x = layers.Rescaling(1 / 255, name="rescale")(inputs)
+    for number in (1, 2):
+        x = layers.Conv2D(4, 3, name=f"conv{number}_conv")(x)
+        x = layers.BatchNormalization(name=f"conv{number}_bn")(x)
+    x = layers.GlobalAveragePooling2D(name="head_average_pooling")(x)
+    x = layers.BatchNormalization(name="head_batch_normalization")(x)
+    x = layers.Dropout(0.3, name="head_dropout")(x)
+    return keras.Model(inputs, layers.Dense(1, name="head_logit")(x))
+
+
+@pytest.fixture
+def run(params, tmp_path):
+    def train(model, phases):
+        loss = build_loss("bce", params.focal)
+        fit(model, phases, steps(20, 8), loss, params.train, tmp_path / "h.csv")
+        return pd.read_csv(tmp_path / "h.csv")
+
+    return train
+
+
+def test_the_cnn_learns_everything_in_one_phase(params):
+    cnn = params.cnn.model_copy(update={"filters": (4, 8), "epochs": 7})
+    model = build_network(SIDE, cnn)
+    (phase,) = cnn_phases(model, cnn, data())
+    assert (phase.name, phase.epochs, phase.learning_rate) == ("scratch", 7, cnn.learning_rate)
+    task = phase.begin(0)
+    assert task.model is model
+    assert len(model.trainable_weights) == 8
+
+
+def test_densenet169_learns_its_head_first(both):
+    phases = densenet169_phases(likeness(), both, data())
+    assert [phase.name for phase in phases] == ["head", "finetune"]
+    alone = both.model_copy(update={"head_epochs": 0})
+    assert [phase.name for phase in densenet169_phases(likeness(), alone, data())] == ["finetune"]
+
+
+def test_a_wrong_layer_is_named_before_anything_is_trained(params, tmp_path):
+    wrong = params.densenet169.model_copy(update={"finetune_from": "conv9"})
+    with pytest.raises(InputError, match="is no layer of DenseNet169"):
+        train_network(
+            wrong,
+            None,
+            source(20, 1),
+            source(10, 2),
+            loss=build_loss("bce", params.focal),
+            train=params.train,
+            augment=LIVELY,
+            seed=3,
+            history=tmp_path / "h.csv",
+        )
+    assert not (tmp_path / "h.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("batch_normalization", "finetuned"),
+    [("inference", ["conv2_conv"]), ("training", ["conv2_conv", "conv2_bn"])],
+)
+def test_each_phase_changes_the_layers_it_names_and_no_others(
+    both, run, batch_normalization, finetuned
+):
+    model, untrained = likeness(), likeness()
+    network = both.model_copy(
+        update={"batch_normalization": batch_normalization, "finetune_learning_rate": 1e-3}
+    )
+    history = run(model, densenet169_phases(model, network, data()))
+    assert list(history["phase"]) == ["head", "finetune", "finetune"]
+    assert list(history["epoch"]) == [1, 2, 3]
+    assert history["best"].idxmax() > 0, "fine-tuning was no better: the test says nothing"
+    changed = [
+        layer.name
+        for layer, before in zip(model.layers, untrained.layers, strict=True)
+        if any(
+            (old != new).any()
+            for old, new in zip(before.get_weights(), layer.get_weights(), strict=True)
+        )
+    ]
+    assert changed == [*finetuned, "head_batch_normalization", "head_logit"]
+
+
+def test_the_head_learns_from_kept_features_as_it_would_from_images(head_only, params, run):
+    """With as many passes as epochs nothing is used twice: the same losses, the same weights."""
+    kept, whole = likeness(), likeness()
+    (phase,) = densenet169_phases(kept, head_only, data())
+    on_features = run(kept, [phase])
+    freeze_backbone(whole)
+    (scratch,) = cnn_phases(whole, params.cnn, data())
+    on_images = run(whole, [replace(phase, begin=scratch.begin)])
+    pd.testing.assert_frame_equal(on_features, on_images, rtol=1e-5)
+    for ours, theirs in zip(kept.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_more_epochs_than_passes_run_the_backbone_no_more(head_only, run, capsys):
+    model = likeness()
+    history = run(
+        model,
+        densenet169_phases(model, head_only.model_copy(update={"head_epochs": 3}), data()),
+    )
+    assert len(history) == 3
+    shown = capsys.readouterr().out
+    assert shown.count("pass 1 of 2") == shown.count("pass 2 of 2") == 1
+    assert "pass 3" not in shown
