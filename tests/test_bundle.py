@@ -1,3 +1,4 @@
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -52,3 +53,13 @@ def test_a_bundle_replaces_the_one_before_and_leaves_nothing_else(tiny, model, t
     assert [path.name for path in tmp_path.iterdir()] == ["cnn"]
     recipe = read_recipe(tmp_path / "cnn")
     assert recipe["weights_sha256"] == sha256(tmp_path / "cnn" / WEIGHTS)
+
+
+def test_a_bundle_holds_no_state_of_the_optimizer(tiny, model, tmp_path):
+    model.compile(optimizer="adam", loss="mse")
+    cache, _ = table(10, 2)
+    model.fit(cache.arrays["WRIST"][..., None], np.zeros((10, 1)), verbose=0)
+    write_bundle(tmp_path / "cnn", model, SIDE, tiny, "none")
+    with h5py.File(tmp_path / "cnn" / WEIGHTS) as file:
+        assert "optimizer" not in file
+        assert "layers" in file

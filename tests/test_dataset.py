@@ -7,8 +7,9 @@ from spots import STILL
 
 from ulna.cache import Cache
 from ulna.dataset import (
+    augment_images,
     augmentation,
-    change,
+    augmented_batches,
     examples,
     image_key,
     order,
@@ -64,7 +65,23 @@ def picture() -> np.ndarray:
 
 def changed(pixels: np.ndarray, drawn: np.ndarray, augment: Augment) -> np.ndarray:
     maps = transforms(drawn, augment, pixels.shape[1])
-    return change(tf.constant(pixels), tf.constant(drawn), tf.constant(maps), augment).numpy()
+    return augment_images(
+        tf.constant(pixels), tf.constant(drawn), tf.constant(maps), augment
+    ).numpy()
+
+
+def test_an_image_in_order_is_augmented_as_in_its_epoch():
+    learn = source()
+    expected = {
+        float(weight): image
+        for images, _, weights in training_batches(learn, 4, 7, LIVELY, first_epoch=2).take(3)
+        for image, weight in zip(images.numpy(), weights.numpy(), strict=True)
+    }
+    batches = list(augmented_batches(learn, 4, 7, LIVELY, epoch=2))
+    weights = np.concatenate([weights for *_, weights in batches])
+    np.testing.assert_array_equal(weights, np.arange(11))
+    for image, weight in zip(np.concatenate([b[0] for b in batches]), weights, strict=True):
+        np.testing.assert_array_equal(image, expected[float(weight)])
 
 
 def test_an_epoch_shows_every_image_once_in_another_order():

@@ -19,7 +19,7 @@ def pixels(count: int = 3) -> tf.Tensor:
     return tf.constant(drawn)
 
 
-def place(model: keras.Model, name: str) -> int:
+def index(model: keras.Model, name: str) -> int:
     return [layer.name for layer in model.layers].index(name)
 
 
@@ -29,7 +29,7 @@ def place(model: keras.Model, name: str) -> int:
     [("conv5_block31_0_bn", 1), ("conv5_block31_2_conv", 2), ("conv1_conv", 1)],
 )
 def test_the_two_sides_of_a_cut_are_the_network(densenet169, name, crossing):
-    below, above = cut(densenet169, place(densenet169, name))
+    below, above = cut(densenet169, index(densenet169, name))
     assert len(below.outputs) == len(above.inputs) == crossing
     whole = densenet169(pixels(), training=False)
     np.testing.assert_allclose(above(below(pixels()), training=False), whole, atol=1e-5)
@@ -39,7 +39,7 @@ def test_the_two_sides_of_a_cut_are_the_network(densenet169, name, crossing):
 
 def test_below_the_named_layer_nothing_learns_and_nothing_changes(densenet169):
     """The gradients above the cut are those of the whole network."""
-    start = place(densenet169, "conv5_block32_0_bn")
+    start = index(densenet169, "conv5_block32_0_bn")
     frozen = freeze_below(densenet169, start)
 
     def gradients(model: keras.Model) -> list:

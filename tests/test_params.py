@@ -1,9 +1,11 @@
 import copy
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
@@ -150,3 +152,14 @@ def test_a_wrong_loss_stops_training_before_tensorflow_is_imported(tmp_path):
         "train: params.yaml: loss is 'focall', expected 'bce', 'weighted_bce' or 'focal'"
     )
     assert "tensorflow" not in done.stderr
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES])
+def test_an_experiment_changes_nothing_in_the_file_but_its_own_parameter(path, tmp_path):
+    """DVC writes params.yaml anew for `-S`: a form that it keeps leaves no noise in the diff."""
+    file = tmp_path / "params.yaml"
+    before = path.read_text()
+    file.write_text(before)
+    apply_overrides(file, ["loss=focal"])
+    apply_overrides(file, [f"loss={load_params(path).loss}"])
+    assert re.sub(" +#", " #", file.read_text()) == re.sub(" +#", " #", before)

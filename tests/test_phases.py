@@ -7,12 +7,12 @@ import pytest
 from keras import layers
 from spots import SIDE, source
 
-from ulna.dataset import steps
+from ulna.dataset import steps, training_batches
 from ulna.errors import InputError
 from ulna.losses import build_loss
 from ulna.models import build_network, freeze_backbone
 from ulna.params import Augment
-from ulna.phases import Data, cnn_phases, densenet169_phases, train_network
+from ulna.phases import TrainingData, cnn_phases, densenet169_phases, train_network
 from ulna.training import fit
 
 LIVELY = Augment(
@@ -25,8 +25,8 @@ LIVELY = Augment(
 )
 
 
-def data(augment: Augment = LIVELY) -> Data:
-    return Data(source(20, 1), source(10, 2), batch_size=8, seed=3, augment=augment)
+def data(augment: Augment = LIVELY) -> TrainingData:
+    return TrainingData(source(20, 1), source(10, 2), batch_size=8, seed=3, augment=augment)
 
 
 @pytest.fixture
@@ -81,6 +81,26 @@ def test_the_cnn_learns_everything_in_one_phase(params):
     assert len(model.trainable_weights) == 8
 
 
+def test_a_network_is_built_and_trained_from_its_section_of_the_parameters(params, tmp_path):
+    cnn = params.cnn.model_copy(
+        update={"filters": (4, 8), "epochs": 2, "batch_size": 8, "dropout": 0.0}
+    )
+    keras.utils.set_random_seed(3)
+    model = train_network(
+        cnn,
+        None,
+        source(20, 1),
+        source(10, 2),
+        loss=build_loss("bce", params.focal),
+        train=params.train,
+        augment=LIVELY,
+        seed=3,
+        history=tmp_path / "h.csv",
+    )
+    assert model.name == "cnn"
+    assert list(pd.read_csv(tmp_path / "h.csv")["phase"]) == ["scratch", "scratch"]
+
+
 def test_densenet169_learns_its_head_first(both):
     phases = densenet169_phases(likeness(), both, data())
     assert [phase.name for phase in phases] == ["head", "finetune"]
@@ -131,8 +151,13 @@ def test_each_phase_changes_the_layers_it_names_and_no_others(
     assert changed == [*finetuned, "head_batch_normalization", "head_logit"]
 
 
-def test_the_head_learns_from_kept_features_as_it_would_from_images(head_only, params, run):
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_the_head_learns_from_kept_features_as_it_would_from_images(
+    head_only, params, run, policy, request
+):
     """With as many passes as epochs nothing is used twice: the same losses, the same weights."""
+    request.addfinalizer(lambda: keras.mixed_precision.set_dtype_policy("float32"))
+    keras.mixed_precision.set_dtype_policy(policy)
     kept, whole = likeness(), likeness()
     (phase,) = densenet169_phases(kept, head_only, data())
     on_features = run(kept, [phase])
@@ -154,3 +179,28 @@ def test_more_epochs_than_passes_run_the_backbone_no_more(head_only, run, capsys
     shown = capsys.readouterr().out
     assert shown.count("pass 1 of 2") == shown.count("pass 2 of 2") == 1
     assert "pass 3" not in shown
+
+
+def test_a_pass_that_no_epoch_would_use_is_not_made(head_only, capsys):
+    more = head_only.model_copy(update={"head_passes": 5})
+    densenet169_phases(likeness(), more, data())[0].begin(0)
+    assert "pass 2 of 2" in capsys.readouterr().out
+
+
+def test_after_the_head_alone_the_table_of_layers_calls_the_backbone_frozen(head_only, run):
+    model = likeness()
+    run(model, densenet169_phases(model, head_only, data()))
+    learnt = {layer.name for layer in model.layers if layer.trainable_weights}
+    assert learnt == {"head_batch_normalization", "head_logit"}
+
+
+def test_fine_tuning_sees_the_epochs_that_follow_those_of_the_head(both):
+    _, finetune = densenet169_phases(likeness(), both, data())
+    images, *_ = next(iter(finetune.begin(3).training))
+    expected, *_ = next(iter(training_batches(source(20, 1), 8, 3, LIVELY, first_epoch=3)))
+    np.testing.assert_array_equal(images, expected)
+
+
+def test_a_layer_that_is_not_needed_is_not_looked_for(head_only):
+    absent = head_only.model_copy(update={"finetune_from": "conv9"})
+    assert len(densenet169_phases(likeness(), absent, data())) == 1

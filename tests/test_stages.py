@@ -20,8 +20,12 @@ TINY = {
     "image": {"size_px": 48},
     "augment": {"horizontal_flip": False, "rotation_degrees": 0.0},
     "cnn": {"filters": [8, 16, 16], "epochs": 12, "learning_rate": 0.01, "batch_size": 16},
-    # One phase: most of the time goes into tracing the network, anew for each phase.
-    "densenet169": {"head_epochs": 1, "finetune_epochs": 0, "head_units": 8},
+    "densenet169": {
+        "head_epochs": 1,
+        "finetune_epochs": 1,
+        "finetune_from": "conv5_block32",
+        "head_units": 8,
+    },
 }
 
 

@@ -12,7 +12,7 @@ from ulna.errors import InputError
 from ulna.inference import predict_images
 from ulna.losses import build_loss
 from ulna.models import build_network
-from ulna.training import Phase, Task, fit
+from ulna.training import Fit, Phase, fit
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def tiny(params):
     )
 
 
-def task(model: keras.Model, learn: Examples, choose: Examples, epoch: int) -> Task:
-    return Task(model, training_batches(learn, 8, 3, STILL, epoch), plain_batches(choose, 8))
+def task(model: keras.Model, learn: Examples, choose: Examples, epoch: int) -> Fit:
+    return Fit(model, training_batches(learn, 8, 3, STILL, epoch), plain_batches(choose, 8))
 
 
 def trained(tiny, params, history, **updates) -> keras.Model:
@@ -98,7 +98,7 @@ def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, p
     model = build_network(SIDE, tiny)
     first_layer = model.get_layer("block1_convolution").get_weights()[0]
 
-    def begin(learns: bool, epoch: int) -> Task:
+    def begin(learns: bool, epoch: int) -> Fit:
         model.get_layer("block1_convolution").trainable = learns
         begun.append((epoch, model.get_weights()))
         return task(model, source(20, 1), source(10, 2), epoch)

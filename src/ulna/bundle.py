@@ -35,7 +35,8 @@ def write_bundle(
         # All weights are in the bundle; where the backbone's came from may be a local path.
         network = network.model_copy(update={"weights": "none", "weights_sha256": None})
     with replacing_folder(folder) as partial:
-        model.save_weights(partial / WEIGHTS)
+        # The file of a compiled model would hold Adam's state too, twice the size of the weights.
+        keras.Model(model.input, model.output).save_weights(partial / WEIGHTS)
         recipe = {
             "arch": model.name,
             "size_px": size_px,

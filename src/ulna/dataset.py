@@ -138,7 +138,9 @@ def transforms(
     return np.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1).astype(np.float32)
 
 
-def change(images: tf.Tensor, draws: tf.Tensor, maps: tf.Tensor, augment: Augment) -> tf.Tensor:
+def augment_images(
+    images: tf.Tensor, draws: tf.Tensor, maps: tf.Tensor, augment: Augment
+) -> tf.Tensor:
     """Move and re-expose a batch.
 
     Args:
@@ -184,13 +186,13 @@ def training_batches(
     """
 
     def batch(step: int) -> Arrays:
-        epoch, chosen = shuffled(step, len(source), batch_size, seed)
+        epoch, chosen = chosen_shuffled(step, len(source), batch_size, seed)
         return _drawn(source, chosen, seed, epoch, augment)
 
-    return _changed(endless(len(source), batch_size, first_epoch), batch, source, augment)
+    return _augmented(steps_from(len(source), batch_size, first_epoch), batch, source, augment)
 
 
-def changed_batches(
+def augmented_batches(
     source: Examples, batch_size: int, seed: int, augment: Augment, epoch: int
 ) -> tf.data.Dataset:
     """Every image once, in order, each changed as in an epoch of `training_batches`.
@@ -207,9 +209,9 @@ def changed_batches(
     """
 
     def batch(step: int) -> Arrays:
-        return _drawn(source, in_order(step, len(source), batch_size), seed, epoch, augment)
+        return _drawn(source, chosen_in_order(step, len(source), batch_size), seed, epoch, augment)
 
-    return _changed(once(len(source), batch_size), batch, source, augment)
+    return _augmented(steps_once(len(source), batch_size), batch, source, augment)
 
 
 def plain_batches(source: Examples, batch_size: int) -> tf.data.Dataset:
@@ -224,9 +226,9 @@ def plain_batches(source: Examples, batch_size: int) -> tf.data.Dataset:
     """
 
     def batch(step: int) -> Arrays:
-        return _arrays(source, in_order(step, len(source), batch_size))
+        return _arrays(source, chosen_in_order(step, len(source), batch_size))
 
-    return from_arrays(once(len(source), batch_size), batch, _shapes(source)).prefetch(2)
+    return from_arrays(steps_once(len(source), batch_size), batch, _shapes(source)).prefetch(2)
 
 
 def steps(count: int, batch_size: int) -> int:
@@ -234,18 +236,18 @@ def steps(count: int, batch_size: int) -> int:
     return -(-count // batch_size)
 
 
-def endless(count: int, batch_size: int, first_epoch: int) -> tf.data.Dataset:
-    """Numbers of steps from an epoch's first on."""
+def steps_from(count: int, batch_size: int, first_epoch: int) -> tf.data.Dataset:
+    """Numbers of the steps from the first of an epoch on, without end."""
     first = first_epoch * steps(count, batch_size)
     return tf.data.Dataset.range(first, np.iinfo(np.int64).max)
 
 
-def once(count: int, batch_size: int) -> tf.data.Dataset:
+def steps_once(count: int, batch_size: int) -> tf.data.Dataset:
     """Numbers of the steps that show `count` images once."""
     return tf.data.Dataset.range(steps(count, batch_size))
 
 
-def shuffled(
+def chosen_shuffled(
     step: int, count: int, batch_size: int, seed: int
 ) -> tuple[int, npt.NDArray[np.int64]]:
     """The epoch of a step of training, and which of `count` images the step shows."""
@@ -253,7 +255,7 @@ def shuffled(
     return epoch, order(seed, epoch, count)[index * batch_size : (index + 1) * batch_size]
 
 
-def in_order(step: int, count: int, batch_size: int) -> npt.NDArray[np.int64]:
+def chosen_in_order(step: int, count: int, batch_size: int) -> npt.NDArray[np.int64]:
     """Which of `count` images a step shows where they come in order."""
     return np.arange(step * batch_size, min(count, (step + 1) * batch_size))
 
@@ -271,7 +273,7 @@ def from_arrays(
         specs: Shape and type of each of the arrays.
 
     Returns:
-        The arrays, as tensors; its length is that of `counter`, where it has one.
+        The arrays, as tensors; as many batches as `counter` has numbers.
     """
 
     def load(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -304,7 +306,7 @@ def _drawn(
     return (*_arrays(source, chosen), draws, transforms(draws, augment, source.cache.size_px))
 
 
-def _changed(
+def _augmented(
     counter: tf.data.Dataset,
     batch: Callable[[int], Arrays],
     source: Examples,
@@ -316,6 +318,6 @@ def _changed(
     def apply(
         images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, draws: tf.Tensor, maps: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        return change(images, draws, maps, augment), labels, weights
+        return augment_images(images, draws, maps, augment), labels, weights
 
     return drawn.map(apply).prefetch(2)

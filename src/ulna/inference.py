@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from ulna.cache import Cache
-from ulna.dataset import examples, plain_batches, steps
+from ulna.dataset import examples, plain_batches
 from ulna.forward import forward, run_forward
 from ulna.predictions import sigmoid
 
@@ -26,8 +26,7 @@ def predict_images(model: keras.Model, cache: Cache, rows: pd.DataFrame) -> pd.D
         The prediction table, in the order of `rows`.
     """
     batches = plain_batches(examples(cache, rows, np.ones(len(rows), np.float32)), BATCH_SIZE)
-    count = steps(len(rows), BATCH_SIZE)
-    logits = run_forward(forward(model), batches, count, f"predict {model.name}")
+    logits = run_forward(forward(model), batches, f"predict {model.name}")
     table = rows.drop(columns="row")
     table["logit"] = logits[:, 0].astype(np.float64)
     table["probability"] = sigmoid(table["logit"])

@@ -142,13 +142,13 @@ def load_backbone(model: keras.Model, path: Path) -> None:
         ) from None
 
 
-def head_start(model: keras.Model) -> int:
-    """Place in `model.layers` of the first layer above the pooled features of the backbone."""
+def above_pooling(model: keras.Model) -> int:
+    """Index in `model.layers` of the first layer above the pooled features of the backbone."""
     return [layer.name for layer in model.layers].index(f"{HEAD}average_pooling") + 1
 
 
 def backbone_start(model: keras.Model, name: str) -> int:
-    """Place in `model.layers` of a layer of the backbone.
+    """Index in `model.layers` of a layer of the backbone.
 
     Args:
         model: See `build_densenet169`.
@@ -158,9 +158,9 @@ def backbone_start(model: keras.Model, name: str) -> int:
     Raises:
         InputError: No layer of the backbone is called so.
     """
-    for place, layer in enumerate(model.layers):
+    for index, layer in enumerate(model.layers):
         if not layer.name.startswith(HEAD) and (name == "first" or _named(layer, name)):
-            return place
+            return index
     raise InputError(
         f"densenet169.finetune_from is {name!r}, which is no layer of DenseNet169: use first, "
         "conv2_block1, conv3_block1, conv4_block1, conv5_block1 or another layer's name"
@@ -180,7 +180,7 @@ def unfreeze_from(
 
     Args:
         model: See `build_densenet169`.
-        start: Place of the layer in `model.layers`, see `backbone_start`.
+        start: Index of the layer in `model.layers`, see `backbone_start`.
         batch_normalization: The backbone's: inference keeps statistics, scale and shift as they
             are, for small batches would spoil those of pretrained weights; training lets it learn
             where its layer does.

@@ -5,23 +5,20 @@ from functools import partial
 from pathlib import Path
 
 import keras
-import numpy as np
-import numpy.typing as npt
-import tensorflow as tf
 
-from ulna.dataset import Examples, changed_batches, plain_batches, steps, training_batches
+from ulna.dataset import Examples, augmented_batches, plain_batches, steps, training_batches
 from ulna.forward import forward, run_forward
 from ulna.frozen import cut, freeze_below, plain_features, shuffled_features
 from ulna.models import (
+    above_pooling,
     backbone_start,
     build_network,
     freeze_backbone,
-    head_start,
     load_backbone,
     unfreeze_from,
 )
 from ulna.params import Augment, Cnn, DenseNet169, Train
-from ulna.training import Phase, Task, fit
+from ulna.training import Fit, Phase, fit
 
 
 def train_network(
@@ -59,7 +56,7 @@ def train_network(
     model = build_network(training.cache.size_px, network)
     if pretrained is not None:
         load_backbone(model, pretrained)
-    data = Data(training, validation, network.batch_size, seed, augment)
+    data = TrainingData(training, validation, network.batch_size, seed, augment)
     if isinstance(network, Cnn):
         phases = cnn_phases(model, network, data)
     else:
@@ -69,7 +66,7 @@ def train_network(
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """Images for a network, and how it is to see them.
 
     Attributes:
@@ -87,66 +84,73 @@ class Data:
     augment: Augment
 
 
-def cnn_phases(model: keras.Model, cnn: Cnn, data: Data) -> list[Phase]:
+def cnn_phases(model: keras.Model, cnn: Cnn, data: TrainingData) -> list[Phase]:
     """One phase in which everything learns."""
     return [Phase("scratch", cnn.epochs, cnn.learning_rate, partial(_on_images, model, data))]
 
 
-def densenet169_phases(model: keras.Model, densenet169: DenseNet169, data: Data) -> list[Phase]:
+def densenet169_phases(
+    model: keras.Model, densenet169: DenseNet169, data: TrainingData
+) -> list[Phase]:
     """The head on a frozen backbone, then fine-tuning from a named layer.
 
     Raises:
         InputError: There is no such layer.
     """
-    start = backbone_start(model, densenet169.finetune_from)
-
-    def head(epoch: int) -> Task:
-        freeze_backbone(model)
+    phases = []
+    if densenet169.head_epochs:
         passes = min(densenet169.head_passes, densenet169.head_epochs)
-        return _on_features(model, data, passes, epoch)
 
-    def finetune(epoch: int) -> Task:
-        unfreeze_from(model, start, densenet169.batch_normalization)
-        return _on_images(freeze_below(model, start), data, epoch)
+        def head(epoch: int) -> Fit:
+            # What does not learn is cut off below; the table of layers tells what learnt by this.
+            freeze_backbone(model)
+            return _on_features(model, data, passes, epoch)
 
-    phases = [
-        Phase("head", densenet169.head_epochs, densenet169.head_learning_rate, head),
-        Phase(
-            "finetune", densenet169.finetune_epochs, densenet169.finetune_learning_rate, finetune
-        ),
-    ]
-    return [phase for phase in phases if phase.epochs > 0]
+        phases.append(Phase("head", densenet169.head_epochs, densenet169.head_learning_rate, head))
+    if densenet169.finetune_epochs:
+        start = backbone_start(model, densenet169.finetune_from)
+
+        def finetune(epoch: int) -> Fit:
+            unfreeze_from(model, start, densenet169.batch_normalization)
+            return _on_images(freeze_below(model, start), data, epoch)
+
+        phases.append(
+            Phase(
+                "finetune",
+                densenet169.finetune_epochs,
+                densenet169.finetune_learning_rate,
+                finetune,
+            )
+        )
+    return phases
 
 
-def _on_images(model: keras.Model, data: Data, epoch: int) -> Task:
-    return Task(
+def _on_images(model: keras.Model, data: TrainingData, epoch: int) -> Fit:
+    return Fit(
         model,
         training_batches(data.training, data.batch_size, data.seed, data.augment, epoch),
         plain_batches(data.validation, data.batch_size),
     )
 
 
-def _on_features(model: keras.Model, data: Data, passes: int, epoch: int) -> Task:
+def _on_features(model: keras.Model, data: TrainingData, passes: int, epoch: int) -> Fit:
     """The head alone, on what the backbone, which does not learn, has given beforehand."""
-    backbone, head = cut(model, head_start(model))
+    backbone, head = cut(model, above_pooling(model))
     size = data.batch_size
-    # One graph for all passes: tracing DenseNet169 costs as much as 10 batches at 96 px.
+    # One graph for all passes: tracing takes as long as 10 batches of 32 at 96 px.
     function = forward(backbone)
 
-    def features(batches: tf.data.Dataset, source: Examples, label: str) -> npt.NDArray[np.float32]:
-        return run_forward(function, batches, steps(len(source), size), f"features, {label}")
-
-    learnt = [
-        features(
-            changed_batches(data.training, size, data.seed, data.augment, number),
-            data.training,
-            f"pass {number + 1} of {passes}",
+    train_features = [
+        run_forward(
+            function,
+            augmented_batches(data.training, size, data.seed, data.augment, number),
+            f"features, pass {number + 1} of {passes}",
         )
         for number in range(passes)
     ]
-    judged = features(plain_batches(data.validation, size), data.validation, "val")
-    return Task(
+    val_features = run_forward(function, plain_batches(data.validation, size), "features, val")
+    return Fit(
         head,
-        shuffled_features(learnt, data.training, size, data.seed, epoch),
-        plain_features(judged, data.validation, size),
+        shuffled_features(train_features, data.training, size, data.seed, epoch),
+        plain_features(val_features, data.validation, size),
     )

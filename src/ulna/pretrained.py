@@ -57,7 +57,7 @@ def find_weights(network: Cnn | DenseNet169, folder: Path) -> Path | None:
     if expected is None and network.weights != "imagenet":
         # Without it DVC would not notice that another file lies there now.
         raise InputError(
-            f"densenet169.weights names {path}, but densenet169.weights_sha256 is null: set it to "
+            f"densenet169.weights names {path}, but densenet169.weights_sha256 is empty: set it to "
             f"{received} if this is the file you mean"
         )
     if expected not in (None, received):

@@ -19,7 +19,7 @@ MEASURES = ("loss", "accuracy", "auroc", "val_loss", "val_accuracy", "val_auroc"
 
 
 @dataclass(frozen=True)
-class Task:
+class Fit:
     """What a phase fits.
 
     Attributes:
@@ -47,7 +47,7 @@ class Phase:
     name: str
     epochs: int
     learning_rate: float
-    begin: Callable[[int], Task]
+    begin: Callable[[int], Fit]
 
 
 class BestEpoch(keras.callbacks.Callback):
@@ -138,8 +138,8 @@ def fit(
     best = BestEpoch(network, history)
     for phase in phases:
         done = len(best.records)
-        task = phase.begin(done)
-        task.model.compile(
+        fitted = phase.begin(done)
+        fitted.model.compile(
             optimizer=keras.optimizers.Adam(phase.learning_rate),
             loss=loss,
             metrics=[
@@ -150,12 +150,12 @@ def fit(
             jit_compile=False,
         )
         best.phase = phase.name
-        task.model.fit(
-            task.training,
+        fitted.model.fit(
+            fitted.training,
             initial_epoch=done,
             epochs=done + phase.epochs,
             steps_per_epoch=steps_per_epoch,
-            validation_data=task.validation,
+            validation_data=fitted.validation,
             callbacks=[
                 best,
                 keras.callbacks.EarlyStopping("val_loss", patience=train.early_stopping_epochs),
