@@ -147,9 +147,28 @@ class DenseNet169(Section):
 
 
 class Evaluate(Section):
-    """How a probability becomes a decision."""
+    """How views become a study, a probability a decision, and a number an interval."""
 
-    threshold: Literal["half", "youden", "kappa"]
+    aggregation: Literal["mean_probability", "mean_logit", "max", "noisy_or"]
+    threshold: Literal["half", "youden", "kappa", "sensitivity"]
+    min_sensitivity: Rate
+    threshold_per: Literal["overall", "body_part"]
+    shrinkage_studies: Annotated[float, Field(ge=0)]
+    bootstrap_draws: Annotated[int, Field(ge=100, le=100_000)]
+    min_patients: Annotated[int, Field(ge=2)]
+
+
+class Audit(Section):
+    """Which findings of the audit stop the run."""
+
+    fail_on: Annotated[tuple[str, ...], AsTuple]
+
+
+class Transfer(Section):
+    """Train on some body parts, test on each."""
+
+    arch: Literal["cnn", "densenet169"]
+    train_on: BodyParts
 
 
 class Params(Section):
@@ -168,6 +187,8 @@ class Params(Section):
     cnn: Cnn
     densenet169: DenseNet169
     evaluate: Evaluate
+    audit: Audit
+    transfer: Transfer
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

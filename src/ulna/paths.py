@@ -13,6 +13,8 @@ SPLITS = Path("data/prepared/splits.csv")
 CACHE = Path("data/cache")
 PRETRAINED = Path("data/pretrained")
 
+TRANSFER = Path("data/transfer")
+
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 
