@@ -3,38 +3,44 @@
 import sys
 
 from ulna import paths
-from ulna.calibration import choose_threshold
 from ulna.console import run
+from ulna.evaluation import LEVELS, evaluate_table
 from ulna.files import write_csv, write_json
-from ulna.metrics import by_body_part, confusion, precision_recall, roc, score
+from ulna.metrics import confusion, precision_recall, roc
 from ulna.params import load_params
-from ulna.predictions import by_study, read_predictions
+from ulna.predictions import read_model, read_predictions
 
 
 def evaluate(arch: str) -> None:
     """Choose a threshold on val, judge studies and images of test with it, write the numbers."""
     params = load_params(paths.PARAMS)
-    rule = params.evaluate.threshold
     images = read_predictions(paths.predictions(arch))
-    studies = by_study(images)
-    levels = {}
-    for level, table in (("study", studies), ("image", images)):
-        val, test = (table[table["split"] == split] for split in ("val", "test"))
-        threshold = choose_threshold(rule, val["label"], val["probability"])
-        levels[level] = score(test["label"], test["probability"], threshold)
-    write_json(paths.metrics(arch), levels)
+    found = evaluate_table(images, params.evaluate, params.seed)
+    write_json(
+        paths.metrics(arch), found.metrics | {"model_sha256": read_model(paths.origin(arch))}
+    )
 
-    test = studies[studies["split"] == "test"]
-    truth, threshold = (test["label"], test["probability"]), levels["study"]["threshold"]
-    write_csv(paths.scores(arch, "by_body_part"), by_body_part(test, threshold))
-    write_csv(paths.scores(arch, "roc"), roc(*truth))
-    write_csv(paths.scores(arch, "precision_recall"), precision_recall(*truth))
-    write_csv(paths.scores(arch, "confusion"), confusion(*truth, threshold))
-    for level, scores in levels.items():
+    truth = (found.studies["label"], found.studies["probability"])
+    tables = {
+        "by_body_part": found.by_body_part,
+        "roc": roc(*truth),
+        "precision_recall": precision_recall(*truth),
+        "confusion": confusion(*truth, found.studies["threshold"]),
+        "aggregations": found.aggregations,
+        "reliability": found.reliability,
+        "disagreements": found.disagreements,
+    }
+    for name, table in tables.items():
+        write_csv(paths.scores(arch, name), table)
+    for level in LEVELS:
+        scores = found.metrics[level]
+        auroc, kappa = (
+            f"{scores[name]:.3f} ({scores[f'{name}_low']:.3f} to {scores[f'{name}_high']:.3f})"
+            for name in ("auroc", "kappa")
+        )
         print(
-            f"{arch} per {level}: n {scores['n']} ({scores['abnormal']} abnormal), "
-            f"AUROC {scores['auroc']:.3f}, kappa {scores['kappa']:.3f}, "
-            f"threshold {scores['threshold']:.3f} ({rule})"
+            f"{arch} per {level}: n {scores['n']} ({scores['abnormal']} abnormal), AUROC {auroc}, "
+            f"kappa {kappa}, threshold {scores['threshold']:.3f} ({params.evaluate.threshold})"
         )
 
 

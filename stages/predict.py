@@ -8,7 +8,7 @@ from ulna.cache import load_cache
 from ulna.console import run
 from ulna.inference import predict_images
 from ulna.params import check_arch
-from ulna.predictions import write_predictions
+from ulna.predictions import write_model, write_predictions
 from ulna.rows import join_rows, read_images, read_splits
 
 
@@ -23,6 +23,7 @@ def predict(arch: str) -> None:
     runtime.configure(seed=0, mixed_precision=recipe["mixed_precision"])
     table = predict_images(load_bundle(paths.bundle(arch)), cache, rows)
     write_predictions(paths.predictions(arch), table)
+    write_model(paths.origin(arch), recipe["weights_sha256"])
     print(f"{arch}: {len(table)} images scored, {len(cache.rejected)} were set aside by preprocess")
 
 

@@ -11,12 +11,20 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss, cohen_kappa_score, roc_auc_score
 
 from stages.evaluate import evaluate
 from ulna import paths
-from ulna.calibration import choose_threshold, cuts
+from ulna.calibration import (
+    AGGREGATION_COLUMNS,
+    Thresholds,
+    choose_threshold,
+    choose_thresholds,
+    compare_aggregations,
+    cuts,
+)
 from ulna.errors import InputError
-from ulna.predictions import sigmoid, write_predictions
+from ulna.predictions import by_study, sigmoid, write_predictions
 
 RULES = ["youden", "kappa"]
 # A few round values give ties, the rest of the unit interval gives neighbours.
@@ -121,6 +129,171 @@ def test_a_val_without_both_classes_is_refused(rule: str, labels: list[int], fou
         choose_threshold(rule, labels, [0.5] * len(labels))
 
 
+@settings(deadline=None)
+@given(rows=LABELLED, wanted=st.sampled_from([0.05, 0.55, 0.7, 0.9, 1.0]))
+def test_no_higher_cut_is_sensitive_enough(rows: list[tuple[int, float]], wanted: float) -> None:
+    abnormal = [p for y, p in rows if y == 1]
+    labels, probabilities = [y for y, _ in rows], [p for _, p in rows]
+
+    def sensitivity(cut: float) -> Fraction:
+        return Fraction(sum(p > cut for p in abnormal), len(abnormal))
+
+    # 0.7 stands for 7/10, not for the float a little below it.
+    least = Fraction(str(wanted))
+    assume(abnormal and sensitivity(0.0) >= least)
+    threshold = choose_threshold("sensitivity", labels, probabilities, wanted)
+    assert sensitivity(threshold) >= least
+    called = [p > threshold for p in probabilities]
+    for cut in {p for p in probabilities if p > threshold}:
+        # A cut on a value that lies above makes other decisions, and misses too many.
+        assert [p > cut for p in probabilities] != called
+        assert sensitivity(cut) < least or all(y == 0 for y, p in rows if threshold < p <= cut)
+
+
+@pytest.mark.parametrize(
+    ("min_sensitivity", "expected"),
+    [
+        # Abnormal at 1/8, 1/2, 3/4 and 1, normal at 1/4 and 7/8: midway below the lowest kept.
+        (0.25, 0.9375),
+        (0.26, 0.625),
+        (0.5, 0.625),
+        (0.75, 0.375),
+        (0.76, 0.0625),
+        (1.0, 0.0625),
+    ],
+)
+def test_the_sensitive_threshold_is_that_of_a_sum_by_hand(
+    min_sensitivity: float, expected: float
+) -> None:
+    labels, probabilities = [1, 0, 1, 1, 0, 1], [0.125, 0.25, 0.5, 0.75, 0.875, 1.0]
+    found = choose_threshold("sensitivity", labels, probabilities, min_sensitivity)
+    assert found == expected
+
+
+def test_fourteen_of_25_reach_a_sensitivity_of_56_percent() -> None:
+    assert 0.56 * 25 > 14  # in floats
+    probabilities = (np.arange(25) + 0.5) / 25
+    found = choose_threshold("sensitivity", [1] * 25, probabilities, 0.56)
+    assert int((probabilities > found).sum()) == 14
+
+
+def test_rule_sensitivity_needs_the_abnormal_alone() -> None:
+    assert choose_threshold("sensitivity", [1], [0.5], 0.9) == 0.25
+    said = "sensitivity needs abnormal rows in split val, which has 2 normal and 0 abnormal: set"
+    with pytest.raises(InputError, match=said):
+        choose_threshold("sensitivity", [0, 0], [0.5, 0.6], 0.9)
+
+
+def test_a_sensitivity_that_no_threshold_reaches_is_refused() -> None:
+    said = "min_sensitivity 0.9 is out of reach: 2 of the 3 abnormal rows of split val have pro"
+    with pytest.raises(InputError, match=said):
+        choose_threshold("sensitivity", [0, 1, 1, 1], [0.5, 0.0, 0.0, 0.5], 0.9)
+
+
+def test_rule_sensitivity_has_no_silent_default() -> None:
+    with pytest.raises(ValueError, match="needs min_sensitivity"):
+        choose_threshold("sensitivity", [0, 1], [0.5, 0.6])
+
+
+def val_rows(**parts: list[tuple[int, float]]) -> pd.DataFrame:
+    """Body part -> label and probability of its studies, one row each."""
+    rows = [
+        {"study": f"{part}{i}", "body_part": part, "label": label, "probability": probability}
+        for part, studies in parts.items()
+        for i, (label, probability) in enumerate(studies)
+    ]
+    return pd.DataFrame(rows)
+
+
+# The best cuts by themselves: ELBOW 0.25, HAND 0.75; all together 0.75 (J = 3/5 against 1/3).
+TWO_PARTS = val_rows(
+    ELBOW=[(0, 0.125), (1, 0.375)],
+    HAND=[(0, 0.375), (0, 0.625), (1, 0.875), (1, 0.875), (1, 0.875), (1, 1.0)],
+)
+
+
+def test_a_part_is_drawn_towards_the_overall_threshold_by_its_number_of_studies() -> None:
+    found = choose_thresholds(TWO_PARTS, "youden", 0.9, "body_part", shrinkage_studies=6)
+    assert found.overall == 0.75
+    # ELBOW has 2 studies against 6: a quarter its own.
+    assert found.by_body_part == {
+        "ELBOW": pytest.approx((2 * 0.25 + 6 * 0.75) / 8, abs=1e-15),
+        "HAND": 0.75,
+    }
+
+
+@settings(deadline=None, max_examples=40)
+@given(rows=LABELLED, shrinkage=st.sampled_from([0.5, 50.0, 1e12]), data=st.data())
+def test_a_drawn_threshold_is_the_weighted_mean(
+    rows: list[tuple[int, float]], shrinkage: float, data: st.DataObject
+) -> None:
+    part = data.draw(st.integers(1, len(rows)))
+    table = val_rows(HAND=rows[:part], WRIST=rows[part:])
+    assume(table["label"].nunique() == 2)
+    found = choose_thresholds(table, "youden", 0.9, "body_part", shrinkage)
+    own_bits = choose_thresholds(table, "youden", 0.9, "body_part", 0.0)
+    overall = choose_threshold("youden", table["label"], table["probability"])
+    assert found.overall == own_bits.overall == overall
+    for name, studies in table.groupby("body_part"):
+        if studies["label"].nunique() < 2:
+            assert found.by_body_part[name] == own_bits.by_body_part[name] == overall
+            continue
+        own = choose_threshold("youden", studies["label"], studies["probability"])
+        assert own_bits.by_body_part[name] == own
+        n, k = len(studies), Fraction(shrinkage)
+        exact = (n * Fraction(own) + k * Fraction(overall)) / (n + k)
+        assert found.by_body_part[name] == pytest.approx(float(exact), abs=1e-15)
+
+
+def test_a_part_counts_its_studies_whatever_their_views() -> None:
+    elbow = TWO_PARTS["body_part"] == "ELBOW"
+    views = pd.concat([TWO_PARTS[elbow]] * 3 + [TWO_PARTS[~elbow]] * 3, ignore_index=True)
+    found = choose_thresholds(views, "youden", 0.9, "body_part", 6)
+    assert found == choose_thresholds(TWO_PARTS, "youden", 0.9, "body_part", 6)
+
+
+def test_one_threshold_for_all_leaves_the_parts_without_their_own() -> None:
+    found = choose_thresholds(TWO_PARTS, "youden", 0.9, "overall", 0)
+    assert found == Thresholds(0.75, {})
+
+
+def test_the_least_sensitivity_reaches_every_threshold() -> None:
+    low, high = (
+        choose_thresholds(TWO_PARTS, "sensitivity", wanted, "body_part", 0)
+        for wanted in (1.0, 0.25)
+    )
+    assert low == Thresholds(0.25, {"ELBOW": 0.25, "HAND": 0.75})
+    # Two of all five are needed, one of HAND's four, and ELBOW's one.
+    assert high == Thresholds(0.75, {"ELBOW": 0.25, "HAND": 0.9375})
+
+
+def test_a_row_has_the_threshold_of_its_part_and_a_new_part_the_overall_one() -> None:
+    thresholds = Thresholds(0.375, {"HAND": 0.25, "WRIST": 0.75})
+    rows = pd.Series(["WRIST", "FOOT", "HAND", "WRIST"], index=[7, 3, 5, 1])
+    assert thresholds.of(rows).tolist() == [0.75, 0.375, 0.25, 0.75]
+    assert thresholds.of([]).dtype == np.float64
+    assert thresholds.for_part("FOOT") == 0.375
+
+
+def test_aggregations_are_compared_each_at_its_own_threshold() -> None:
+    table = made_up_predictions()
+    val = table[table["split"] == "val"]
+    compared = compare_aggregations(val, "kappa", 0.9)
+    assert tuple(compared.columns) == AGGREGATION_COLUMNS
+    assert compared["aggregation"].tolist() == ["mean_probability", "mean_logit", "max", "noisy_or"]
+    assert compared["n"].tolist() == [30] * 4
+    assert compared["abnormal"].unique() == [val.groupby("study")["label"].first().sum()]
+    for row in compared.itertuples():
+        studies = by_study(val, row.aggregation)
+        truth, probabilities = studies["label"], studies["probability"]
+        assert row.threshold == choose_threshold("kappa", truth, probabilities)
+        called = probabilities > row.threshold
+        assert row.kappa == pytest.approx(cohen_kappa_score(truth, called))
+        assert row.auroc == pytest.approx(roc_auc_score(truth, probabilities))
+        assert row.brier == pytest.approx(brier_score_loss(truth, probabilities))
+    assert compared["brier"].nunique() == 4
+
+
 @given(st.lists(PROBABILITY, max_size=20), st.floats(0, 1))
 def test_a_cut_makes_the_decisions_of_any_threshold(values: list[float], threshold: float) -> None:
     candidates = cuts(values)
@@ -164,24 +337,27 @@ def made_up_predictions() -> pd.DataFrame:
     )
 
 
-def thresholds_text(table: pd.DataFrame, rule: str) -> list[str]:
-    """Run the stage and give the text of every threshold that it wrote."""
+def fitted_text(table: pd.DataFrame, rule: str) -> list[str]:
+    """Run the stage and give the text of every fitted number that it wrote."""
     params = paths.PARAMS.read_text(encoding="utf-8")
-    edited = re.sub(r"(?m)^  threshold: \w+", f"  threshold: {rule}", params)
-    paths.PARAMS.write_text(edited, encoding="utf-8")
+    edits = {"threshold": rule, "threshold_per": "body_part", "bootstrap_draws": "100"}
+    for key, value in edits.items():
+        params = re.sub(rf"(?m)^  {key}: \w+", f"  {key}: {value}", params)
+    paths.PARAMS.write_text(params, encoding="utf-8")
     write_predictions(paths.predictions("cnn"), table)
     evaluate("cnn")
     text = paths.metrics("cnn").read_text(encoding="utf-8")
-    return re.findall(r'"threshold": (\S+)', text)
+    parts = pd.read_csv(paths.scores("cnn", "by_body_part"), dtype=str)["threshold"]
+    return [*re.findall(r'"(?:threshold|temperature)": ([-.e0-9]+)', text), *parts]
 
 
 @pytest.mark.promise("A3")
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", [*RULES, "sensitivity"])
 @pytest.mark.fault("fitted on test")
-def test_no_threshold_sees_a_test_label(repository: Path, rule: str) -> None:
+def test_nothing_fitted_sees_a_test_label(repository: Path, rule: str) -> None:
     table = made_up_predictions()
-    fitted = thresholds_text(table, rule)
-    assert len(fitted) == 2
+    fitted = fitted_text(table, rule)
+    assert len(fitted) == 2 + 1 + 2  # study and image, temperature, HAND and WRIST
     accuracy = json.loads(paths.metrics("cnn").read_text())["study"]["accuracy"]
 
     def permuted(split: str, seed: int) -> pd.DataFrame:
@@ -193,11 +369,12 @@ def test_no_threshold_sees_a_test_label(repository: Path, rule: str) -> None:
 
     accuracies = set()
     for seed in range(3):
-        assert thresholds_text(permuted("test", seed), rule) == fitted
+        assert fitted_text(permuted("test", seed), rule) == fitted
         scores = json.loads(paths.metrics("cnn").read_text())
         accuracies.add(scores["study"]["accuracy"])
     assert accuracies != {accuracy}  # the permuted labels were read
-    assert thresholds_text(permuted("val", 0), rule) != fitted  # and those of val do count
+    changed = fitted_text(permuted("val", 0), rule)  # and those of val do count
+    assert all(now != before for now, before in zip(changed, fitted, strict=True))
 
 
 def test_each_level_has_the_threshold_of_its_own_val_rows(repository: Path) -> None:
@@ -208,6 +385,8 @@ def test_each_level_has_the_threshold_of_its_own_val_rows(repository: Path) -> N
         choose_threshold("youden", level["label"], level["probability"])
         for level in (per_study, val)
     ]
-    fitted = [float(text) for text in thresholds_text(table, "youden")]
+    fitted_text(table, "youden")
+    scores = json.loads(paths.metrics("cnn").read_text())
+    fitted = [scores[level]["threshold"] for level in ("study", "image")]
     assert fitted == pytest.approx(expected, abs=1e-12)
     assert fitted[0] != fitted[1]

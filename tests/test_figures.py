@@ -16,7 +16,8 @@ PARTS = ["ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST"]
 
 SCORES = {
     "n": 1199, "abnormal": 480, "accuracy": 0.8, "precision": 0.75, "recall": 0.7,
-    "specificity": 0.9, "f1": 0.72, "kappa": 0.61, "auroc": 0.875, "auprc": 0.812, "threshold": 0.4,
+    "specificity": 0.9, "f1": 0.72, "kappa": 0.61,
+    "kappa_low": 0.55, "kappa_high": 0.66, "auroc": 0.875, "auprc": 0.812, "threshold": 0.4,
 }  # fmt: skip
 BOTH = {"cnn": SCORES, "densenet169": SCORES}
 UNDEFINED = dict.fromkeys(SCORES) | {"n": 30, "abnormal": 0, "accuracy": 1.0, "threshold": 0.5}
@@ -40,7 +41,17 @@ def decisions(tn, fp, fn, tp):
 
 
 def by_part(kappas, parts=PARTS):
-    return pd.DataFrame({"body_part": parts, "n": 100, "abnormal": 40, "kappa": kappas})
+    kappa = pd.Series(kappas, dtype=float)
+    return pd.DataFrame(
+        {
+            "body_part": parts,
+            "n": 100,
+            "abnormal": 40,
+            "kappa": kappa,
+            "kappa_low": (kappa - 0.1).clip(-1, 1),
+            "kappa_high": (kappa + 0.1).clip(-1, 1),
+        }
+    )
 
 
 def kappas(cnn, densenet169, parts=PARTS, scores=SCORES):
@@ -123,6 +134,16 @@ def test_bars_are_our_kappas_in_the_colour_of_the_network():
     assert axis.get_xticklabels()[7].get_text() == f"{OVERALL}\nn = 1,199\n480 abnormal"
 
 
+def test_a_line_over_each_bar_is_its_interval():
+    [axis] = kappas([0.5] * 7, [0.2] * 7).axes
+    cnn, densenet169 = (lines.get_segments() for lines in axis.collections)
+    for lines, bars in zip((cnn, densenet169), axis.containers, strict=True):
+        for (below, above), bar in zip(lines[:7], bars, strict=False):
+            middle = bar.get_x() + bar.get_width() / 2
+            assert below.tolist() == pytest.approx([middle, bar.get_height() - 0.1])
+            assert above.tolist() == pytest.approx([middle, bar.get_height() + 0.1])
+
+
 def test_published_marks_stand_at_the_published_values():
     [axis] = kappas([0.5] * 7, [0.5] * 7).axes
     marks = [line for line in axis.lines if line.get_color() == PUBLISHED]
@@ -161,7 +182,7 @@ def test_undefined_kappas_are_words_not_bars():
     nan = float("nan")
     figure = kappas([0.5, nan, 0, -0.2, nan, 1, nan], [nan] * 7, scores=UNDEFINED)
     assert_legible(figure)
-    assert texts(figure).count("undefined") == 3 + 7 + 2
+    assert texts(figure).count("too few") == 3 + 7 + 2 + 1  # and the note
     assert "0.00" in texts(figure) and "−0.20" in texts(figure)
     cnn, densenet169 = figure.axes[0].containers
     assert np.isnan([bar.get_height() for bar in densenet169]).all()
@@ -174,7 +195,7 @@ def test_a_part_that_one_network_lacks_is_undefined_there():
         "densenet169": by_part([0.5, 0.6], ["HAND", "WRIST"]),
     }
     figure = kappa_by_body_part(tables, dict.fromkeys(tables, SCORES), read_reference())
-    assert texts(figure).count("undefined") == 1
+    assert texts(figure).count("too few") == 1 + 1  # and the note
     assert [label.get_text().split("\n")[0] for label in figure.axes[0].get_xticklabels()] == [
         "HAND", "WRIST", OVERALL,
     ]  # fmt: skip

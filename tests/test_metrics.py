@@ -1,28 +1,18 @@
-"""Metrics against published tables, sums by hand and naive loops; the stage that writes them."""
+"""Metrics against published tables, sums by hand and naive loops."""
 
-import json
 import math
-import shutil
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from stages.evaluate import evaluate
-from ulna import paths
-from ulna.console import run
+from ulna.bootstrap import METRICS
 from ulna.metrics import (
-    SCORES,
     auprc,
     auroc,
-    by_body_part,
     confusion,
     count,
     kappa,
@@ -31,9 +21,6 @@ from ulna.metrics import (
     score,
     youden,
 )
-from ulna.predictions import sigmoid, write_predictions
-
-ROOT = Path(__file__).resolve().parents[1]
 
 # A few values only, so that ties are common.
 ROWS = st.lists(
@@ -85,7 +72,6 @@ def test_kappa_of_a_published_table() -> None:
 
 def test_scores_of_a_table_by_hand() -> None:
     scores = score(*from_counts(tp=30, fp=10, fn=20, tn=40), 0.5)
-    assert tuple(scores) == SCORES
     # Chance agreement is 40/100 x 50/100 + 60/100 x 50/100 = 0.5.
     assert scores == pytest.approx(
         {
@@ -101,11 +87,10 @@ def test_scores_of_a_table_by_hand() -> None:
             "auroc": 0.7,
             # 0.6 of the recall at precision 0.75, the rest at 0.5.
             "auprc": 0.6 * 0.75 + 0.4 * 0.5,
-            "threshold": 0.5,
         }
     )
     assert type(scores["n"]) is type(scores["abnormal"]) is int
-    assert all(type(scores[name]) is float for name in SCORES[2:])
+    assert all(type(value) is float for value in list(scores.values())[2:])
 
 
 @pytest.mark.promise("A5")
@@ -140,7 +125,6 @@ def test_decisions_equal_a_naive_loop(rows: list[tuple[int, float]], threshold: 
         "recall": ratio(tp, tp + fn),
         "specificity": ratio(tn, tn + fp),
         "f1": ratio(tp, tp + (fp + fn) / 2),
-        "threshold": threshold,
     }.items():
         assert scores[name] == pytest.approx(value, nan_ok=True), name
 
@@ -228,7 +212,7 @@ def test_abnormal_is_the_positive_class() -> None:
         # Two classes, nothing called abnormal.
         ([0, 1], [0.1, 0.2], {"precision"}),
         # Nobody.
-        ([], [], set(SCORES) - {"n", "abnormal", "threshold"}),
+        ([], [], set(METRICS)),
     ],
 )
 def test_undefined_is_nan_and_nothing_else_is(
@@ -274,149 +258,3 @@ def test_the_precision_recall_curve_has_a_point_for_each_probability(
         called = [y for y, p in rows if p >= threshold]
         assert recall == pytest.approx(sum(called) / sum(labels))
         assert precision == pytest.approx(sum(called) / len(called))
-
-
-def test_body_parts_are_judged_one_by_one_and_add_up() -> None:
-    rng = np.random.default_rng(0)
-    studies = pd.DataFrame(
-        {
-            "body_part": rng.choice(["WRIST", "HAND", "ELBOW"], 60),
-            "label": rng.integers(0, 2, 60),
-            "probability": rng.random(60),
-        }
-    )
-    table = by_body_part(studies, 0.4)
-    assert list(table) == ["body_part", *SCORES]
-    assert table["body_part"].tolist() == ["ELBOW", "HAND", "WRIST"]
-    hand = studies[studies["body_part"] == "HAND"]
-    assert table.iloc[1, 1:].to_dict() == score(hand["label"], hand["probability"], 0.4)
-    whole = score(studies["label"], studies["probability"], 0.4)
-    assert table["n"].sum() == 60
-    assert table["abnormal"].sum() == whole["abnormal"]
-    assert (table["accuracy"] * table["n"]).sum() == pytest.approx(whole["accuracy"] * 60)
-    assert (table["threshold"] == 0.4).all()
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copy(ROOT / paths.PARAMS, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def predictions(*studies: tuple[str, str, int, list[float]]) -> pd.DataFrame:
-    """Studies of (split, body part, label, logits of the views), each with a patient of its own."""
-    rows = [
-        (f"{i}/{view}.png", f"p{i}", f"s{i}", body_part, split, label, logit, float(sigmoid(logit)))
-        for i, (split, body_part, label, logits) in enumerate(studies)
-        for view, logit in enumerate(logits)
-    ]
-    names = ["image", "patient", "study", "body_part", "split", "label", "logit", "probability"]
-    return pd.DataFrame(rows, columns=names)
-
-
-VAL = (("val", "HAND", 0, [-1.0]), ("val", "HAND", 1, [1.0]))  # the threshold is 0.5
-
-
-def read_json(path: Path) -> dict[str, dict[str, float | None]]:
-    def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is not JSON")
-
-    values: dict[str, dict[str, float | None]] = json.loads(
-        path.read_text(encoding="utf-8"), parse_constant=refuse
-    )
-    return values
-
-
-@pytest.mark.fault("image as study")
-def test_the_stage_judges_studies_and_images_apart(
-    repository: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    table = predictions(
-        *VAL,
-        # The mean of the views finds it, though two of the three views are missed.
-        ("test", "HAND", 1, [-0.5, -0.5, 6.0]),
-        ("test", "HAND", 0, [-2.0, -2.0]),
-        ("test", "WRIST", 0, [3.0]),
-    )
-    write_predictions(paths.predictions("cnn"), table)
-    evaluate("cnn")
-    levels = read_json(paths.metrics("cnn"))
-    assert list(levels) == ["study", "image"]
-    assert all(tuple(scores) == SCORES for scores in levels.values())
-    study, image = levels["study"], levels["image"]
-    # Studies: one found, one rightly cleared, one wrongly called.
-    assert (study["n"], study["abnormal"]) == (3, 1)
-    assert (study["recall"], study["precision"]) == (1, 1 / 2)
-    assert (study["specificity"], study["accuracy"]) == (1 / 2, 2 / 3)
-    # Images: 6 of test, 3 of the abnormal study.
-    assert (image["n"], image["abnormal"]) == (6, 3)
-    assert (image["recall"], image["precision"]) == (1 / 3, 1 / 2)
-    assert (image["specificity"], image["accuracy"]) == (2 / 3, 3 / 6)
-    assert study["threshold"] == image["threshold"] == 0.5
-
-    parts = pd.read_csv(paths.scores("cnn", "by_body_part"))
-    assert list(parts) == ["body_part", *SCORES]
-    assert parts["body_part"].tolist() == ["HAND", "WRIST"]
-    assert parts["n"].tolist() == [2, 1]
-    assert parts["accuracy"].tolist() == [1, 0]
-    decisions = pd.read_csv(paths.scores("cnn", "confusion"))
-    assert decisions["actual"].tolist() == ["abnormal", "normal", "normal"]
-    assert decisions["predicted"].tolist() == ["abnormal", "normal", "abnormal"]
-    assert len(pd.read_csv(paths.scores("cnn", "roc"))) > 2
-    assert len(pd.read_csv(paths.scores("cnn", "precision_recall"))) == 3
-    assert "cnn per study: n 3 (1 abnormal), AUROC 0.500" in capsys.readouterr().out
-
-
-@pytest.mark.promise("A5")
-def test_one_study_gives_null_and_empty_fields(repository: Path) -> None:
-    write_predictions(
-        paths.predictions("cnn"), predictions(*VAL, ("test", "HAND", 0, [-1.0, -2.0]))
-    )
-    evaluate("cnn")
-    study = read_json(paths.metrics("cnn"))["study"]
-    assert (study["n"], study["accuracy"], study["specificity"]) == (1, 1, 1)
-    names = ("precision", "recall", "f1", "kappa", "auroc", "auprc")
-    assert [study[name] for name in names] == [None] * 6
-    lines = paths.scores("cnn", "by_body_part").read_text(encoding="utf-8").splitlines()
-    assert lines == [f"body_part,{','.join(SCORES)}", "HAND,1,0,1.0,,,1.0,,,,,0.5"]
-    assert len(paths.scores("cnn", "roc").read_text().splitlines()) == 1
-
-
-def test_the_same_table_gives_the_same_bytes_in_any_order(repository: Path) -> None:
-    rng = np.random.default_rng(5)
-    table = predictions(
-        *VAL, *[("test", "HAND", i % 2, rng.normal(i % 2, 1, 3).tolist()) for i in range(20)]
-    )
-    write_predictions(paths.predictions("cnn"), table)
-    evaluate("cnn")
-    files = [paths.metrics("cnn"), *sorted((paths.PLOTS / "cnn").iterdir())]
-    assert len(files) == 5
-    before = [file.read_bytes() for file in files]
-    write_predictions(paths.predictions("cnn"), table.sample(frac=1, random_state=0))
-    evaluate("cnn")
-    assert [file.read_bytes() for file in files] == before
-
-
-def test_a_val_without_both_classes_stops_the_stage_and_writes_nothing(
-    repository: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_predictions(paths.predictions("cnn"), predictions(("test", "HAND", 0, [-1.0])))
-    with pytest.raises(SystemExit):
-        run(evaluate, "cnn")
-    assert "set evaluate.threshold to half" in capsys.readouterr().err
-    assert not paths.metrics("cnn").exists()
-
-
-def test_the_stage_needs_no_network_and_no_scikit_learn_before_a_fault(repository: Path) -> None:
-    write_predictions(paths.predictions("cnn"), predictions(*VAL, ("test", "HAND", 1, [0.5])))
-    script = """
-import sys
-from stages.evaluate import evaluate
-assert "sklearn" not in sys.modules
-evaluate("cnn")
-assert "sklearn" in sys.modules
-networks = {"tensorflow", "keras", "torch", "jax"} & set(sys.modules)
-assert not networks, networks
-"""
-    subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT)}, check=True)

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from ulna.overview import choose_examples, count_splits
+from ulna.overview import choose_examples, count_splits, first_views
 
 
 def image_rows(studies):
@@ -53,3 +53,11 @@ def test_few_studies_give_few_examples_and_none_twice():
     rows = image_rows([("HAND", "train", 0, 5), ("HAND", "train", 1, 1), ("HAND", "train", 1, 1)])
     chosen = choose_examples(rows, pictures=12)
     assert chosen["study"].is_unique and len(chosen) == 3
+
+
+def test_the_first_view_of_each_study_is_found_in_the_order_of_the_list():
+    rows = pd.DataFrame(
+        {"image": ["b/2", "b/1", "a/1"], "study": ["b", "b", "a"], "row": [5, 6, 7]}
+    )
+    studies = pd.DataFrame({"study": ["b", "a"], "label": [0, 1]})
+    assert first_views(rows, studies)["row"].tolist() == [6, 7]

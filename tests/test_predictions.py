@@ -1,7 +1,9 @@
-"""The prediction table: what is refused and why, exact floats, and the mean over views."""
+"""The prediction table: what is refused and why, exact floats, and one probability a study."""
 
+import math
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from ulna.errors import InputError
 from ulna.predictions import (
     COLUMNS,
     STUDY_COLUMNS,
+    Aggregation,
     by_study,
     check_predictions,
     read_predictions,
@@ -22,6 +25,7 @@ from ulna.predictions import (
 )
 
 HEADER = "image,patient,study,body_part,split,label,logit,probability"
+AGGREGATIONS = get_args(Aggregation)
 ROWS = [
     "a/1.png,p1,train/HAND/p1/study1,HAND,val,0,0.0,0.5",
     "a/2.png,p1,train/HAND/p1/study1,HAND,val,0,0.0,0.5",
@@ -157,7 +161,7 @@ def test_a_wrong_header_is_refused(tmp_path: Path, header: str, said: str) -> No
 
 def test_a_missing_an_empty_and_a_binary_file_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "cnn.csv"
-    with pytest.raises(InputError, match="cnn.csv is missing: write it with the predict stage"):
+    with pytest.raises(InputError, match="cnn.csv is missing: run `dvc repro`"):
         read_predictions(path)
     path.write_bytes(b"")
     with pytest.raises(InputError, match="cnn.csv is empty"):
@@ -243,21 +247,82 @@ def test_a_study_has_the_mean_probability_of_its_views() -> None:
     assert studies["body_part"].tolist() == ["HAND", "HAND"]
 
 
-@pytest.mark.promise("A9")
+@pytest.mark.parametrize(
+    ("aggregation", "expected"),
+    [
+        ("mean_probability", (0.2 + 0.5 + 0.8) / 3),
+        ("mean_logit", 0.5),  # the odds are 1/4, 1 and 4: their geometric mean is 1
+        ("max", 0.8),
+        ("noisy_or", 1 - 0.8 * 0.5 * 0.2),
+    ],
+)
+def test_views_are_aggregated_as_by_hand(aggregation: Aggregation, expected: float) -> None:
+    table = pd.concat([views([0.2, 0.5, 0.8], "a"), views([0.3], "b")], ignore_index=True)
+    studies = by_study(table, aggregation)
+    assert tuple(studies.columns) == STUDY_COLUMNS
+    assert studies["views"].tolist() == [3, 1]
+    assert studies["probability"].tolist() == pytest.approx([expected, 0.3], abs=1e-15)
+
+
+def test_the_mean_of_the_probabilities_is_what_no_name_gives() -> None:
+    table = views([0.2, 0.3, 0.7])
+    pd.testing.assert_frame_equal(by_study(table), by_study(table, "mean_probability"))
+
+
 @settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(1e-300, 1 - 1e-9), min_size=1, max_size=11))
+def test_noisy_or_is_one_minus_the_exact_product(probabilities: list[float]) -> None:
+    none = math.prod(1 - Fraction(p) for p in probabilities)
+    [found] = by_study(views(probabilities), "noisy_or")["probability"]
+    assert found == pytest.approx(float(1 - none), rel=1e-14)
+    # 1 - (1 - 1e-20) ** 2 in floats would be 0.
+    assert found >= max(probabilities) * (1 - 1e-15)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.floats(1e-9, 1 - 1e-9), min_size=1, max_size=11))
+def test_means_lie_between_the_views_and_max_on_one(probabilities: list[float]) -> None:
+    table = views(probabilities)
+    found = {name: by_study(table, name)["probability"].item() for name in AGGREGATIONS}
+    for name in ("mean_probability", "mean_logit"):
+        assert min(probabilities) * (1 - 1e-14) <= found[name]
+        assert found[name] <= max(probabilities) * (1 + 1e-14)
+    assert found["max"] == max(probabilities)
+
+
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+def test_the_largest_logits_there_are_give_a_probability(aggregation: Aggregation) -> None:
+    largest = 1.7976931348623157e308
+    table = views([0.5] * 3).assign(logit=largest, probability=1.0)
+    assert by_study(table, aggregation)["probability"].tolist() == [1.0]
+    table = table.assign(logit=-largest, probability=0.0)
+    assert by_study(table, aggregation)["probability"].tolist() == [0.0]
+
+
+@pytest.mark.promise("A9")
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
-def test_a_study_keeps_its_bits_whatever_the_order_and_other_studies(data: st.DataObject) -> None:
+def test_a_study_keeps_its_bits_whatever_the_order_and_other_studies(
+    aggregation: Aggregation, data: st.DataObject
+) -> None:
     probability = st.floats(1e-9, 1 - 1e-9)
     studies = data.draw(st.lists(st.lists(probability, min_size=1, max_size=11), min_size=2))
     table = pd.concat([views(p, f"s{i}") for i, p in enumerate(studies)], ignore_index=True)
-    together = by_study(table).set_index("study")["probability"]
+    together = by_study(table, aggregation).set_index("study")["probability"]
 
     order = data.draw(st.permutations(range(len(table))))
-    shuffled = by_study(table.iloc[list(order)]).set_index("study")["probability"]
+    shuffled = by_study(table.iloc[list(order)], aggregation).set_index("study")["probability"]
     assert shuffled.index.tolist() == together.index.tolist()
     assert shuffled.to_numpy().tobytes() == together.to_numpy().tobytes()
 
-    alone = by_study(table[table["study"] == "s1"])["probability"].tolist()
+    alone = by_study(table[table["study"] == "s1"], aggregation)["probability"].tolist()
     assert alone == [together["s1"]]
-    exact = sum(map(Fraction, studies[1])) / len(studies[1])
-    assert alone == [pytest.approx(float(exact), rel=1e-15)]
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(1e-9, 1 - 1e-9), min_size=1, max_size=11))
+def test_the_mean_is_the_exact_one_rounded(probabilities: list[float]) -> None:
+    exact = sum(map(Fraction, probabilities)) / len(probabilities)
+    found = by_study(views(probabilities))["probability"].tolist()
+    assert found == [pytest.approx(float(exact), rel=1e-15)]

@@ -9,9 +9,15 @@ TESTS = Path(__file__).parent
 
 PROMISES = {
     "A1": "No patient is in two splits, over all body parts.",
-    "A3": "Thresholds never see test labels.",
+    "A2": "No copy of an image, exact or near, is in two splits without being named.",
+    "A3": "Thresholds and temperature never see test labels.",
+    "A4": "95% intervals over patients cover the truth in 90 to 99% of simulated test sets.",
     "A5": "Metrics equal independent implementations, with ties, one class, one study.",
+    "A6": "A network without signal scores chance.",
+    "A7": "A planted shortcut is caught, and the clean set raises no alarm.",
+    "A8": "Comparison of two networks is paired; equal ones give no difference.",
     "A9": "A study's score does not depend on the order of its views or on other studies.",
+    "A10": "Every reported number carries n, interval, split hash and model hash.",
     "B11": "Two clean clones give the same bytes.",
     "B12": "Place, HOME, locale, time zone and hash seed change nothing.",
     "B13": "Each stage declares the code and the parameters that it reads.",
@@ -25,6 +31,10 @@ PROMISES = {
     "D26": "Image bombs are refused in small memory.",
     "D27": "Archives cannot reach outside the data set.",
     "E29": "No text inside an image reaches a table.",
+    "E30": "Probabilities are calibrated, or said not to be.",
+    "E31": "Small groups say too few, never a bare number; groups add up to the whole.",
+    "E32": "Maps are shown only if they pass the randomisation test.",
+    "E33": "The report answers CLAIM 2024 and TRIPOD+AI item by item, or says why not.",
     "F35": "The memory of preprocessing does not grow with the number of images.",
     "G37": "A tiny network overfits one batch; a planted signal is learnt end to end.",
 }

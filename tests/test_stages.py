@@ -19,6 +19,11 @@ TINY = {
     "phantom": {"patients": 60, "marker_shortcut": True},
     "image": {"size_px": 48},
     "augment": {"horizontal_flip": False, "rotation_degrees": 0.0},
+    "evaluate": {"bootstrap_draws": 200},
+    # All parts: a part alone may have one label on val.
+    "transfer": {
+        "train_on": ["ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST"]
+    },
     "cnn": {"filters": [8, 16, 16], "epochs": 12, "learning_rate": 0.01, "batch_size": 16},
     "densenet169": {
         "head_epochs": 1,
@@ -110,9 +115,14 @@ def test_one_command_makes_every_metric_and_figure(repository):
         assert metrics[0][level]["n"] == metrics[1][level]["n"] > 0
     figures = {path.stem for path in (repository / "plots").glob("*.png")}
     assert figures == {
-        "architecture", "confusion", "examples", "kappa_by_body_part", "learning_curves", "roc",
-        "splits",
+        "architecture", "audit", "baselines", "calibration", "compare", "confusion",
+        "disagreements", "examples", "kappa_by_body_part", "learning_curves", "roc", "splits",
+        "transfer",
     }  # fmt: skip
+    page = (repository / "plots" / "report.html").read_text()
+    study = metrics[0]["study"]
+    assert f"n = {study['n']} ({study['abnormal']} abnormal)" in page
+    assert (repository / "plots" / "report.md").stat().st_size > 500
 
 
 def test_the_counts_are_those_of_the_data_set(repository):
@@ -176,6 +186,17 @@ def test_a_loss_can_be_tried_and_taken_back_without_training_again(repository):
     bce = dvc(repository, "exp", "run", "evaluate@cnn", "-S", "loss=bce")
     assert "Running stage" not in bce
     assert json.loads(dvc(repository, "metrics", "diff", "--json")) == {}
+
+
+def test_another_threshold_rule_trains_and_predicts_nothing(repository):
+    text = (repository / "params.yaml").read_text()
+    (repository / "params.yaml").write_text(text.replace("threshold: youden", "threshold: half"))
+    planned = dvc(repository, "repro", "--dry")
+    (repository / "params.yaml").write_text(text)
+    for stage in ("evaluate@cnn", "compare", "plot", "report"):
+        assert f"Running stage '{stage}'" in planned
+    for stage in ("train", "predict", "transfer", "average"):
+        assert f"Running stage '{stage}" not in planned
 
 
 def test_a_new_split_does_not_touch_the_cache(repository):

@@ -177,8 +177,9 @@ def kappa_by_body_part(
     """Draw Cohen's kappa by body part as bars, with published values as marks beside them.
 
     Args:
-        by_body_part: A table a network: body_part, n, abnormal, kappa (NaN where undefined).
-        scores: A network's study-level numbers over all body parts: n, abnormal, kappa.
+        by_body_part: A table a network: body_part, n, abnormal, kappa, kappa_low and kappa_high
+            (NaN where there are too few patients).
+        scores: A network's study-level numbers over all body parts, by the same names.
         reference: See `ulna.reference.read_reference`.
 
     Returns:
@@ -193,7 +194,7 @@ def kappa_by_body_part(
     axis = figure.subplots()
     width = 0.54 / len(ours)
     bars = [
-        _draw_bars(axis, arch, start - 0.47, table["kappa"].reindex(groups), width)
+        _draw_bars(axis, arch, start - 0.47, table.reindex(groups), width)
         for start, (arch, table) in zip(np.arange(len(ours)) * width, ours.items(), strict=True)
     ]
     marks = _draw_marks(axis, reference[reference["body_part"].isin(groups)], groups)
@@ -221,30 +222,33 @@ def kappa_by_body_part(
     )
     add_note(
         figure,
-        "Bars: our networks on our test set, each at its threshold.\n"
+        "Bars: our networks on our test set, each at its threshold; lines: 95% intervals over "
+        "patients; too few: no interval, so no number.\n"
         "Marks: arXiv 1712.06957, 207 studies; hollow: recalled, not checked against the paper.",
     )
     return figure
 
 
 def _with_overall(table: pd.DataFrame, score: Mapping[str, Any]) -> pd.DataFrame:
-    columns = ["n", "abnormal", "kappa"]
+    columns = ["n", "abnormal", "kappa", "kappa_low", "kappa_high"]
     parts = table.set_index("body_part")[columns].astype(float)
     parts.loc[OVERALL] = [_float(score[column]) for column in columns]
     return parts
 
 
 def _draw_bars(
-    axis: Axes, arch: str, start: float, kappas: pd.Series, width: float
+    axis: Axes, arch: str, start: float, table: pd.DataFrame, width: float
 ) -> BarContainer:
     colour = NETWORK_COLOURS[arch]
-    places = np.arange(len(kappas)) + start + width / 2
+    places = np.arange(len(table)) + start + width / 2
+    kappas, low, high = (table[column] for column in ("kappa", "kappa_low", "kappa_high"))
     bars = axis.bar(places, kappas, width=0.94 * width, color=colour, label=NETWORKS[arch])
-    for place, kappa in zip(places, kappas, strict=True):
+    axis.vlines(places, low, high, color=INK, linewidth=1)
+    for place, kappa, end in zip(places, kappas, low.where(kappas < 0, high), strict=True):
         below = kappa < 0
         axis.annotate(
-            number(kappa, 2),
-            (place, np.nan_to_num(kappa)),
+            "too few" if np.isnan(kappa) else number(kappa, 2),
+            (place, np.nan_to_num(end)),
             (0, -3 if below else 3),
             textcoords="offset points",
             ha="center",

@@ -1,6 +1,7 @@
 """Write files whole or not at all, and hash them; undefined numbers become null or nothing."""
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from ulna.errors import InputError
 
 
 @contextmanager
@@ -83,6 +86,29 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     with replacing(path) as partial:
         text = json.dumps(_null_for_undefined(values), indent=2, allow_nan=False)
         partial.write_text(text + "\n", encoding="utf-8")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV file that an earlier stage wrote; a missing one is an InputError."""
+    return pd.read_csv(io.StringIO(_read(path)))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that an earlier stage wrote; a missing one is an InputError."""
+    return json.loads(_read(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run `dvc repro`") from None
 
 
 def sha256(path: Path) -> str:

@@ -14,20 +14,6 @@ import numpy.typing as npt
 import pandas as pd
 
 CLASSES = ("normal", "abnormal")
-SCORES = (
-    "n",
-    "abnormal",
-    "accuracy",
-    "precision",
-    "recall",
-    "specificity",
-    "f1",
-    "kappa",
-    "auroc",
-    "auprc",
-    "threshold",
-)
-
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
@@ -42,38 +28,55 @@ class Counts(NamedTuple):
 
 
 def score(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: npt.ArrayLike
 ) -> dict[str, float]:
     """Judge probabilities against labels.
 
     Args:
         labels: 0 or 1, shape (n,).
         probabilities: Of abnormal, 0 to 1, shape (n,).
-        threshold: Above it is abnormal; chosen on other data.
+        threshold: A number or shape (n,), one for each row: above it is abnormal; chosen on other
+            data.
 
     Returns:
-        The numbers named in `SCORES`, in that order. n and abnormal (the rows with label 1) are
-        int, the others float; all lie in 0 to 1, but kappa in -1 to 1. recall is the sensitivity;
-        auroc and auprc use the probabilities, not the decisions.
+        n and abnormal (the rows with label 1), int; accuracy, precision, recall (the sensitivity),
+        specificity, f1, kappa (-1 to 1), auroc and auprc, float, 0 to 1. The areas use the
+        probabilities, not the decisions.
 
     Example:
         >>> score([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], threshold=0.55)["kappa"]
         0.0
     """
-    counts = count(labels, probabilities, threshold)
+    truth = np.asarray(labels) == 1
+    called = np.asarray(probabilities, dtype=np.float64) > np.asarray(threshold)
+    cells = (truth & called, ~truth & called, truth & ~called, ~truth & ~called)
+    counts = Counts(*(cell.sum() for cell in cells))
+    decided = {name: float(value) for name, value in rates(counts).items()}
+    return (
+        {"n": len(truth), "abnormal": int(truth.sum())}
+        | decided
+        | {"auroc": auroc(labels, probabilities), "auprc": auprc(labels, probabilities)}
+    )
+
+
+def rates(counts: Counts) -> dict[str, Floats]:
+    """What follows from counts of right and wrong decisions.
+
+    Args:
+        counts: Of any one shape.
+
+    Returns:
+        accuracy, precision, recall, specificity, f1 and kappa, each of that shape; NaN where
+        undefined.
+    """
     tp, fp, fn, tn = counts
     return {
-        "n": int(tp + fp + fn + tn),
-        "abnormal": int(tp + fn),
-        "accuracy": float(_ratio(tp + tn, tp + fp + fn + tn)),
-        "precision": float(_ratio(tp, tp + fp)),
-        "recall": float(_ratio(tp, tp + fn)),
-        "specificity": float(_ratio(tn, tn + fp)),
-        "f1": float(_ratio(2 * tp, 2 * tp + fp + fn)),
-        "kappa": float(kappa(counts)),
-        "auroc": auroc(labels, probabilities),
-        "auprc": auprc(labels, probabilities),
-        "threshold": float(threshold),
+        "accuracy": _ratio(tp + tn, tp + fp + fn + tn),
+        "precision": _ratio(tp, tp + fp),
+        "recall": _ratio(tp, tp + fn),
+        "specificity": _ratio(tn, tn + fp),
+        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "kappa": kappa(counts),
     }
 
 
@@ -154,23 +157,6 @@ def auprc(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     return float(average_precision_score(labels, probabilities))
 
 
-def by_body_part(studies: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """Judge each body part by itself, at the threshold of all.
-
-    Args:
-        studies: Columns body_part, label and probability.
-        threshold: Above it is abnormal.
-
-    Returns:
-        One row a body part, sorted; columns body_part and `SCORES`.
-    """
-    rows = [
-        {"body_part": body_part} | score(part["label"], part["probability"], threshold)
-        for body_part, part in studies.groupby("body_part", sort=True)
-    ]
-    return pd.DataFrame(rows, columns=["body_part", *SCORES])
-
-
 def roc(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> pd.DataFrame:
     """List the corners of the ROC curve.
 
@@ -216,20 +202,20 @@ def precision_recall(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> pd.
 
 
 def confusion(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: npt.ArrayLike
 ) -> pd.DataFrame:
     """Name label and decision of each row, as DVC's confusion template wants them.
 
     Args:
         labels: 0 or 1, shape (n,).
         probabilities: Shape (n,).
-        threshold: Above it is abnormal.
+        threshold: A number or shape (n,): above it is abnormal.
 
     Returns:
         Columns actual and predicted, each normal or abnormal, one row a label.
     """
     names = np.array(CLASSES)
-    decisions = (np.asarray(probabilities) > threshold).astype(np.int64)
+    decisions = (np.asarray(probabilities) > np.asarray(threshold)).astype(np.int64)
     return pd.DataFrame({"actual": names[np.asarray(labels)], "predicted": names[decisions]})
 
 

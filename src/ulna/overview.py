@@ -45,3 +45,17 @@ def choose_examples(rows: pd.DataFrame, pictures: int) -> pd.DataFrame:
         for places in [min(share, len(cell))]
     ]
     return pd.concat(chosen, ignore_index=True)
+
+
+def first_views(rows: pd.DataFrame, studies: pd.DataFrame) -> pd.DataFrame:
+    """Find a picture of each study in a list.
+
+    Args:
+        rows: One row an image: image, study, row, and more.
+        studies: One row a study: study, and more.
+
+    Returns:
+        `studies` in its order, with the row in the cache of the first view of each.
+    """
+    first = rows.sort_values("image", kind="stable").drop_duplicates("study")
+    return studies.merge(first[["study", "row"]], on="study", validate="one_to_one")

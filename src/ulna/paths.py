@@ -34,11 +34,16 @@ def predictions(arch: str) -> Path:
     return Path("data/predictions") / f"{arch}.csv"
 
 
+def origin(arch: str) -> Path:
+    """Which model a prediction table is of; a table from elsewhere has none."""
+    return Path("data/predictions") / f"{arch}.json"
+
+
 def metrics(arch: str) -> Path:
     """Headline metrics."""
     return METRICS / f"{arch}.json"
 
 
 def scores(arch: str, name: str) -> Path:
-    """A table that `evaluate` draws up: by_body_part, roc, precision_recall, confusion."""
+    """A table that `evaluate` draws up, such as by_body_part, roc or disagreements."""
     return PLOTS / arch / f"{name}.csv"

@@ -6,20 +6,22 @@ judges an ensemble, a radiologist or another framework that writes the same CSV 
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from ulna.errors import InputError
-from ulna.files import write_csv
+from ulna.files import read_json, write_csv, write_json
 
 TEXT_COLUMNS = ("image", "patient", "study", "body_part", "split")
 COLUMNS = (*TEXT_COLUMNS, "label", "logit", "probability")
 STUDY_COLUMNS = ("study", "patient", "body_part", "split", "label", "views", "probability")
 SPLITS = ("val", "test")
+Aggregation = Literal["mean_probability", "mean_logit", "max", "noisy_or"]
 
 # A float32 sigmoid is off by up to 1e-7; a probability that was clipped, smoothed or taken for the
 # other class is off by far more.
@@ -73,6 +75,23 @@ def write_predictions(path: Path, table: pd.DataFrame) -> None:
     write_csv(path, table[list(COLUMNS)].astype(types))
 
 
+def read_model(path: Path) -> str | None:
+    """Read which weights a prediction table is of.
+
+    Args:
+        path: The JSON file beside the table.
+
+    Returns:
+        SHA-256 of the weights; None where there is no such file, as for a table from elsewhere.
+    """
+    return read_json(path)["model_sha256"] if path.exists() else None
+
+
+def write_model(path: Path, model_sha256: str | None) -> None:
+    """Write which weights a prediction table is of, see `read_model`."""
+    write_json(path, {"model_sha256": model_sha256})
+
+
 def check_predictions(table: pd.DataFrame, source: str) -> None:
     """Check a prediction table: columns, values, and rows that contradict each other.
 
@@ -97,30 +116,61 @@ def check_predictions(table: pd.DataFrame, source: str) -> None:
             raise InputError(f"{source} line {position + 2}: {sentence.format(**values)}")
 
 
-def by_study(table: pd.DataFrame) -> pd.DataFrame:
-    """Give each study the mean of its views' probabilities.
+def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability") -> pd.DataFrame:
+    """Give each study one probability from those of its views.
 
-    The sum is exact before it is rounded, so the order of the views and the other studies of the
-    table cannot change a bit of it.
+    Every sum is exact before it is rounded, and every study is worked out by itself, so the order
+    of the views and the other studies of the table cannot change a bit of it.
 
     Args:
         table: A checked prediction table.
+        aggregation: mean_probability; mean_logit, the sigmoid of the mean of the logits; max, the
+            view that looks most abnormal; noisy_or, 1 - prod(1 - p): at least one view is abnormal,
+            as if the views erred independently.
 
     Returns:
         One row a study, sorted by study, columns `STUDY_COLUMNS`; views (int64) counts its images.
+        With one view, every aggregation gives that view's probability up to rounding.
+
+    Example:
+        >>> table = pd.DataFrame({"image": ["a", "b"], "patient": "p", "study": "s",
+        ...                       "body_part": "HAND", "split": "test", "label": 1,
+        ...                       "logit": [0.0, 0.0], "probability": [0.5, 0.5]})
+        >>> by_study(table, "noisy_or")["probability"].tolist()
+        [0.75]
 
     Reference:
         Rajpurkar et al., "MURA", arXiv 1712.06957, section 3: the mean over a study's views.
     """
+    pools: dict[Aggregation, tuple[str, Callable[[list[float]], float]]] = {
+        "mean_probability": ("probability", lambda views: math.fsum(views) / len(views)),
+        "mean_logit": ("logit", _mean_logit),
+        "max": ("probability", max),
+        "noisy_or": ("probability", _noisy_or),
+    }
+    column, pool = pools[aggregation]
     studies: pd.DataFrame = table.groupby("study", as_index=False, sort=True).agg(
         patient=("patient", "first"),
         body_part=("body_part", "first"),
         split=("split", "first"),
         label=("label", "first"),
         views=("image", "size"),
-        probability=("probability", lambda views: math.fsum(views) / len(views)),
+        probability=(column, lambda views: pool(views.tolist())),
     )
     return studies
+
+
+def _mean_logit(logits: list[float]) -> float:
+    # A power of two costs no bit, and keeps the sum of the largest floats from overflowing.
+    scale = 4096.0
+    return float(sigmoid(math.fsum(logit / scale for logit in logits) / len(logits) * scale))
+
+
+def _noisy_or(probabilities: list[float]) -> float:
+    # Of small probabilities, 1 - p would keep no digit; and log1p(-1) is no number.
+    if max(probabilities) == 1:
+        return 1.0
+    return -math.expm1(math.fsum(math.log1p(-probability) for probability in probabilities))
 
 
 def sigmoid(logits: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -149,7 +199,7 @@ def _read_lines(path: Path) -> list[list[str]]:
         with path.open(encoding="utf-8", newline="") as file:
             return list(csv.reader(file, strict=True))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing: write it with the predict stage") from None
+        raise InputError(f"{path} is missing: run `dvc repro`") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} is not CSV in UTF-8 ({error}): write it again with the predict stage"

@@ -1,0 +1,27 @@
+"""Average both networks into an ensemble: one more prediction table, judged like any other."""
+
+import sys
+
+from ulna import paths
+from ulna.console import run
+from ulna.ensemble import average as average_tables
+from ulna.ensemble import sha256_of_members
+from ulna.params import ARCHS
+from ulna.predictions import read_model, read_predictions, write_model, write_predictions
+
+
+def average() -> None:
+    """Load the prediction tables of both networks, average them, write the ensemble's."""
+    tables = {arch: read_predictions(paths.predictions(arch)) for arch in ARCHS}
+    models = [read_model(paths.origin(arch)) for arch in ARCHS]
+    ensemble = average_tables(tables)
+    write_predictions(paths.predictions("ensemble"), ensemble)
+    write_model(paths.origin("ensemble"), sha256_of_members(models))
+    print(
+        f"average: {len(ensemble)} images, mean probability of {' and '.join(ARCHS)}, "
+        f"in {paths.predictions('ensemble')}"
+    )
+
+
+if __name__ == "__main__":
+    run(average, *sys.argv[1:])

@@ -1,0 +1,47 @@
+"""Compare the networks and their ensemble in pairs, on the same patients."""
+
+import sys
+from itertools import product
+
+from ulna import paths
+from ulna.bootstrap import resample
+from ulna.comparison import PAIRS, compare_networks, tabulate
+from ulna.console import run
+from ulna.ensemble import align
+from ulna.evaluation import LEVELS, decided, split_sha256
+from ulna.figures_comparison import forest
+from ulna.files import write_csv, write_json
+from ulna.params import ARCHS, load_params
+from ulna.predictions import read_predictions
+from ulna.style import write_png
+
+
+def compare() -> None:
+    """Choose each network's thresholds on val, compare all pairs on test, write and draw."""
+    params = load_params(paths.PARAMS)
+    settings = params.evaluate
+    tables = align({n: read_predictions(paths.predictions(n)) for n in (*ARCHS, "ensemble")})
+    test = {}
+    for name, level in product(tables, LEVELS):
+        rows, _ = decided(tables[name], level, settings)
+        test[name, level] = rows[rows["split"] == "test"]
+
+    patients = test["ensemble", "study"]["patient"]
+    resamples = resample(patients, settings.bootstrap_draws, params.seed)
+    comparisons = {}
+    for first, second in PAIRS:
+        levels = {level: (test[first, level], test[second, level]) for level in LEVELS}
+        found = compare_networks((first, second), levels, resamples, settings.min_patients)
+        comparisons[first, second] = found
+        print(f"compare {first} with {second}: {found['verdict']}")
+
+    differences = tabulate(comparisons)
+    named = {f"{first}_vs_{second}": found for (first, second), found in comparisons.items()}
+    split = {"split_sha256": split_sha256(tables["ensemble"])}
+    write_json(paths.metrics("compare"), named | split)
+    write_csv(paths.PLOTS / "compare.csv", differences)
+    write_png(paths.PLOTS / "compare.png", forest(differences))
+
+
+if __name__ == "__main__":
+    run(compare, *sys.argv[1:])

@@ -1,0 +1,60 @@
+"""Where a network looks: class activation maps of test images, shown if they pass their test."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ulna import paths
+from ulna.cache import load_cache
+from ulna.console import run
+from ulna.evaluation import decided
+from ulna.figures_saliency import saliency_gallery
+from ulna.files import write_csv, write_json
+from ulna.gallery import COLUMNS, choose_gallery, choose_sample, locate
+from ulna.params import check_arch, load_params
+from ulna.pointing import read_truth
+from ulna.predictions import read_predictions
+from ulna.style import write_png
+
+
+def explain(arch: str) -> None:
+    """Test the maps of `arch`, measure whether they point at planted findings, draw a gallery."""
+    check_arch(arch)
+    params = load_params(paths.PARAMS)
+    cache = load_cache(paths.CACHE)
+    images, _ = decided(read_predictions(paths.predictions(arch)), "image", params.evaluate)
+    truth = read_truth(Path(params.data.root).with_name(paths.PHANTOM_TRUTH.name))
+    test = locate(images[images["split"] == "test"], cache, params.image.fit, truth)
+
+    # TensorFlow takes 5 s to import: bad input has been refused by here.
+    from ulna import runtime, saliency
+    from ulna.bundle import load_bundle, read_recipe
+
+    recipe = read_recipe(paths.bundle(arch))
+    runtime.configure(params.seed, recipe["mixed_precision"])
+    model = load_bundle(paths.bundle(arch))
+    layer = saliency.explained_layer(model)
+    maps_of = saliency.explainer(model, layer)
+    sample = saliency.pixels_of(cache, choose_sample(test, params.seed))
+    check = saliency.randomise(model, maps_of, sample, params.seed)
+    found = {
+        "layer": layer.name,
+        "cells_a_side": layer.output.shape[1],
+        "randomisation": check.summary,
+        "localisation": saliency.localise(maps_of, cache, test, params.evaluate, params.seed),
+        "model_sha256": recipe["weights_sha256"],
+    }
+    write_json(paths.metrics(f"explain_{arch}"), found)
+
+    gallery, pixels, maps = saliency.explain_images(maps_of, cache, choose_gallery(test))
+    if not check.passed:
+        gallery[["map_x_px", "map_y_px"]] = np.nan
+    write_csv(paths.scores(arch, "saliency"), gallery[list(COLUMNS)])
+    figure = saliency_gallery(arch, gallery, pixels, maps if check.passed else None, check.sentence)
+    write_png(paths.PLOTS / arch / "saliency.png", figure)
+    print(f"{arch}: maps {'passed' if check.passed else 'failed'}: {check.sentence}")
+
+
+if __name__ == "__main__":
+    run(explain, *sys.argv[1:])

@@ -1,0 +1,49 @@
+"""Write the report: one HTML page from the numbers and figures of all stages before."""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+
+from ulna import paths
+from ulna.cache import load_cache
+from ulna.checklist import read_checklist
+from ulna.console import run
+from ulna.evidence import Evidence
+from ulna.files import read_json, read_table, write_text
+from ulna.overview import count_splits
+from ulna.params import load_params
+from ulna.peers import read_peers
+from ulna.reference import read_reference
+from ulna.report import html_report, markdown_report
+from ulna.rows import join_rows, read_images, read_splits
+
+LIBRARIES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "dvc")
+
+
+def report() -> None:
+    """Load numbers, tables and figures; write plots/report.html and plots/report.md."""
+    params = load_params(paths.PARAMS)
+    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), load_cache(paths.CACHE))
+    evidence = Evidence(
+        metrics={path.stem: read_json(path) for path in sorted(paths.METRICS.glob("*.json"))},
+        tables={_name(path): read_table(path) for path in sorted(paths.PLOTS.rglob("*.csv"))},
+        figures={_name(path): path for path in sorted(paths.PLOTS.rglob("*.png"))},
+        sizes=count_splits(rows),
+        reference=read_reference(),
+        peers=read_peers(),
+        checklist=read_checklist(),
+        versions={name: importlib.metadata.version(name) for name in LIBRARIES},
+        params=paths.PARAMS.read_text(encoding="utf-8"),
+        root=params.data.root,
+    )
+    write_text(paths.PLOTS / "report.html", html_report(evidence))
+    write_text(paths.PLOTS / "report.md", markdown_report(evidence))
+    print(f"report: {paths.PLOTS / 'report.html'} and {paths.PLOTS / 'report.md'}")
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(paths.PLOTS).with_suffix("").as_posix()
+
+
+if __name__ == "__main__":
+    run(report, *sys.argv[1:])

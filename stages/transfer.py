@@ -1,0 +1,62 @@
+"""Train on some body parts and score all of them: one network a row of the transfer matrix."""
+
+import sys
+
+from ulna import paths
+from ulna.cache import load_cache
+from ulna.console import progress, run
+from ulna.files import replacing_folder
+from ulna.params import load_params
+from ulna.predictions import write_predictions
+from ulna.pretrained import find_weights
+from ulna.rows import join_rows, read_images, read_splits
+from ulna.transfer import available, learning_rows, plan
+
+
+def transfer() -> None:
+    """Train each network of the plan; write its prediction table over all body parts."""
+    params = load_params(paths.PARAMS)
+    section = params.cnn if params.transfer.arch == "cnn" else params.densenet169
+    pretrained = find_weights(section, paths.PRETRAINED)
+    cache = load_cache(paths.CACHE)
+    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
+    train_on, words = available(params.transfer.train_on, rows["body_part"])
+    networks = plan(train_on, rows["body_part"].unique())
+    chosen = {network: learning_rows(rows, network) for network in networks}
+    print(words)
+    scored = rows[rows["split"].isin(["val", "test"])].reset_index(drop=True)
+
+    # TensorFlow takes 5 s to import: bad input has been refused by here.
+    from ulna import runtime
+    from ulna.dataset import examples
+    from ulna.inference import predict_images
+    from ulna.losses import build_loss, image_weights
+    from ulna.phases import train_network
+
+    data = {
+        network: [
+            examples(cache, part, image_weights(part, used[0], params.loss, params.class_weights))
+            for part in used
+        ]
+        for network, used in chosen.items()
+    }
+    with replacing_folder(paths.TRANSFER) as folder:
+        for network, (learn, choose) in progress(data.items(), len(data), "transfer", "networks"):
+            # Anew for each: a network must not depend on those trained before it.
+            runtime.configure(params.seed, params.train.mixed_precision)
+            model = train_network(
+                section,
+                pretrained,
+                learn,
+                choose,
+                loss=build_loss(params.loss, params.focal),
+                train=params.train,
+                augment=params.augment,
+                seed=params.seed,
+                history=folder / "history" / f"{network.name}.csv",
+            )
+            write_predictions(folder / f"{network.name}.csv", predict_images(model, cache, scored))
+
+
+if __name__ == "__main__":
+    run(transfer, *sys.argv[1:])

@@ -1,0 +1,260 @@
+"""The judgement of a prediction table, and the stage that writes it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages.evaluate import evaluate
+from ulna import paths
+from ulna.bootstrap import METRICS
+from ulna.console import run
+from ulna.evaluation import (
+    SCORES,
+    evaluate_table,
+    most_confident_disagreements,
+    split_sha256,
+)
+from ulna.metrics import score
+from ulna.predictions import by_study, sigmoid, write_predictions
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMS = Path(__file__).parent / "params.yaml"
+SAME = 12  # patients alike in all but the name: the rates are those of one, with enough to judge
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    text = PARAMS.read_text().replace("bootstrap_draws: 2000", "bootstrap_draws: 200")
+    (tmp_path / "params.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def predictions(*studies: tuple[str, str, int, list[float]], same: int = 1) -> pd.DataFrame:
+    """Studies of (split, body part, label, logits of the views), each with a patient of its own."""
+    rows = [
+        (f"{i}-{k}/{view}.png", f"p{i}-{k}", f"s{i}-{k}", part, split, label, logit, sigmoid(logit))
+        for i, (split, part, label, logits) in enumerate(studies)
+        for k in range(same)
+        for view, logit in enumerate(logits)
+    ]
+    names = ["image", "patient", "study", "body_part", "split", "label", "logit", "probability"]
+    return pd.DataFrame(rows, columns=names).astype({"probability": float})
+
+
+def random_predictions(seed: int, studies: int = 120) -> pd.DataFrame:
+    draw = np.random.default_rng(seed)
+    parts = ("HAND", "WRIST")
+    table = predictions(
+        *(
+            (split, parts[k % 2], k // 2 % 2, draw.normal(k // 2 % 2, 1.5, 1 + k % 3).tolist())
+            for split in ("val", "test")
+            for k in range(studies)
+        )
+    )
+    # Two studies a patient.
+    owner = {name: f"{name[0]}{k // 2}" for k, name in enumerate(table["patient"].unique())}
+    return table.assign(patient=table["split"] + table["patient"].map(owner))
+
+
+VAL = (("val", "HAND", 0, [-1.0]), ("val", "HAND", 1, [1.0]))  # the threshold is 0.5
+
+
+def read_json(path: Path) -> dict[str, dict[str, float | None]]:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    values: dict[str, dict[str, float | None]] = json.loads(
+        path.read_text(encoding="utf-8"), parse_constant=refuse
+    )
+    return values
+
+
+@pytest.mark.fault("image as study")
+def test_the_stage_judges_studies_and_images_apart(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = predictions(
+        *VAL,
+        # The mean of the views finds it, though two of the three views are missed.
+        ("test", "HAND", 1, [-0.5, -0.5, 6.0]),
+        ("test", "HAND", 0, [-2.0, -2.0]),
+        ("test", "WRIST", 0, [3.0]),
+        same=SAME,
+    )
+    write_predictions(paths.predictions("cnn"), table)
+    evaluate("cnn")
+    judged = read_json(paths.metrics("cnn"))
+    study, image = judged["study"], judged["image"]
+    assert tuple(study) == tuple(image) == SCORES
+    # Studies: one found, one rightly cleared, one wrongly called.
+    assert (study["n"], study["abnormal"], study["patients"]) == (3 * SAME, SAME, 3 * SAME)
+    assert (study["recall"], study["precision"]) == (1, 1 / 2)
+    assert (study["specificity"], study["accuracy"]) == (1 / 2, 2 / 3)
+    # Images: 6 of test, 3 of the abnormal study.
+    assert (image["n"], image["abnormal"]) == (6 * SAME, 3 * SAME)
+    assert (image["recall"], image["precision"]) == (1 / 3, 1 / 2)
+    assert (image["specificity"], image["accuracy"]) == (2 / 3, 3 / 6)
+    assert study["threshold"] == image["threshold"] == 0.5
+    assert judged["test"] == {"patients": 3 * SAME, "studies": 3 * SAME, "images": 6 * SAME}
+
+    parts = pd.read_csv(paths.scores("cnn", "by_body_part"))
+    assert list(parts) == ["body_part", *SCORES, "note"]
+    assert parts["body_part"].tolist() == ["HAND", "WRIST"]
+    assert parts["n"].tolist() == [2 * SAME, SAME]
+    assert parts["accuracy"][0] == 1
+    decisions = pd.read_csv(paths.scores("cnn", "confusion"))
+    assert decisions["actual"].tolist() == ["abnormal"] * SAME + ["normal"] * 2 * SAME
+    assert (decisions["predicted"] == "abnormal").sum() == 2 * SAME
+    assert len(pd.read_csv(paths.scores("cnn", "roc"))) > 2
+    assert len(pd.read_csv(paths.scores("cnn", "precision_recall"))) == 3
+    assert "cnn per study: n 36 (12 abnormal), AUROC 0.500 (" in capsys.readouterr().out
+
+
+@pytest.mark.promise("A10")
+def test_every_number_stands_with_its_interval_its_size_and_its_hashes(repository: Path) -> None:
+    write_predictions(paths.predictions("cnn"), random_predictions(1))
+    paths.origin("cnn").write_text('{"model_sha256": "%s"}' % ("ab" * 32))
+    evaluate("cnn")
+    judged = read_json(paths.metrics("cnn"))
+    for level in ("study", "image"):
+        scores = judged[level]
+        for name in METRICS:
+            assert scores[f"{name}_low"] <= scores[name] <= scores[f"{name}_high"]
+        assert scores["n"] > scores["abnormal"] > 0
+        assert scores["patients"] == judged["test"]["patients"]
+    assert judged["model_sha256"] == "ab" * 32
+    assert len(judged["split_sha256"]) == 64
+
+
+def test_a_table_from_elsewhere_has_no_model(repository: Path) -> None:
+    write_predictions(paths.predictions("reader"), random_predictions(1))
+    evaluate("reader")
+    assert read_json(paths.metrics("reader"))["model_sha256"] is None
+
+
+@pytest.mark.promise("E31")
+def test_body_parts_are_judged_one_by_one_and_add_up(params) -> None:
+    images = random_predictions(2)
+    found = evaluate_table(images, params.evaluate, seed=1)
+    parts, whole = found.by_body_part, found.metrics["study"]
+    assert parts["n"].sum() == whole["n"]
+    assert parts["abnormal"].sum() == whole["abnormal"]
+    assert (parts["accuracy"] * parts["n"]).sum() == pytest.approx(whole["accuracy"] * whole["n"])
+    studies = by_study(images)
+    hand = studies[(studies["split"] == "test") & (studies["body_part"] == "HAND")]
+    expected = score(hand["label"], hand["probability"], whole["threshold"])
+    row = parts.iloc[0]
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+
+
+@pytest.mark.promise("A5")
+@pytest.mark.promise("E31")
+def test_one_study_gives_null_and_says_too_few(repository: Path) -> None:
+    write_predictions(
+        paths.predictions("cnn"), predictions(*VAL, ("test", "HAND", 0, [-1.0, -2.0]))
+    )
+    evaluate("cnn")
+    study = read_json(paths.metrics("cnn"))["study"]
+    assert (study["n"], study["abnormal"]) == (1, 0)
+    assert [study[name] for name in METRICS] == [None] * len(METRICS)
+    [row] = pd.read_csv(paths.scores("cnn", "by_body_part")).to_dict("records")
+    assert (row["n"], row["note"]) == (1, "too few")
+    assert np.isnan(row["accuracy"])
+    assert len(paths.scores("cnn", "roc").read_text().splitlines()) == 1
+
+
+@pytest.mark.promise("A3")
+@pytest.mark.fault("fitted on test")
+def test_permuted_test_labels_leave_what_is_fitted_as_it_is(params) -> None:
+    images = random_predictions(3)
+    test = images["split"] == "test"
+    turned = images.assign(label=images["label"].where(~test, 1 - images["label"]))
+    one, other = (evaluate_table(table, params.evaluate, seed=1) for table in (images, turned))
+    assert one.metrics["study"]["auroc"] != other.metrics["study"]["auroc"]
+    for level in ("study", "image"):
+        assert one.metrics[level]["threshold"] == other.metrics[level]["threshold"]
+    temperatures = [found.metrics["calibration"]["temperature"] for found in (one, other)]
+    assert temperatures[0] == temperatures[1]
+
+
+@pytest.mark.promise("A6")
+def test_a_network_without_signal_scores_chance(params) -> None:
+    """AUROC intervals of 20 tables with shuffled labels: 95% of them hold 0.5."""
+    held = 0
+    for seed in range(20):
+        images = random_predictions(seed, studies=160)
+        draw = np.random.default_rng(seed)
+        studies = images["study"].unique()
+        label = dict(zip(studies, draw.integers(0, 2, len(studies)), strict=True))
+        shuffled = images.assign(label=images["study"].map(label))
+        settings = params.evaluate.model_copy(update={"bootstrap_draws": 200})
+        scores = evaluate_table(shuffled, settings, seed=1).metrics["study"]
+        held += scores["auroc_low"] <= 0.5 <= scores["auroc_high"]
+    assert held >= 17
+
+
+def test_the_same_table_gives_the_same_bytes_in_any_order(repository: Path) -> None:
+    table = random_predictions(5)
+    write_predictions(paths.predictions("cnn"), table)
+    evaluate("cnn")
+    files = [paths.metrics("cnn"), *sorted((paths.PLOTS / "cnn").iterdir())]
+    assert len(files) == 8
+    before = [file.read_bytes() for file in files]
+    write_predictions(paths.predictions("cnn"), table.sample(frac=1, random_state=0))
+    evaluate("cnn")
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_the_surest_wrong_calls_come_first() -> None:
+    studies = pd.DataFrame(
+        {
+            "study": list("abcd"),
+            "body_part": "HAND",
+            "split": ["test", "val", "test", "test"],
+            "views": 1,
+            "label": [0, 1, 1, 0],
+            "probability": [0.7, 0.05, 0.9, 0.99],
+            "threshold": 0.5,
+        }
+    )
+    listed = most_confident_disagreements(studies)
+    assert listed["study"].tolist() == ["d", "b", "a"]
+    assert most_confident_disagreements(studies, 1)["study"].tolist() == ["d"]
+    assert "patient" not in listed
+
+
+def test_the_hash_of_the_split_tells_who_was_judged() -> None:
+    table = random_predictions(5)
+    assert split_sha256(table) == split_sha256(table.sample(frac=1, random_state=0))
+    assert split_sha256(table) == split_sha256(table.assign(probability=0.5))
+    assert split_sha256(table) != split_sha256(table.iloc[1:])
+
+
+def test_a_val_without_both_classes_stops_the_stage_and_writes_nothing(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_predictions(paths.predictions("cnn"), predictions(("test", "HAND", 0, [-1.0])))
+    with pytest.raises(SystemExit):
+        run(evaluate, "cnn")
+    assert "set evaluate.threshold to half" in capsys.readouterr().err
+    assert not paths.metrics("cnn").exists()
+
+
+def test_the_stage_needs_no_network_and_no_scikit_learn_before_a_fault(repository: Path) -> None:
+    write_predictions(paths.predictions("cnn"), predictions(*VAL, ("test", "HAND", 1, [0.5])))
+    script = """
+import sys
+from stages.evaluate import evaluate
+assert "sklearn" not in sys.modules
+evaluate("cnn")
+assert "sklearn" in sys.modules
+networks = {"tensorflow", "keras", "torch", "jax"} & set(sys.modules)
+assert not networks, networks
+"""
+    subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT)}, check=True)
