@@ -193,7 +193,8 @@ def test_another_threshold_rule_trains_and_predicts_nothing(repository):
     (repository / "params.yaml").write_text(text.replace("threshold: youden", "threshold: half"))
     planned = dvc(repository, "repro", "--dry")
     (repository / "params.yaml").write_text(text)
-    for stage in ("evaluate@cnn", "compare", "plot", "report"):
+    # What follows from new numbers is not known before they are there.
+    for stage in ("evaluate@cnn", "evaluate@ensemble", "compare"):
         assert f"Running stage '{stage}'" in planned
     for stage in ("train", "predict", "transfer", "average"):
         assert f"Running stage '{stage}" not in planned

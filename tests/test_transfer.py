@@ -2,6 +2,7 @@ import json
 from itertools import product
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from ruamel.yaml import YAML
 
 import stages.matrix
 import stages.transfer
+from ulna import runtime
 from ulna.cache import COLUMNS as CACHE_COLUMNS
 from ulna.errors import InputError
 from ulna.files import write_csv
@@ -175,6 +177,8 @@ def write_inputs(root: Path, train_on: str | list[str], unlearnt: int) -> None:
 @pytest.mark.promise("A1")
 def test_a_network_depends_on_its_own_parts_and_no_other_network(tmp_path, monkeypatch):
     """Trained after another, or alone with other hands and other test images: the same network."""
+    # A process that has used TensorFlow cannot be given another number of threads.
+    monkeypatch.setattr(runtime, "configure", lambda seed, _: keras.utils.set_random_seed(seed))
     tables = {}
     for name, train_on, unlearnt in (("both", "all", 0), ("alone", ["WRIST"], 50)):
         (tmp_path / name).mkdir()
