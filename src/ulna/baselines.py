@@ -19,6 +19,7 @@ from ulna.errors import InputError
 from ulna.evaluation import TOO_FEW, decided
 from ulna.params import Evaluate
 from ulna.predictions import COLUMNS, by_study, check_predictions, sigmoid
+from ulna.quality import content_box
 from ulna.rows import choose_rows
 
 CORNER_FRACTION = 1 / 8  # of each side of the picture: room for a marker or a letter
@@ -93,32 +94,6 @@ def measure(rows: pd.DataFrame, cache: Cache, fit: Literal["pad", "stretch"]) ->
         aspect=table["width_px"] / table["height_px"],
         views=table.groupby("study")["image"].transform("size"),
     )
-
-
-def content_box(
-    width_px: int, height_px: int, size_px: int, fit: Literal["pad", "stretch"]
-) -> tuple[slice, slice]:
-    """Where the picture lies in its square.
-
-    Args:
-        width_px: Width of the picture.
-        height_px: Height of the picture.
-        size_px: Side of the square.
-        fit: See `ulna.images.fit_square`.
-
-    Returns:
-        Rows and columns of the square.
-
-    Example:
-        >>> content_box(4, 2, 4, "pad")
-        (slice(1, 3, None), slice(0, 4, None))
-    """
-    if fit == "stretch":
-        return slice(0, size_px), slice(0, size_px)
-    longer = max(width_px, height_px)
-    sides = (max(1, round(side * size_px / longer)) for side in (height_px, width_px))
-    rows, columns = (slice((size_px - side) // 2, (size_px - side) // 2 + side) for side in sides)
-    return rows, columns
 
 
 def _grey_levels(picture: Pixels) -> dict[str, float]:

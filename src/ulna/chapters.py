@@ -16,10 +16,9 @@ from ulna.page import (
     span,
     table,
 )
+from ulna.params import ARCHS
 from ulna.peers import NOTE as PEERS_NOTE
 from ulna.reference import NOTE
-
-ARCHS = ("cnn", "densenet169")
 
 
 def _score_table(evidence: Evidence, level: str) -> str:

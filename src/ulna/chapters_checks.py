@@ -18,8 +18,7 @@ from ulna.page import (
     span,
     table,
 )
-
-ARCHS = ("cnn", "densenet169")
+from ulna.params import ARCHS
 
 
 def transfer(evidence: Evidence) -> Section:
