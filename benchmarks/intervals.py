@@ -1,4 +1,4 @@
-"""Patient-clustered intervals at MURA's test size: `ulna.bootstrap` against a scikit-learn loop.
+"""Patient-clustered intervals at MURA's test size, against a scikit-learn loop.
 
     python -m benchmarks.intervals
 
@@ -17,7 +17,7 @@ import pandas as pd
 import sklearn
 from sklearn import metrics as skm
 
-from ulna.bootstrap import redraw, resample
+from ulna.judging.bootstrap import redraw, resample
 
 PATIENTS, STUDIES, IMAGES, PARTS = 783, 1199, 3197, 7
 DRAWS, LOOP_DRAWS, ROUNDS = 10_000, 10, 5

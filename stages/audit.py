@@ -2,15 +2,15 @@
 
 import sys
 
-from ulna import audit as checks
 from ulna import paths
-from ulna.cache import gather, load_cache
+from ulna.checks import audit as checks
 from ulna.console import run
-from ulna.figures_audit import edge_cases
+from ulna.data.cache import gather, load_cache
+from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.figures.audit import edge_cases
+from ulna.figures.style import write_png
 from ulna.files import write_csv, write_json
 from ulna.params import load_params
-from ulna.rows import join_rows, read_images, read_splits
-from ulna.style import write_png
 
 
 def audit() -> None:

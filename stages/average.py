@@ -4,8 +4,8 @@ import sys
 
 from ulna import paths
 from ulna.console import run
-from ulna.ensemble import average as average_tables
-from ulna.ensemble import sha256_of_members
+from ulna.judging.ensemble import average as average_tables
+from ulna.judging.ensemble import sha256_of_members
 from ulna.params import ARCHS
 from ulna.predictions import read_model, read_predictions, write_model, write_predictions
 

@@ -3,14 +3,14 @@
 import sys
 
 from ulna import paths
-from ulna.baselines import cross_validate, judge, measure, predict_baselines, verdict
-from ulna.cache import load_cache
+from ulna.checks.baselines import cross_validate, judge, measure, predict_baselines, verdict
 from ulna.console import run
-from ulna.figures_baselines import dots_and_intervals
+from ulna.data.cache import load_cache
+from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.figures.baselines import dots_and_intervals
+from ulna.figures.style import write_png
 from ulna.files import read_json, write_csv, write_json
 from ulna.params import ARCHS, load_params
-from ulna.rows import join_rows, read_images, read_splits
-from ulna.style import write_png
 
 
 def baselines() -> None:

@@ -4,16 +4,16 @@ import sys
 from itertools import product
 
 from ulna import paths
-from ulna.bootstrap import resample
-from ulna.comparison import PAIRS, compare_networks, tabulate
 from ulna.console import run
-from ulna.ensemble import align
-from ulna.evaluation import LEVELS, decided, split_sha256
-from ulna.figures_comparison import forest
+from ulna.figures.comparison import forest
+from ulna.figures.style import write_png
 from ulna.files import write_csv, write_json
+from ulna.judging.bootstrap import resample
+from ulna.judging.comparison import PAIRS, compare_networks, tabulate
+from ulna.judging.ensemble import align
+from ulna.judging.evaluation import LEVELS, decided, split_sha256
 from ulna.params import ARCHS, load_params
 from ulna.predictions import read_predictions
-from ulna.style import write_png
 
 
 def compare() -> None:

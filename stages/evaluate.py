@@ -4,9 +4,9 @@ import sys
 
 from ulna import paths
 from ulna.console import run
-from ulna.evaluation import LEVELS, evaluate_table
 from ulna.files import write_csv, write_json
-from ulna.metrics import confusion, precision_recall, roc
+from ulna.judging.evaluation import LEVELS, evaluate_table
+from ulna.judging.metrics import confusion, precision_recall, roc
 from ulna.params import load_params
 from ulna.predictions import read_model, read_predictions
 

@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from ulna import paths
-from ulna.cache import load_cache
 from ulna.console import run
-from ulna.evaluation import decided
-from ulna.figures_saliency import saliency_gallery
+from ulna.data.cache import load_cache
+from ulna.figures.saliency import saliency_gallery
+from ulna.figures.style import write_png
 from ulna.files import write_csv, write_json
-from ulna.gallery import COLUMNS, choose_gallery, choose_sample, locate
+from ulna.judging.evaluation import decided
+from ulna.maps.gallery import COLUMNS, choose_gallery, choose_sample, locate
+from ulna.maps.pointing import read_truth
 from ulna.params import check_arch, load_params
-from ulna.pointing import read_truth
 from ulna.predictions import read_predictions
-from ulna.style import write_png
 
 
 def explain(arch: str) -> None:
@@ -28,8 +28,9 @@ def explain(arch: str) -> None:
     test = locate(images[images["split"] == "test"], cache, params.image.fit, truth)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
-    from ulna import runtime, saliency
-    from ulna.bundle import load_bundle, read_recipe
+    from ulna import runtime
+    from ulna.maps import saliency
+    from ulna.networks.bundle import load_bundle, read_recipe
 
     recipe = read_recipe(paths.bundle(arch))
     runtime.configure(params.seed, recipe["mixed_precision"])

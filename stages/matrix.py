@@ -4,13 +4,14 @@ import sys
 
 import pandas as pd
 
-from ulna import paths, transfer_matrix
-from ulna.bootstrap import resample
+from ulna import paths
 from ulna.console import run
-from ulna.figures_transfer import heat_maps
+from ulna.figures.style import number, write_png
+from ulna.figures.transfer import heat_maps
 from ulna.files import write_csv, write_json
+from ulna.judging import transfer_matrix
+from ulna.judging.bootstrap import resample
 from ulna.params import load_params
-from ulna.style import number, write_png
 
 
 def matrix() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 from ulna import paths
 from ulna.console import run
 from ulna.params import load_params
-from ulna.phantom import write_phantom
+from ulna.phantom.tree import write_phantom
 
 
 def phantom() -> None:

@@ -6,16 +6,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ulna import exhibits, figures, paths
-from ulna.cache import gather, load_cache
+from ulna import paths
 from ulna.console import run
-from ulna.figures_calibration import reliability_diagrams
-from ulna.figures_review import review_sheet
+from ulna.data.cache import gather, load_cache
+from ulna.data.overview import choose_examples, count_splits, first_views
+from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.figures import exhibits
+from ulna.figures import results as figures
+from ulna.figures.calibration import reliability_diagrams
+from ulna.figures.review import review_sheet
+from ulna.figures.style import NETWORKS, write_png
 from ulna.files import read_json, read_table
-from ulna.overview import choose_examples, count_splits, first_views
-from ulna.reference import read_reference
-from ulna.rows import join_rows, read_images, read_splits
-from ulna.style import NETWORKS, write_png
+from ulna.judging.reference import read_reference
 
 
 def plot() -> None:

@@ -3,13 +3,13 @@
 import sys
 
 from ulna import paths, runtime
-from ulna.bundle import load_bundle, read_recipe
-from ulna.cache import load_cache
 from ulna.console import run
-from ulna.inference import predict_images
+from ulna.data.cache import load_cache
+from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.networks.bundle import load_bundle, read_recipe
+from ulna.networks.inference import predict_images
 from ulna.params import check_arch
 from ulna.predictions import write_model, write_predictions
-from ulna.rows import join_rows, read_images, read_splits
 
 
 def predict(arch: str) -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from ulna import paths
 from ulna.console import run
-from ulna.counts import compare_with_official
+from ulna.data.counts import compare_with_official
+from ulna.data.index import check_files, read_index, select_body_parts
+from ulna.data.rows import with_split
+from ulna.data.source import list_images, open_root
+from ulna.data.splits import assign_splits, check_labels, describe
 from ulna.files import write_csv
-from ulna.index import check_files, read_index, select_body_parts
+from ulna.networks.pretrained import find_weights
 from ulna.params import load_params
-from ulna.pretrained import find_weights
-from ulna.rows import with_split
-from ulna.source import list_images, open_root
-from ulna.splits import assign_splits, check_labels, describe
 
 
 def prepare() -> None:

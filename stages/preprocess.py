@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 from ulna import paths
-from ulna.cache import REJECTED
-from ulna.cache_writer import build_cache
 from ulna.console import run
+from ulna.data.cache import REJECTED
+from ulna.data.cache_writer import build_cache
+from ulna.data.rows import read_images
 from ulna.params import load_params
-from ulna.rows import read_images
 
 
 def preprocess() -> None:

@@ -5,17 +5,17 @@ import sys
 from pathlib import Path
 
 from ulna import paths
-from ulna.cache import load_cache
-from ulna.checklist import read_checklist
 from ulna.console import run
-from ulna.evidence import Evidence
+from ulna.data.cache import load_cache
+from ulna.data.overview import count_splits
+from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.files import read_json, read_table, write_text
-from ulna.overview import count_splits
+from ulna.judging.reference import read_reference
 from ulna.params import load_params
-from ulna.peers import read_peers
-from ulna.reference import read_reference
-from ulna.report import html_report, markdown_report
-from ulna.rows import join_rows, read_images, read_splits
+from ulna.report.checklist import read_checklist
+from ulna.report.document import html_report, markdown_report
+from ulna.report.evidence import Evidence
+from ulna.report.peers import read_peers
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "dvc")
 

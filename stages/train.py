@@ -3,11 +3,11 @@
 import sys
 
 from ulna import paths
-from ulna.cache import load_cache
 from ulna.console import run
+from ulna.data.cache import load_cache
+from ulna.data.rows import choose_rows, join_rows, read_images, read_splits
+from ulna.networks.pretrained import find_weights
 from ulna.params import check_arch, load_params
-from ulna.pretrained import find_weights
-from ulna.rows import choose_rows, join_rows, read_images, read_splits
 
 
 def train(arch: str) -> None:
@@ -24,10 +24,10 @@ def train(arch: str) -> None:
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna import runtime
-    from ulna.bundle import write_bundle
-    from ulna.dataset import examples
-    from ulna.losses import build_loss, describe_weights, image_weights
-    from ulna.phases import train_network
+    from ulna.networks.bundle import write_bundle
+    from ulna.networks.dataset import examples
+    from ulna.networks.losses import build_loss, describe_weights, image_weights
+    from ulna.networks.phases import train_network
 
     runtime.configure(params.seed, params.train.mixed_precision)
     learn, choose = (

@@ -3,14 +3,14 @@
 import sys
 
 from ulna import paths
-from ulna.cache import load_cache
 from ulna.console import progress, run
+from ulna.data.cache import load_cache
+from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.files import replacing_folder
+from ulna.networks.pretrained import find_weights
+from ulna.networks.transfer import available, learning_rows, plan
 from ulna.params import load_params
 from ulna.predictions import write_predictions
-from ulna.pretrained import find_weights
-from ulna.rows import join_rows, read_images, read_splits
-from ulna.transfer import available, learning_rows, plan
 
 
 def transfer() -> None:
@@ -28,10 +28,10 @@ def transfer() -> None:
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna import runtime
-    from ulna.dataset import examples
-    from ulna.inference import predict_images
-    from ulna.losses import build_loss, image_weights
-    from ulna.phases import train_network
+    from ulna.networks.dataset import examples
+    from ulna.networks.inference import predict_images
+    from ulna.networks.losses import build_loss, image_weights
+    from ulna.networks.phases import train_network
 
     data = {
         network: [

@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from ulna.style import HOUSE
+from ulna.figures.style import HOUSE
 
 
 def texts(figure):

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from ulna.cache import Cache
-from ulna.dataset import Examples, examples
+from ulna.data.cache import Cache
+from ulna.networks.dataset import Examples, examples
 from ulna.params import Augment
 
 STILL = Augment(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ulna.anatomy import BUILDERS, build_scene, draw_person
+from ulna.phantom.anatomy import BUILDERS, build_scene, draw_person
 
 PARTS = ("ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST")
 CASES = [(part, view) for part in PARTS for view in range(4)]

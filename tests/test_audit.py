@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from stages.audit import audit
 from ulna import params as schema
-from ulna.audit import (
+from ulna.checks.audit import (
     COLUMNS,
     COMPARED,
     FINDINGS,
@@ -24,12 +24,12 @@ from ulna.audit import (
     summarise,
     with_measurements,
 )
-from ulna.cache import load_cache
-from ulna.cache_writer import build_cache
+from ulna.data.cache import load_cache
+from ulna.data.cache_writer import build_cache
 from ulna.errors import InputError
 from ulna.files import write_csv
 from ulna.params import Phantom
-from ulna.phantom import draw_view, plan_studies, plan_views, write_phantom
+from ulna.phantom.tree import draw_view, plan_studies, plan_views, write_phantom
 
 DEFAULT = Phantom(seed=1, patients=290, marker_shortcut=False)
 TABLE = Path("plots/audit/findings.csv")

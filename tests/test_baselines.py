@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulna import baselines
-from ulna.baselines import (
+from ulna.checks import baselines
+from ulna.checks.baselines import (
     BASELINES,
     BORDER,
     content_box,
@@ -17,17 +17,17 @@ from ulna.baselines import (
     predict_baselines,
     verdict,
 )
-from ulna.cache import Cache, load_cache
-from ulna.cache_writer import build_cache
+from ulna.data.cache import Cache, load_cache
+from ulna.data.cache_writer import build_cache
+from ulna.data.images import fit_square
+from ulna.data.index import read_index
+from ulna.data.rows import join_rows
+from ulna.data.source import open_root
+from ulna.data.splits import assign_splits
 from ulna.errors import InputError
-from ulna.images import fit_square
-from ulna.index import read_index
 from ulna.params import Phantom
-from ulna.phantom import write_phantom
+from ulna.phantom.tree import write_phantom
 from ulna.predictions import by_study
-from ulna.rows import join_rows
-from ulna.source import open_root
-from ulna.splits import assign_splits
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data/fracatlas/MURA-v1.1"
 SIZES = {"train": 160, "val": 40, "test": 90}  # studies

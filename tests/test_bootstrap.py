@@ -13,7 +13,7 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from ulna.bootstrap import METRICS, Resamples, interval, redraw, resample, with_intervals
+from ulna.judging.bootstrap import METRICS, Resamples, interval, redraw, resample, with_intervals
 
 
 def table(rows: int, patients: int, seed: int, decimals: int = 1) -> pd.DataFrame:

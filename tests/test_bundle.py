@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from spots import SIDE, table
 
-from ulna.bundle import WEIGHTS, load_bundle, read_recipe, write_bundle
 from ulna.errors import InputError
 from ulna.files import sha256
-from ulna.inference import predict_images
-from ulna.models import build_network
+from ulna.networks.bundle import WEIGHTS, load_bundle, read_recipe, write_bundle
+from ulna.networks.inference import predict_images
+from ulna.networks.models import build_network
 
 
 @pytest.fixture

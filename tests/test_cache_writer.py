@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from cache_files import BAD, IMAGE, NAMES, content, files, table, write_root
 
-import ulna.cache_writer
-from ulna.cache import Cache, load_cache
-from ulna.cache_writer import build_cache
+import ulna.data.cache_writer
+from ulna.data.cache import Cache, load_cache
+from ulna.data.cache_writer import build_cache
+from ulna.data.images import decode, fit_square
 from ulna.errors import InputError
-from ulna.images import decode, fit_square
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 FRACATLAS = Path(__file__).resolve().parents[2] / "shared/data/fracatlas/MURA-v1.1"
@@ -132,7 +132,7 @@ def test_no_text_of_an_image_reaches_the_cache(folder, root):
 @pytest.mark.promise("B14")
 def test_the_number_of_processes_changes_nothing(folder, images, root, tmp_path, monkeypatch):
     # Batches of two, so that each of three processes gets several.
-    monkeypatch.setattr(ulna.cache_writer, "BATCH", 2)
+    monkeypatch.setattr(ulna.data.cache_writer, "BATCH", 2)
     build_cache(images, root, tmp_path / "three", IMAGE, workers=3)
     assert content(tmp_path / "three") == content(folder)
 
@@ -148,7 +148,7 @@ def test_two_runs_and_a_zip_give_the_same_bytes(folder, images, root, tmp_path):
 
 @pytest.mark.promise("C19")
 @pytest.mark.parametrize(
-    "place", ["cache_writer.fit_square", "cache_writer.write_csv", "files.os.fsync"]
+    "place", ["data.cache_writer.fit_square", "data.cache_writer.write_csv", "files.os.fsync"]
 )
 def test_an_error_leaves_nothing_or_the_old_cache(
     images, root, folder, tmp_path, monkeypatch, place
@@ -183,7 +183,7 @@ import sys, time
 sys.path.insert(0, {str(SRC)!r})
 from pathlib import Path
 import pandas as pd
-import ulna.cache_writer
+import ulna.data.cache_writer
 from ulna.params import Image
 
 def stalls(*_):
@@ -191,11 +191,12 @@ def stalls(*_):
 
 if __name__ == "__main__":
     image = Image(size_px=32, fit="pad", max_bad_fraction=0.5, max_megapixels=1.0)
-    ulna.cache_writer.BATCH = 1
+    ulna.data.cache_writer.BATCH = 1
     images = pd.read_csv({str(tmp_path / "images.csv")!r})
-    ulna.cache_writer.build_cache(images, Path({str(root)!r}), Path("killed"), image, workers=2)
+    root = Path({str(root)!r})
+    ulna.data.cache_writer.build_cache(images, root, Path("killed"), image, workers=2)
 else:
-    ulna.cache_writer.fit_square = stalls
+    ulna.data.cache_writer.fit_square = stalls
 """
     images.to_csv(tmp_path / "images.csv", index=False)
     (tmp_path / "stalls.py").write_text(program)
@@ -257,7 +258,7 @@ import resource, sys
 sys.path.insert(0, {str(SRC)!r})
 from pathlib import Path
 import pandas as pd
-from ulna.cache_writer import build_cache
+from ulna.data.cache_writer import build_cache
 from ulna.params import Image
 
 image = Image(size_px=512, fit="pad", max_bad_fraction=0.5, max_megapixels=1.0)

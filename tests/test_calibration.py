@@ -15,7 +15,8 @@ from sklearn.metrics import brier_score_loss, cohen_kappa_score, roc_auc_score
 
 from stages.evaluate import evaluate
 from ulna import paths
-from ulna.calibration import (
+from ulna.errors import InputError
+from ulna.judging.calibration import (
     AGGREGATION_COLUMNS,
     Thresholds,
     choose_threshold,
@@ -23,7 +24,6 @@ from ulna.calibration import (
     compare_aggregations,
     cuts,
 )
-from ulna.errors import InputError
 from ulna.predictions import by_study, sigmoid, write_predictions
 
 RULES = ["youden", "kappa"]

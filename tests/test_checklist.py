@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from ulna.checklist import COLUMNS, read_checklist
+from ulna.report.checklist import COLUMNS, read_checklist
 
-SOURCE = Path(__file__).resolve().parents[1] / "src" / "ulna"
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "ulna" / "report"
 TABLE = read_checklist()
 
 

@@ -15,8 +15,9 @@ from ruamel.yaml import YAML
 from stages.average import average as average_stage
 from stages.compare import compare as compare_stage
 from ulna import paths
-from ulna.bootstrap import METRICS, interval, resample
-from ulna.comparison import (
+from ulna.errors import InputError
+from ulna.judging.bootstrap import METRICS, interval, resample
+from ulna.judging.comparison import (
     COLUMNS,
     PAIRS,
     compare_networks,
@@ -27,9 +28,8 @@ from ulna.comparison import (
     tabulate,
     verdict,
 )
-from ulna.errors import InputError
-from ulna.evaluation import LEVELS, split_sha256
-from ulna.metrics import score
+from ulna.judging.evaluation import LEVELS, split_sha256
+from ulna.judging.metrics import score
 from ulna.predictions import sigmoid, write_predictions
 
 PAIR = ("cnn", "densenet169")

@@ -2,8 +2,8 @@ import pandas as pd
 import pytest
 from mura_tree import official_studies, small_studies, tables
 
-from ulna.counts import MURA_V1_1, OFFICIAL, Counts, compare_with_official, count
-from ulna.index import parse_index
+from ulna.data.counts import MURA_V1_1, OFFICIAL, Counts, compare_with_official, count
+from ulna.data.index import parse_index
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import tensorflow as tf
 from scipy import ndimage
 from spots import STILL
 
-from ulna.cache import Cache
-from ulna.dataset import (
+from ulna.data.cache import Cache
+from ulna.networks.dataset import (
     augment_images,
     augmentation,
     augmented_batches,

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
 
-from ulna import duplicates
-from ulna.duplicates import COPY_FROM, LARGE_PX, correlate, find_conflicts, find_copies
-from ulna.quality import SMALL_PX
+from ulna.checks import duplicates
+from ulna.checks.duplicates import COPY_FROM, LARGE_PX, correlate, find_conflicts, find_copies
+from ulna.checks.quality import SMALL_PX
 
 
 def pictures(count, seed=0, side=LARGE_PX):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from stages.average import average as average_stage
 from ulna import paths
-from ulna.ensemble import align, average, sha256_of_members
 from ulna.errors import InputError
+from ulna.judging.ensemble import align, average, sha256_of_members
 from ulna.predictions import (
     COLUMNS,
     by_study,

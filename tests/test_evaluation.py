@@ -11,15 +11,15 @@ import pytest
 
 from stages.evaluate import evaluate
 from ulna import paths
-from ulna.bootstrap import METRICS
 from ulna.console import run
-from ulna.evaluation import (
+from ulna.judging.bootstrap import METRICS
+from ulna.judging.evaluation import (
     SCORES,
     evaluate_table,
     most_confident_disagreements,
     split_sha256,
 )
-from ulna.metrics import score
+from ulna.judging.metrics import score
 from ulna.predictions import by_study, sigmoid, write_predictions
 
 ROOT = Path(__file__).resolve().parents[1]

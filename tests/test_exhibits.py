@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from figure_reading import assert_legible, texts
 
-from ulna.exhibits import architecture, example_images, learning_curves, split_sizes
-from ulna.style import NETWORK_COLOURS
+from ulna.figures.exhibits import architecture, example_images, learning_curves, split_sizes
+from ulna.figures.style import NETWORK_COLOURS
 
 NAMES = ("loss", "auroc", "accuracy")
 

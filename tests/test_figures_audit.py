@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 from figure_reading import assert_legible, texts
 
-from ulna.audit import COLUMNS, FINDINGS, SEEN, count_findings
-from ulna.figures_audit import edge_cases
+from ulna.checks.audit import COLUMNS, FINDINGS, SEEN, count_findings
+from ulna.figures.audit import edge_cases
 
 SQUARE = np.arange(64, dtype=np.uint8).reshape(8, 8)
 

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from figure_reading import assert_legible, texts
 
-from ulna.baselines import BASELINES, SCORE_COLUMNS
-from ulna.figures_baselines import dots_and_intervals
-from ulna.style import INK, NETWORK_COLOURS, write_png
+from ulna.checks.baselines import BASELINES, SCORE_COLUMNS
+from ulna.figures.baselines import dots_and_intervals
+from ulna.figures.style import INK, NETWORK_COLOURS, write_png
 
 WORDS = "Alarm: " + "labels can be told without a look at bone, from corners and border. " * 4
 NETWORKS = {

@@ -6,9 +6,9 @@ import pytest
 from figure_reading import assert_legible, texts
 from matplotlib.colors import to_rgba
 
-from ulna.figures_calibration import reliability_diagrams
-from ulna.reliability import reliability_curves, summarize
-from ulna.style import NETWORK_COLOURS, write_png
+from ulna.figures.calibration import reliability_diagrams
+from ulna.figures.style import NETWORK_COLOURS, write_png
+from ulna.judging.reliability import reliability_curves, summarize
 
 ARCHS = ("cnn", "densenet169")
 BALANCED = np.arange(200) % 2

@@ -2,11 +2,11 @@ import numpy as np
 import pandas as pd
 from figure_reading import assert_legible, texts
 
-from ulna.bootstrap import METRICS
-from ulna.comparison import LEVELS, PAIRS
-from ulna.figures_comparison import METRICS as SHOWN
-from ulna.figures_comparison import forest
-from ulna.style import write_png
+from ulna.figures.comparison import METRICS as SHOWN
+from ulna.figures.comparison import forest
+from ulna.figures.style import write_png
+from ulna.judging.bootstrap import METRICS
+from ulna.judging.comparison import LEVELS, PAIRS
 
 NAN = float("nan")
 

@@ -4,8 +4,8 @@ import pytest
 from figure_reading import assert_legible, texts
 from matplotlib.colors import to_rgba
 
-from ulna.figures_saliency import BOX_COLOUR, STRONGEST, saliency_gallery
-from ulna.gallery import OUTCOMES
+from ulna.figures.saliency import BOX_COLOUR, STRONGEST, saliency_gallery
+from ulna.maps.gallery import OUTCOMES
 
 VERDICT = "rank correlation with the trained network's maps: 0.12 once all is random (limit 0.5)"
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ulna.forward import forward, run_forward
+from ulna.networks.forward import forward, run_forward
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import pytest
 import tensorflow as tf
 from spots import SIDE, STILL, source
 
-from ulna.dataset import steps, training_batches
-from ulna.frozen import cut, freeze_below, plain_features, shuffled_features
-from ulna.models import build_densenet169
+from ulna.networks.dataset import steps, training_batches
+from ulna.networks.frozen import cut, freeze_below, plain_features, shuffled_features
+from ulna.networks.models import build_densenet169
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ulna.cache import Cache
+from ulna.data.cache import Cache
 from ulna.errors import InputError
-from ulna.gallery import OUTCOMES, SAMPLE_IMAGES, choose_gallery, choose_sample, locate
-from ulna.pointing import BOX, PICTURE
+from ulna.maps.gallery import OUTCOMES, SAMPLE_IMAGES, choose_gallery, choose_sample, locate
+from ulna.maps.pointing import BOX, PICTURE
 
 
 def images(*rows):

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, PngImagePlugin
 
+from ulna.data.images import BIT_DEPTHS, decode, fit_square, measure
 from ulna.errors import InputError
-from ulna.images import BIT_DEPTHS, decode, fit_square, measure
 
 ODD = Path(__file__).resolve().parents[2] / "shared/data/odd-images"
 ODD_IMAGES_NEEDED = pytest.mark.skipif(
@@ -303,7 +303,7 @@ import resource, sys
 sys.path.insert(0, {str(SRC)!r})
 from pathlib import Path
 from ulna.errors import InputError
-from ulna.images import decode
+from ulna.data.images import decode
 
 def refused(max_megapixels):
     try:

@@ -12,18 +12,18 @@ from mura_tree import (
     write_zip,
 )
 
-from ulna.counts import compare_with_official
-from ulna.errors import InputError
-from ulna.files import write_csv
-from ulna.index import (
+from ulna.data.counts import compare_with_official
+from ulna.data.index import (
     check_files,
     parse_index,
     read_index,
     select_body_parts,
 )
-from ulna.rows import IMAGE_COLUMNS, read_images
-from ulna.source import list_images, open_root
-from ulna.splits import assign_splits
+from ulna.data.rows import IMAGE_COLUMNS, read_images
+from ulna.data.source import list_images, open_root
+from ulna.data.splits import assign_splits
+from ulna.errors import InputError
+from ulna.files import write_csv
 
 FRACATLAS = Path(__file__).resolve().parents[2] / "shared/data/fracatlas/MURA-v1.1"
 TABLES = tables(small_studies())

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from spots import SIDE, table
 
-from ulna.inference import predict_images
-from ulna.models import build_network
+from ulna.networks.inference import predict_images
+from ulna.networks.models import build_network
 from ulna.predictions import check_predictions
 
 

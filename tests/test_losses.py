@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from ulna.errors import InputError
-from ulna.losses import balanced_weights, build_loss, image_weights, paper_weights
+from ulna.networks.losses import balanced_weights, build_loss, image_weights, paper_weights
 from ulna.params import Focal
 
 FOCAL = Focal(gamma=2.0, alpha=0.25)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, f1_score
 
-from ulna.bootstrap import METRICS
-from ulna.metrics import (
+from ulna.judging.bootstrap import METRICS
+from ulna.judging.metrics import (
     auprc,
     auroc,
     confusion,

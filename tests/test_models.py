@@ -5,7 +5,7 @@ from keras.applications.densenet import preprocess_input
 from keras.src.legacy.saving import legacy_h5_format
 
 from ulna.errors import InputError
-from ulna.models import (
+from ulna.networks.models import (
     backbone_start,
     build_cnn,
     build_densenet169,

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from ulna.overview import choose_examples, count_splits, first_views
+from ulna.data.overview import choose_examples, count_splits, first_views
 
 
 def image_rows(studies):

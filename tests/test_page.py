@@ -4,7 +4,7 @@ import re
 import pandas as pd
 import pytest
 
-from ulna.page import (
+from ulna.report.page import (
     ABSENT,
     details,
     linked_table,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ulna.anatomy import BUILDERS, build_scene, draw_person
-from ulna.pathology import SHARES, draw_finding, plant
+from ulna.phantom.anatomy import BUILDERS, build_scene, draw_person
+from ulna.phantom.pathology import SHARES, draw_finding, plant
 
 CASES = [(part, kind) for part in BUILDERS for kind in SHARES]
 

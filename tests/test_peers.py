@@ -1,4 +1,4 @@
-from ulna.peers import COLUMNS, NOTE, read_peers
+from ulna.report.peers import COLUMNS, NOTE, read_peers
 
 
 def test_peers_are_whole_and_say_where_they_were_judged():

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ulna.params import Phantom
-from ulna.phantom import (
+from ulna.phantom.tree import (
     MURA_STUDIES,
     draw_view,
     plan_studies,
@@ -271,7 +271,7 @@ def test_an_error_leaves_the_old_data_set_and_nothing_half_written(tmp_path, mon
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("ulna.phantom._write_view", fail)
+    monkeypatch.setattr("ulna.phantom.tree._write_view", fail)
     with pytest.raises(OSError, match="disk full"):
         write_phantom(root, tmp_path / "truth.csv", SMALL, workers=1)
     assert [path.name for path in tmp_path.iterdir()] == [ROOT]

@@ -7,13 +7,13 @@ import pytest
 from keras import layers
 from spots import SIDE, source
 
-from ulna.dataset import steps, training_batches
 from ulna.errors import InputError
-from ulna.losses import build_loss
-from ulna.models import build_network, freeze_backbone
+from ulna.networks.dataset import steps, training_batches
+from ulna.networks.losses import build_loss
+from ulna.networks.models import build_network, freeze_backbone
+from ulna.networks.phases import TrainingData, cnn_phases, densenet169_phases, train_network
+from ulna.networks.training import fit
 from ulna.params import Augment
-from ulna.phases import TrainingData, cnn_phases, densenet169_phases, train_network
-from ulna.training import fit
 
 LIVELY = Augment(
     rotation_degrees=10.0,

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulna.bootstrap import resample
+from ulna.data.images import fit_square
 from ulna.errors import InputError
-from ulna.images import fit_square
-from ulna.pointing import (
+from ulna.judging.bootstrap import resample
+from ulna.maps.pointing import (
     BOX,
     CHANCES,
     PICTURE,

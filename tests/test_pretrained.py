@@ -3,9 +3,9 @@ import urllib.error
 
 import pytest
 
-from ulna import pretrained
 from ulna.errors import InputError
-from ulna.pretrained import IMAGENET_FILE, find_weights
+from ulna.networks import pretrained
+from ulna.networks.pretrained import IMAGENET_FILE, find_weights
 
 CONTENT = b"weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

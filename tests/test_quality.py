@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ulna.cache import Cache
-from ulna.images import fit_square
-from ulna.quality import SMALL_PX, content_box, likeness, measure_pictures, resized
+from ulna.checks.quality import SMALL_PX, content_box, likeness, measure_pictures, resized
+from ulna.data.cache import Cache
+from ulna.data.images import fit_square
 
 SIZE = 40
 
@@ -96,7 +96,7 @@ def test_likeness_is_the_third_highest_correlation_over_turned_and_mirrored_pict
 def test_likeness_does_not_depend_on_the_size_of_a_block(monkeypatch):
     many = pictures(23)
     whole = likeness(many)
-    monkeypatch.setattr("ulna.quality.BLOCK", 5)
+    monkeypatch.setattr("ulna.checks.quality.BLOCK", 5)
     np.testing.assert_allclose(likeness(many), whole, atol=1e-6)
 
 

@@ -1,6 +1,6 @@
 """The published kappas, against the numbers of the paper."""
 
-from ulna.reference import COLUMNS, NOTE, OVERALL, read_reference
+from ulna.judging.reference import COLUMNS, NOTE, OVERALL, read_reference
 
 PARTS = ["ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST", OVERALL]
 

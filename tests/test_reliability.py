@@ -16,8 +16,7 @@ from sklearn import metrics as sklearn_metrics
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
 
-from ulna.predictions import sigmoid
-from ulna.reliability import (
+from ulna.judging.reliability import (
     BINS,
     CURVE_COLUMNS,
     LINE,
@@ -39,6 +38,7 @@ from ulna.reliability import (
     verdict,
     wilson,
 )
+from ulna.predictions import sigmoid
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # A few round values give ties.
@@ -492,7 +492,8 @@ def test_the_verdict_claims_no_more_than_the_intervals(
 
 def test_reading_the_module_loads_neither_tensorflow_nor_scikit_learn_nor_scipy() -> None:
     heavy = {"tensorflow", "keras", "sklearn", "scipy.optimize", "scipy.stats"}
-    command = f"import ulna.reliability, ulna.calibration, sys; print({heavy} & {{*sys.modules}})"
+    modules = "ulna.judging.reliability, ulna.judging.calibration"
+    command = f"import {modules}, sys; print({heavy} & {{*sys.modules}})"
     answer = subprocess.run(
         [sys.executable, "-c", command],
         cwd=REPOSITORY / "src",

@@ -12,16 +12,16 @@ import pandas as pd
 import pytest
 from test_evaluation import random_predictions
 
-from ulna.bootstrap import METRICS, resample
-from ulna.checklist import read_checklist
-from ulna.comparison import PAIRS, compare_networks
-from ulna.evaluation import LEVELS, decided, evaluate_table
-from ulna.evidence import NAMES, Evidence
-from ulna.page import span
-from ulna.peers import read_peers
+from ulna.judging.bootstrap import METRICS, resample
+from ulna.judging.comparison import PAIRS, compare_networks
+from ulna.judging.evaluation import LEVELS, decided, evaluate_table
+from ulna.judging.reference import NOTE, read_reference
 from ulna.predictions import sigmoid
-from ulna.reference import NOTE, read_reference
-from ulna.report import html_report, markdown_report
+from ulna.report.checklist import read_checklist
+from ulna.report.document import html_report, markdown_report
+from ulna.report.evidence import NAMES, Evidence
+from ulna.report.page import span
+from ulna.report.peers import read_peers
 
 # 1 x 1 pixel.
 PNG = bytes.fromhex(

@@ -1,9 +1,9 @@
 import pandas as pd
 import pytest
 
-from ulna.cache import Cache
+from ulna.data.cache import Cache
+from ulna.data.rows import choose_rows, join_rows
 from ulna.errors import InputError
-from ulna.rows import choose_rows, join_rows
 
 IMAGES = pd.DataFrame(
     {

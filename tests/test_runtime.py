@@ -15,7 +15,7 @@ from ulna import runtime
 runtime.configure(int(sys.argv[1]), sys.argv[2])
 import keras
 import tensorflow as tf
-from ulna.models import build_cnn
+from ulna.networks.models import build_cnn
 from ulna.params import Cnn
 
 cnn = Cnn(filters=(4,), dropout=0.5, learning_rate=0.1, batch_size=2, epochs=1)

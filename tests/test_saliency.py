@@ -4,8 +4,7 @@ import pytest
 from scipy.stats import spearmanr
 from spots import SIDE, SPOTS, table
 
-from ulna.models import build_cnn, build_densenet169
-from ulna.saliency import (
+from ulna.maps.saliency import (
     ALL_LIMIT,
     HEAD_LIMIT,
     Randomisation,
@@ -19,6 +18,7 @@ from ulna.saliency import (
     reinitialise,
     upsample,
 )
+from ulna.networks.models import build_cnn, build_densenet169
 
 WIDE = 64
 

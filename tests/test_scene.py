@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from ulna.scene import HUMERUS, ROD, Scene, Tube
+from ulna.phantom.scene import HUMERUS, ROD, Scene, Tube
 
 TUBE = Tube("bone", (10, 50), (10, 10), ROD, half_width_mm=3)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from mura_tree import image_names, small_studies, tables, write_folder, write_zip
 
-from ulna import source
+from ulna.data import source
+from ulna.data.source import image_reader, list_images, open_root, place, read_file
 from ulna.errors import InputError
-from ulna.source import image_reader, list_images, open_root, place, read_file
 
 TABLES = tables(small_studies())
 IMAGE = "train/XR_WRIST/patient00002/study1_negative/image3.png"

@@ -4,15 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mura_tree import official_studies, tables
 
-from ulna.errors import InputError
-from ulna.files import write_csv
-from ulna.index import parse_index, select_body_parts
-from ulna.rows import SPLIT_COLUMNS, check_disjoint, read_splits, with_split
-from ulna.splits import (
+from ulna.data.index import parse_index, select_body_parts
+from ulna.data.rows import SPLIT_COLUMNS, check_disjoint, read_splits, with_split
+from ulna.data.splits import (
     assign_splits,
     check_labels,
     describe,
 )
+from ulna.errors import InputError
+from ulna.files import write_csv
 
 PARTS = ("ELBOW", "HAND", "WRIST")
 

@@ -25,65 +25,65 @@ FLOW = (
     "console",
     "processes",
     "runtime",
-    "scene",
-    "anatomy",
-    "pathology",
-    "radiograph",
-    "phantom",
-    "counts",
-    "cache",
-    "rows",
-    "source",
-    "index",
-    "splits",
-    "images",
-    "cache_writer",
-    "dataset",
-    "losses",
-    "pretrained",
-    "models",
-    "forward",
-    "frozen",
-    "training",
-    "phases",
-    "bundle",
     "predictions",
-    "inference",
-    "metrics",
-    "bootstrap",
-    "reliability",
-    "calibration",
-    "reference",
-    "evaluation",
-    "ensemble",
-    "comparison",
-    "quality",
-    "duplicates",
-    "audit",
-    "baselines",
-    "transfer",
-    "transfer_matrix",
-    "pointing",
-    "gallery",
-    "saliency",
-    "overview",
-    "style",
-    "exhibits",
-    "figures",
-    "figures_audit",
-    "figures_baselines",
-    "figures_calibration",
-    "figures_comparison",
-    "figures_review",
-    "figures_saliency",
-    "figures_transfer",
-    "page",
-    "peers",
-    "checklist",
-    "evidence",
-    "chapters",
-    "chapters_checks",
-    "report",
+    "phantom.scene",
+    "phantom.anatomy",
+    "phantom.pathology",
+    "phantom.radiograph",
+    "phantom.tree",
+    "data.counts",
+    "data.cache",
+    "data.rows",
+    "data.source",
+    "data.index",
+    "data.splits",
+    "data.images",
+    "data.cache_writer",
+    "data.overview",
+    "networks.dataset",
+    "networks.losses",
+    "networks.pretrained",
+    "networks.models",
+    "networks.forward",
+    "networks.frozen",
+    "networks.training",
+    "networks.phases",
+    "networks.bundle",
+    "networks.inference",
+    "networks.transfer",
+    "judging.metrics",
+    "judging.bootstrap",
+    "judging.reliability",
+    "judging.calibration",
+    "judging.reference",
+    "judging.evaluation",
+    "judging.ensemble",
+    "judging.comparison",
+    "judging.transfer_matrix",
+    "checks.quality",
+    "checks.duplicates",
+    "checks.audit",
+    "checks.baselines",
+    "maps.pointing",
+    "maps.gallery",
+    "maps.saliency",
+    "figures.style",
+    "figures.exhibits",
+    "figures.results",
+    "figures.audit",
+    "figures.baselines",
+    "figures.calibration",
+    "figures.comparison",
+    "figures.review",
+    "figures.saliency",
+    "figures.transfer",
+    "report.page",
+    "report.peers",
+    "report.checklist",
+    "report.evidence",
+    "report.chapters",
+    "report.chapters_checks",
+    "report.document",
 )
 ARCHS = ("cnn", "densenet169")
 # Stages that must not wait for TensorFlow, and judge networks of any framework.
@@ -93,16 +93,23 @@ LIGHT = [
 ]  # fmt: skip
 
 
+def file_of(module: str) -> Path:
+    """Where a module, named below `ulna`, stands."""
+    return SOURCE / f"{module.replace('.', '/')}.py"
+
+
 def imported(path: Path) -> set[str]:
     """The ulna modules that a file imports, at its top or inside a function."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "ulna":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ulna."):
-            names.add(node.module.split(".")[1])
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ulna":
+            inside = [*(node.module or "").split(".")[1:]]
+            if inside and file_of(".".join(inside)).exists():
+                names.add(".".join(inside))
+            else:
+                names |= {".".join([*inside, alias.name]) for alias in node.names}
         elif isinstance(node, ast.Import):
-            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("ulna.")}
+            names |= {a.name.removeprefix("ulna.") for a in node.names if "ulna." in a.name}
     return names
 
 
@@ -113,7 +120,7 @@ def closure(path: Path) -> set[str]:
     while waiting:
         module = waiting.pop()
         found.add(module)
-        waiting |= imported(SOURCE / f"{module}.py") - found
+        waiting |= imported(file_of(module)) - found
     return found
 
 
@@ -121,7 +128,8 @@ def code_deps(stage: str) -> set[str]:
     """The files of code that a stage runs; a table beside a module belongs to it."""
     needed = {"stages/__init__.py", f"stages/{stage}.py", "src/ulna/__init__.py"}
     for module in closure(ROOT / "stages" / f"{stage}.py"):
-        files = SOURCE.glob(f"{module}.*")
+        file = file_of(module)
+        files = [file.parent / "__init__.py", *file.parent.glob(f"{file.stem}.*")]
         needed |= {str(f.relative_to(ROOT)) for f in files if f.suffix in (".py", ".csv")}
     return needed
 
@@ -139,14 +147,15 @@ def sections_read(stage: str) -> set[str]:
 
 
 def test_flow_lists_every_module_once():
-    modules = {path.stem for path in SOURCE.glob("*.py")} - {"__init__"}
+    files = [path.relative_to(SOURCE).with_suffix("") for path in SOURCE.rglob("*.py")]
+    modules = [".".join(file.parts) for file in files if file.name != "__init__"]
     assert sorted(FLOW) == sorted(modules)
 
 
 @pytest.mark.parametrize("module", FLOW)
 def test_a_module_imports_only_from_upstream(module):
     upstream = set(FLOW[: FLOW.index(module)])
-    assert imported(SOURCE / f"{module}.py") - upstream == set()
+    assert imported(file_of(module)) - upstream == set()
 
 
 def test_every_stage_script_is_in_the_pipeline_and_the_other_way_round():
@@ -221,7 +230,7 @@ def test_a_stage_imports_ulna_from_the_source_beside_it(tmp_path):
 @pytest.mark.promise("D24")
 def test_no_module_can_run_code_from_a_file():
     """No pickle, no load_model, no yaml.load, no shell."""
-    for path in [*SOURCE.glob("*.py"), *(ROOT / "stages").glob("*.py")]:
+    for path in [*SOURCE.rglob("*.py"), *(ROOT / "stages").glob("*.py")]:
         text = path.read_text()
         for word in ("pickle", "load_model", "yaml.load", "shell=True", "eval(", "exec("):
             assert word not in text, f"{path} says {word}"
@@ -230,8 +239,14 @@ def test_no_module_can_run_code_from_a_file():
 def test_the_tree_in_the_readme_is_the_tree_on_the_disk():
     text = (ROOT / "README.md").read_text()
     tree = text.split("## The tree")[1].split("```")[1]
-    modules = [line.split()[0] for line in tree.splitlines() if line.startswith("  ")]
-    assert modules == [f"{module}.py" for module in FLOW]
+    modules, room = [], ""
+    for line in tree.splitlines():
+        name = line.split()[0] if line.strip() else ""
+        if re.match(r"  \w", line):
+            room = name.replace("/", ".") if name.endswith("/") else ""
+        if re.match(r"  +\w", line) and name.endswith(".py"):
+            modules.append(room + name.removesuffix(".py"))
+    assert tuple(modules) == FLOW
     top = {line.split()[0].rstrip("/") for line in tree.splitlines() if line[:1].strip()}
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False

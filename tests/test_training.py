@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from spots import SIDE, STILL, source, table
 
-from ulna.dataset import Examples, plain_batches, steps, training_batches
 from ulna.errors import InputError
-from ulna.inference import predict_images
-from ulna.losses import build_loss
-from ulna.models import build_network
-from ulna.training import Fit, Phase, fit
+from ulna.networks.dataset import Examples, plain_batches, steps, training_batches
+from ulna.networks.inference import predict_images
+from ulna.networks.losses import build_loss
+from ulna.networks.models import build_network
+from ulna.networks.training import Fit, Phase, fit
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from ruamel.yaml import YAML
 import stages.matrix
 import stages.transfer
 from ulna import runtime
-from ulna.cache import COLUMNS as CACHE_COLUMNS
+from ulna.data.cache import COLUMNS as CACHE_COLUMNS
+from ulna.data.rows import IMAGE_COLUMNS, SPLIT_COLUMNS
 from ulna.errors import InputError
 from ulna.files import write_csv
+from ulna.networks.transfer import Network, available, learning_rows, network_named, plan
 from ulna.predictions import read_predictions
-from ulna.rows import IMAGE_COLUMNS, SPLIT_COLUMNS
-from ulna.transfer import Network, available, learning_rows, network_named, plan
 
 PARTS = ["ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST"]
 present = st.lists(st.sampled_from(PARTS), min_size=1, unique=True)

@@ -6,13 +6,19 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score, roc_curve
 
-from ulna.bootstrap import resample
 from ulna.errors import InputError
 from ulna.files import write_json
+from ulna.judging.bootstrap import resample
+from ulna.judging.reference import OVERALL
+from ulna.judging.transfer_matrix import (
+    COLUMNS,
+    judged_studies,
+    matrix,
+    read_tables,
+    seen_and_unseen,
+)
+from ulna.networks.transfer import Network, plan
 from ulna.predictions import sigmoid, write_predictions
-from ulna.reference import OVERALL
-from ulna.transfer import Network, plan
-from ulna.transfer_matrix import COLUMNS, judged_studies, matrix, read_tables, seen_and_unseen
 
 PARTS = ("ELBOW", "HAND", "WRIST")
 HAND, HAND_OR_WRIST = Network("HAND", ("HAND",)), Network("HAND+WRIST", ("HAND", "WRIST"))

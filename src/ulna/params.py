@@ -164,6 +164,13 @@ class Audit(Section):
     fail_on: Annotated[tuple[str, ...], AsTuple]
 
 
+class LearningCurve(Section):
+    """How much is gained by more patients: networks trained on fewer."""
+
+    arch: Literal["cnn", "densenet169"]
+    fractions: Annotated[tuple[OpenFraction, ...], AsTuple]
+
+
 class Transfer(Section):
     """Train on some body parts, test on each."""
 
@@ -188,6 +195,7 @@ class Params(Section):
     densenet169: DenseNet169
     evaluate: Evaluate
     audit: Audit
+    learning_curve: LearningCurve
     transfer: Transfer
 
     @model_validator(mode="after")

@@ -1,0 +1,1 @@
+"""What could make good numbers false: odd images, copies, leaks, shortcuts."""

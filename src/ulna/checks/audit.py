@@ -1,0 +1,289 @@
+"""What is odd about the images: quality, copies, leaks between splits, contradicting labels.
+
+Everything is measured on small pictures of the cached images: it hardly depends on the size of the
+cache, and takes 3 KB of memory an image (40,005 of 320 px: 5 minutes on two busy cores, 0.5 GB).
+The thresholds stand beside what they were measured on: the 799 phantom images without quality
+problems, and 1,337 radiographs of hands and shoulders of FracAtlas.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ulna.checks.duplicates import (
+    LARGE_PX,
+    Enlarged,
+    find_conflicts,
+    find_copies,
+    with_correlation,
+)
+from ulna.checks.quality import SMALL_PX, likeness, measure_pictures, resized
+from ulna.console import progress
+from ulna.data.cache import Cache
+from ulna.errors import InputError
+
+Pixels = npt.NDArray[np.uint8]
+
+# Finding -> what it says, in the order of the table.
+FINDINGS = {
+    "inverted": "brighter than mid-grey on average and along the rim (value: the lower, of 255)",
+    "nearly_blank": "hardly any contrast (value: grey levels from the 1% to the 99% quantile)",
+    "saturated": "large overexposed areas (value: share at the brightest grey level)",
+    "bright_border": "a bright strip along a whole side, 4% of the picture or more (value: sides)",
+    "unlike_its_part": "cut off, or another part: unlike every picture of its body part, however "
+    "turned or mirrored (value: correlation with the third most alike)",
+    "extreme_aspect": "long and narrow (value: longer side over shorter)",
+    "tiny": "enlarged to the size of the cache (value: longer side in pixels)",
+    "colour": "the file has colours (value: bits a channel)",
+    "single_view": "a study of one cached image (value: images)",
+    "both_labels": "a patient with normal and abnormal studies (value: studies)",
+    "exact_duplicate": "the same pixels (value: correlation)",
+    "near_duplicate": "the same picture saved again, shifted or relit (value: correlation)",
+    "duplicate_across_splits": "copies in different splits: a leak (value: correlation)",
+    "contradicting_duplicate": "copies in studies of different labels (value: correlation)",
+}
+COLUMNS = [
+    "finding", "image", "body_part", "split", "label", "value",
+    "other_image", "other_split", "other_label",
+]  # fmt: skip
+
+# 99.5% of inverted copies of all images are above, none of the images as they are; of other
+# phantoms 3 of 4,000.
+MID_GREY = 127.5
+# Likeness as it is, less that of the inverse: those 3 have 0.15 or more; the planted ones -0.25 or
+# less, about 0 where a part has others like them.
+LIKED_AS_IS = 0.1
+# The planted ones have 1 to 7, the flattest of the others 56.
+BLANK_BELOW = 25
+# Ordinary images of the phantom have 0.05 at most; 39 of FracAtlas are above: white beds, trunks.
+SATURATED_FROM = 0.1
+# The phantom's long bones have 3.8 at most; MURA's short sides go down to about 90 of 512.
+ASPECT_FROM = 4.0
+# In five phantoms 12 of 15 that were cut off are below (the others look like fingers or an elbow),
+# and none of the other 4,000: the least has 0.63.
+UNLIKE_BELOW = 0.55
+# Images of a body part. The fewer, the more have no like: of FracAtlas's mixed HAND 0.4% of all
+# 1,254, 2% of any 400, 8% of any 100; of the phantom's parts, 84 to 159 images, none.
+COMPARED = 80
+# Findings that a picture shows.
+SEEN = tuple(name for name in FINDINGS if name not in ("colour", "single_view", "both_labels"))
+GREYSCALE = ("1", "L", "LA", "I;16")
+
+BLOCK = 512
+NAMED = 3  # images in the message of a finding that stops the run
+
+
+def check_names(fail_on: Sequence[str]) -> None:
+    """Refuse names in audit.fail_on that are no finding."""
+    unknown = [name for name in fail_on if name not in FINDINGS]
+    if unknown:
+        raise InputError(
+            f"audit.fail_on names {', '.join(unknown)}, which is no finding: expected "
+            f"some of {', '.join(FINDINGS)}"
+        )
+
+
+def stop_on(findings: pd.DataFrame, fail_on: Sequence[str], table: Path) -> None:
+    """Stop if a finding that must not occur has rows.
+
+    Args:
+        findings: See `audit_images`.
+        fail_on: Names of findings.
+        table: Where to read them all.
+
+    Raises:
+        InputError: One sentence: how many of which, the first of each, and what to do.
+    """
+    faults = []
+    for name in fail_on:
+        rows = findings[findings["finding"] == name]
+        if len(rows):
+            others = [f" (with {other})" if other else "" for other in rows["other_image"]]
+            first = [f"{image}{other}" for image, other in zip(rows["image"], others, strict=True)]
+            more = f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else ""
+            faults.append(f"{len(rows):,} {name}: {', '.join(first[:NAMED])}{more}")
+    if faults:
+        raise InputError(
+            f"audit.fail_on stops on {'; '.join(faults)}; look at {table}, then mend the data "
+            "set or take the finding out of audit.fail_on in params.yaml"
+        )
+
+
+def with_measurements(rows: pd.DataFrame, cache: Cache) -> pd.DataFrame:
+    """Add what the cache measured of each file: mode, bit_depth, width_px and so on.
+
+    Args:
+        rows: See `ulna.data.rows.join_rows`.
+        cache: The cached images.
+
+    Returns:
+        `rows` with the columns of `ulna.data.images.Measurements`.
+    """
+    measured = cache.images.drop(columns=["body_part", "row"])
+    return rows.merge(measured, on="image", validate="one_to_one")
+
+
+def audit_images(images: pd.DataFrame, cache: Cache, fit: str) -> pd.DataFrame:
+    """Find everything in FINDINGS.
+
+    Args:
+        images: One row a cached image: see `with_measurements`.
+        cache: The cached images.
+        fit: How they were fitted into the cached square: pad or stretch.
+
+    Returns:
+        A table with COLUMNS, one row a finding and image, patient, study or pair; sorted as
+        FINDINGS, then by image. A patient or study stands by its first image. Of copies, the later
+        image is named first, and one row names each image that an earlier one is a copy of.
+    """
+    images = images.sort_values("image", kind="stable", ignore_index=True)
+
+    def enlarged(positions: npt.NDArray[np.int64]) -> Pixels:
+        return resized(cache, images.iloc[positions], fit, LARGE_PX)
+
+    blocks = range(0, len(images), BLOCK)
+    small = [
+        resized(cache, images.iloc[start : start + BLOCK], fit, SMALL_PX)
+        for start in progress(blocks, len(blocks), "audit", unit=f"x {BLOCK} images")
+    ]
+    grey = pd.concat(map(measure_pictures, small), ignore_index=True)
+    pictures = np.concatenate(small)
+    found = pd.concat(
+        [
+            _of_pictures(images, pictures, grey, cache.size_px),
+            _of_studies(images),
+            _of_copies(images, pictures, enlarged),
+        ],
+        ignore_index=True,
+    )
+    place = found["finding"].map({name: place for place, name in enumerate(FINDINGS)})
+    found = found.assign(place=place).sort_values(["place", "at", "other"], kind="stable")
+    return _named(found, images)
+
+
+def choose_examples(findings: pd.DataFrame, pictures: int) -> pd.DataFrame:
+    """Choose rows to show, evenly spread over each finding.
+
+    Args:
+        findings: See `audit_images`.
+        pictures: At most so many for each finding; a pair takes two.
+
+    Returns:
+        The chosen rows of the findings that can be seen in a picture, in order.
+    """
+    chosen = [findings[:0]]
+    for _, rows in findings[findings["finding"].isin(SEEN)].groupby("finding", sort=False):
+        places = min(len(rows), pictures // 2 if rows["other_image"].iloc[0] else pictures)
+        chosen.append(
+            rows.iloc[[(2 * place + 1) * len(rows) // (2 * places) for place in range(places)]]
+        )
+    return pd.concat(chosen, ignore_index=True)
+
+
+def count_findings(findings: pd.DataFrame) -> dict[str, int]:
+    """Count the rows of each finding, those without any included."""
+    rows = findings["finding"].value_counts()
+    return {name: int(rows.get(name, 0)) for name in FINDINGS}
+
+
+def summarise(images: pd.DataFrame, set_aside: int) -> dict[str, int]:
+    """Count what was audited.
+
+    Args:
+        images: One row a cached image: body_part, patient, study.
+        set_aside: Images that preprocess could not use.
+
+    Returns:
+        images, patients, studies, set_aside, and too_few_to_compare: images of body parts so small
+        that `unlike_its_part` is not looked for in them.
+    """
+    sizes = images.groupby("body_part")["image"].transform("size")
+    return {
+        "images": len(images),
+        "patients": images["patient"].nunique(),
+        "studies": images["study"].nunique(),
+        "set_aside": set_aside,
+        "too_few_to_compare": int((sizes < COMPARED).sum()),
+    }
+
+
+def _rows(finding: str, chosen: npt.NDArray[np.bool_], values: npt.ArrayLike) -> pd.DataFrame:
+    """One row for each chosen image; `at` is its position, `other` -1 for none."""
+    at = np.flatnonzero(chosen)
+    return pd.DataFrame(
+        {"finding": finding, "at": at, "other": -1, "value": np.asarray(values, float)[at]}
+    )
+
+
+def _of_pictures(
+    images: pd.DataFrame, pictures: Pixels, grey: pd.DataFrame, size_px: int
+) -> pd.DataFrame:
+    like, like_inverted = np.full((2, len(images)), np.nan)
+    for at in images.groupby("body_part").indices.values():
+        if len(at) >= COMPARED:
+            like[at], like_inverted[at] = likeness(pictures[at])
+    liked_as_is = like - like_inverted >= LIKED_AS_IS
+    inverted = (grey["polarity"] > MID_GREY).to_numpy() & ~liked_as_is
+    blank = (grey["contrast"] < BLANK_BELOW).to_numpy()
+    longer = images[["width_px", "height_px"]].max(axis=1)
+    aspect = longer / images[["width_px", "height_px"]].min(axis=1)
+    found = {
+        "inverted": (inverted, grey["polarity"]),
+        "nearly_blank": (blank, grey["contrast"]),
+        # Of an inverted or blank picture these tell nothing more.
+        "saturated": ((grey["saturated"] >= SATURATED_FROM) & ~inverted, grey["saturated"]),
+        "bright_border": ((grey["bright_sides"] > 0) & ~inverted, grey["bright_sides"]),
+        "unlike_its_part": ((like < UNLIKE_BELOW) & ~inverted & ~blank, like),
+        "extreme_aspect": (aspect >= ASPECT_FROM, aspect),
+        "tiny": (longer < size_px, longer),
+        "colour": (~images["mode"].isin(GREYSCALE), images["bit_depth"]),
+    }
+    return pd.concat(
+        [_rows(name, np.asarray(chosen, bool), values) for name, (chosen, values) in found.items()]
+    )
+
+
+def _of_studies(images: pd.DataFrame) -> pd.DataFrame:
+    views = images.groupby("study")["image"].transform("size")
+    single = _rows("single_view", (views == 1).to_numpy(), views)
+    rows = []
+    mixed = images.groupby("patient")["label"].transform("nunique") > 1
+    for _, of_patient in images[mixed].groupby("patient"):
+        firsts = of_patient.drop_duplicates("label").index
+        rows.append(("both_labels", firsts[0], firsts[1], float(of_patient["study"].nunique())))
+    both = pd.DataFrame(rows, columns=["finding", "at", "other", "value"])
+    return pd.concat([single, both])
+
+
+def _of_copies(images: pd.DataFrame, pictures: Pixels, enlarged: Enlarged) -> pd.DataFrame:
+    hashes = images["pixel_sha256"].to_numpy()
+    copies = find_copies(images["pixel_sha256"], pictures, enlarged)
+    found = [copies]
+    for name, kind in (("duplicate_across_splits", "split"), ("contradicting_duplicate", "label")):
+        conflicts = with_correlation(find_conflicts(copies, images[kind]), enlarged)
+        at, other = (hashes[conflicts[side]] for side in ("at", "other"))
+        # An even picture correlates with nothing, itself included.
+        value = conflicts["value"].where(at != other, 1.0)
+        found.append(conflicts.assign(finding=name, value=value))
+    return pd.concat(found)
+
+
+def _named(found: pd.DataFrame, images: pd.DataFrame) -> pd.DataFrame:
+    """Replace positions by what stands there; nothing where there is no other image."""
+    at = images.iloc[found["at"].astype(int)].reset_index(drop=True)
+    # Position -1 is none: a row of nothing is put there.
+    other = images.reindex(found["other"].replace(-1, len(images))).reset_index(drop=True)
+    return pd.DataFrame(
+        {
+            "finding": found["finding"].astype(str).to_numpy(),
+            **{name: at[name] for name in ("image", "body_part", "split", "label")},
+            "value": found["value"].astype(float).round(4).to_numpy(),
+            "other_image": other["image"].fillna(""),
+            "other_split": other["split"].fillna(""),
+            "other_label": other["label"].astype("Int64"),
+        },
+        columns=COLUMNS,
+    )

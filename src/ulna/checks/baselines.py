@@ -1,0 +1,310 @@
+"""What can be told of the label without a look at bone: the check for shortcuts.
+
+Small models learn from the train split what a careless network could learn too: which body part it
+is, which device took the picture, how many views there are, what stands in the corners. They are
+judged as a network is. Whatever they reach, a network reaches for nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ulna.checks.quality import content_box
+from ulna.data.cache import Cache
+from ulna.data.rows import choose_rows
+from ulna.errors import InputError
+from ulna.judging.bootstrap import resample, with_intervals
+from ulna.judging.evaluation import TOO_FEW, decided
+from ulna.params import Evaluate
+from ulna.predictions import COLUMNS, by_study, check_predictions, sigmoid
+
+CORNER_FRACTION = 1 / 8  # of each side of the picture: room for a marker or a letter
+FRAME_FRACTION = 1 / 16  # of each side: where collimators and cut-off labels lie, and little bone
+CHANCE = 0.5  # the AUROC of what tells nothing
+FOLDS = 5
+REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "frame")
+STATISTICS = ("mean", "max", "sd")
+BORDER = tuple(f"{region}_{name}" for region in REGIONS for name in STATISTICS)
+PICTURE = ("mode", "bit_depth", "width_px", "height_px", "aspect")
+TEXT = ("body_part", "mode")
+
+AUROC = ("auroc", "auroc_low", "auroc_high")
+SCORES = (*AUROC, "kappa", "kappa_low", "kappa_high")
+SIZES = ("n", "abnormal", "patients")
+ACROSS = tuple(f"train_{name}" for name in AUROC)
+SCORE_COLUMNS = ("baseline", *SCORES, *SIZES, *ACROSS, "informative", "flag", "note")
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a small model may look at.
+
+    Attributes:
+        title: What a reader calls it.
+        columns: Of the table of `measure`; none for a constant.
+        trees: Boosted trees instead of logistic regression. They find a device, which is a
+            combination of exact sizes and modes. Grey levels rise steadily with a marker: there a
+            line is enough, and reads less from the bit of bone that reaches the border.
+        shortcut: Whether a high AUROC is an alarm. Brightness is none by itself: metal and casts
+            are bright, and they are abnormal.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    trees: bool = False
+    shortcut: bool = True
+
+
+BASELINES = {
+    "prevalence": Baseline("prevalence (constant)", ()),
+    "body_part": Baseline("body part", ("body_part",)),
+    "picture": Baseline("picture size and mode", PICTURE, trees=True),
+    "views": Baseline("number of views", ("views",)),
+    "metadata": Baseline("all metadata together", ("body_part", *PICTURE, "views"), trees=True),
+    "corners_and_border": Baseline("corners and border", BORDER),
+    "intensity": Baseline("mean intensity", ("mean", "sd"), shortcut=False),
+}
+
+
+def measure(rows: pd.DataFrame, cache: Cache, fit: Literal["pad", "stretch"]) -> pd.DataFrame:
+    """Measure what the baselines look at; labels are only carried along.
+
+    Args:
+        rows: One row a cached image, see `ulna.data.rows.join_rows`.
+        cache: The cached images.
+        fit: How they became squares, see `ulna.data.images.fit_square`: padding is not measured.
+
+    Returns:
+        The rows with mode (text), bit_depth, width_px, height_px, aspect (width / height), views
+        (images of the study), mean and sd of the grey levels, and `BORDER`; grey levels 0 to 255.
+    """
+    files = cache.images[["image", "mode", "bit_depth", "width_px", "height_px"]]
+    table = rows.merge(files, on="image", validate="one_to_one")
+    grey = []
+    for row in table.itertuples():
+        box = content_box(row.width_px, row.height_px, cache.size_px, fit)
+        grey.append(_grey_levels(cache.arrays[row.body_part][row.row][box]))
+    return pd.concat([table, pd.DataFrame(grey, index=table.index)], axis=1).assign(
+        aspect=table["width_px"] / table["height_px"],
+        views=table.groupby("study")["image"].transform("size"),
+    )
+
+
+def _grey_levels(picture: Pixels) -> dict[str, float]:
+    height, width = picture.shape
+    down, across = (max(1, round(side * CORNER_FRACTION)) for side in (height, width))
+    inner = np.zeros(picture.shape, dtype=bool)
+    rim, side = (max(1, round(length * FRAME_FRACTION)) for length in (height, width))
+    inner[rim : height - rim, side : width - side] = True
+    corners = [
+        (rows, columns)
+        for rows in (slice(0, down), slice(height - down, height))
+        for columns in (slice(0, across), slice(width - across, width))
+    ]
+    regions = [picture[corner] for corner in corners]
+    for corner in corners:
+        inner[corner] = True
+    regions.append(picture[~inner])
+    measured = {"mean": float(picture.mean()), "sd": float(picture.std())}
+    for name, region in zip(REGIONS, regions, strict=True):
+        values = (region.mean(), region.max(), region.std())
+        measured |= {f"{name}_{s}": float(v) for s, v in zip(STATISTICS, values, strict=True)}
+    return measured
+
+
+def predict_baselines(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Fit every baseline on train and score val and test with it.
+
+    Args:
+        measured: See `measure`.
+
+    Returns:
+        Name of `BASELINES` -> prediction table, see `ulna.predictions`.
+
+    Raises:
+        InputError: Train holds one label only.
+    """
+    train = choose_rows(measured, "train", "all")
+    scored = measured[measured["split"] != "train"].reset_index(drop=True)
+    tables = {name: _fit_and_score(each, train, scored) for name, each in BASELINES.items()}
+    for name, table in tables.items():
+        check_predictions(table, name)
+    return tables
+
+
+def cross_validate(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Score every train image with a baseline that was fitted on other train patients.
+
+    Args:
+        measured: See `measure`; only split train is used.
+
+    Returns:
+        Name of `BASELINES` -> one row a train image, columns as in a prediction table. Each fold
+        has a model with a level of its own, so an AUROC over all folds errs towards too low.
+
+    Raises:
+        InputError: Fewer than `FOLDS` train patients are normal, or abnormal.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    train = choose_rows(measured, "train", "all")
+    fewest = int(train.groupby("label")["patient"].nunique().min())
+    if fewest < FOLDS:
+        raise InputError(
+            f"split train has {fewest} patients of one label, and the baselines need {FOLDS}: "
+            "use more data, or a smaller split.val_fraction"
+        )
+    folds = list(StratifiedGroupKFold(FOLDS).split(train, train["label"], train["patient"]))
+    return {
+        name: pd.concat(
+            [_fit_and_score(each, train.iloc[rest], train.iloc[fold]) for rest, fold in folds],
+            ignore_index=True,
+        )
+        for name, each in BASELINES.items()
+    }
+
+
+def _fit_and_score(baseline: Baseline, train: pd.DataFrame, scored: pd.DataFrame) -> pd.DataFrame:
+    model, columns = _model(baseline), list(baseline.columns)
+    # Each study counts once, however many views it has: studies are what is judged.
+    weights = 1 / train["views"].to_numpy(np.float64)
+    model.fit(train[columns], train["label"], model__sample_weight=weights)
+    # Certainty would be an infinite logit.
+    chances = np.clip(model.predict_proba(scored[columns])[:, 1], 1e-12, 1 - 1e-12)
+    logits = _coarse(np.log(chances) - np.log1p(-chances))
+    return scored.assign(logit=logits, probability=_coarse(sigmoid(logits)))[list(COLUMNS)]
+
+
+def _coarse(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """To float32 and back: the mean of equal numbers is then that number, however many they are.
+
+    In float64 the mean of three can differ from the mean of two in the last bit; studies that look
+    alike would be ranked by their number of views, and a constant had an AUROC of 0.479.
+    """
+    return numbers.astype(np.float32).astype(np.float64)
+
+
+def _model(baseline: Baseline) -> Any:
+    # scikit-learn takes 1.3 s to import: bad input should show before.
+    from sklearn.compose import ColumnTransformer
+    from sklearn.dummy import DummyClassifier
+    from sklearn.ensemble import GradientBoostingClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    text = [column for column in baseline.columns if column in TEXT]
+    numbers = [column for column in baseline.columns if column not in TEXT]
+    # A body part that train lacks is no feature: its columns are all 0.
+    names = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    features = ColumnTransformer([("text", names, text), ("numbers", StandardScaler(), numbers)])
+    model: Any = LogisticRegression(max_iter=1000)
+    if baseline.trees:
+        # Few and flat, in one thread. The state only breaks ties between equal splits.
+        model = GradientBoostingClassifier(
+            n_estimators=50, learning_rate=0.1, max_depth=3, min_samples_leaf=10, random_state=0
+        )
+    if not baseline.columns:
+        features, model = "passthrough", DummyClassifier(strategy="prior")
+    return Pipeline([("features", features), ("model", model)])
+
+
+def judge(
+    tables: Mapping[str, pd.DataFrame],
+    crossed: Mapping[str, pd.DataFrame],
+    evaluate: Evaluate,
+    seed: int,
+) -> pd.DataFrame:
+    """Judge the studies of test as those of a network are judged, and say what is an alarm.
+
+    Two sets of patients must agree: a baseline is informative when the 95% interval of its AUROC
+    lies above 0.5 on test, and again on train by cross-validation. Of baselines that tell nothing,
+    each does so in about 1 of 1,600 data sets (2.5% of 2.5%), where test alone would raise an alarm
+    from one of five baselines in 12%.
+
+    Args:
+        tables: Name of `BASELINES` -> prediction table, see `predict_baselines`.
+        crossed: The same names -> train, see `cross_validate`.
+        evaluate: How views become a study, the rule of the threshold, the resamples.
+        seed: Of the resamples of patients.
+
+    Returns:
+        One row a baseline, columns `SCORE_COLUMNS`; intervals of 95%, n, abnormal and patients of
+        test. flag: informative, and that is an alarm; note is "too few" where there is no number.
+
+    Raises:
+        InputError: The rule of the threshold needs a class that val lacks.
+    """
+    first, of_train = next(iter(tables.values())), next(iter(crossed.values()))
+    drawn = {
+        split: resample(patients, evaluate.bootstrap_draws, seed)
+        for split, patients in (
+            ("test", first.loc[first["split"] == "test", "patient"]),
+            ("train", of_train["patient"]),
+        )
+    }
+    rows = []
+    for name, table in tables.items():
+        studies, _ = decided(table, "study", evaluate)
+        test = studies[studies["split"] == "test"]
+        scores = with_intervals(test, drawn["test"], evaluate.min_patients)
+        # AUROC needs no threshold; one is asked for.
+        train = by_study(crossed[name], evaluate.aggregation).assign(threshold=0.5)
+        again = with_intervals(train, drawn["train"], evaluate.min_patients)
+        # Comparisons with NaN are False.
+        informative = min(scores["auroc_low"], again["auroc_low"]) > CHANCE
+        rows.append(
+            {"baseline": name}
+            | {column: scores[column] for column in (*SCORES, *SIZES)}
+            | {f"train_{column}": again[column] for column in AUROC}
+            | {"informative": informative, "flag": informative and BASELINES[name].shortcut}
+            | {"note": TOO_FEW if np.isnan(scores["auroc"]) else ""}
+        )
+    return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
+
+
+def verdict(scores: pd.DataFrame) -> str:
+    """Say in plain words whether the labels can be told without a look at bone.
+
+    Args:
+        scores: See `judge`.
+
+    Returns:
+        One to three sentences.
+    """
+    if scores["auroc"].isna().any():
+        return "Too few test patients to say whether labels can be told without a look at bone."
+    flagged = scores[scores["flag"]]
+    bright = scores[scores["informative"] & ~scores["flag"]]
+    candidates = scores[[BASELINES[name].shortcut for name in scores["baseline"]]]
+    if len(flagged):
+        words = [
+            "Alarm: labels can be told without a look at bone, from "
+            f"{'; '.join(_in_words(row) for row in flagged.itertuples())}. A network that scores "
+            "no better than this may have learnt nothing else."
+        ]
+    else:
+        words = [
+            "No alarm: nothing tells abnormal from normal in test and in train without a look at "
+            f"bone. With {candidates['n'].iloc[0]:,} test studies, an AUROC of up to "
+            f"{candidates['auroc_high'].max():.2f} cannot be excluded."
+        ]
+    if len(bright):
+        words.append(
+            f"The label also shows in {'; '.join(_in_words(row) for row in bright.itertuples())}: "
+            "metal and casts are bright, so this is no alarm by itself."
+        )
+    return " ".join(words)
+
+
+def _in_words(row: Any) -> str:
+    return (
+        f"{BASELINES[row.baseline].title} (AUROC {row.auroc:.3f}, "
+        f"{row.auroc_low:.3f} to {row.auroc_high:.3f})"
+    )

@@ -1,0 +1,1 @@
+"""From files to cached pixels: index, splits, decoding, the cache."""

@@ -1,0 +1,169 @@
+"""Images -> the cache: decoded and resized once, on all cores.
+
+Every image is decoded once. What the cache holds depends neither on the splits nor on the number of
+processes that made it.
+"""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ulna.console import progress
+from ulna.data.cache import COLUMNS, IMAGES, REJECTED
+from ulna.data.images import Measurements, decode, fit_square, measure
+from ulna.data.source import image_reader
+from ulna.errors import InputError
+from ulna.files import replacing_folder, write_csv
+from ulna.params import Image
+from ulna.processes import cores, end_with_parent
+
+# Starting processes takes about a second, in which one process caches 500 images of MURA's size.
+PROCESSES_FROM = 256
+# A batch takes some 40 ms: small enough to share out evenly, large enough to hide the hand-over.
+BATCH = 16
+BATCHES_IN_FLIGHT = 4  # per process; bounds the memory
+
+NAMED_IN_ERROR = 10
+
+Outcome = Measurements | str
+
+
+@dataclass(frozen=True)
+class _Job:
+    image: str
+    file: Path
+    position: int
+
+
+def build_cache(
+    images: pd.DataFrame, root: Path, folder: Path, image: Image, workers: int | None = None
+) -> pd.DataFrame:
+    """Decode and resize every image into a folder that appears whole or not at all.
+
+    It gets `{BODY_PART}.npy` with one square an image of that part, in the order of `images`;
+    `images.csv` with what was measured; `rejected.csv` with what could not be used. An image set
+    aside leaves its square black and is in no other table.
+
+    Args:
+        images: The prepared table; image (path in the data set) and body_part are used.
+        root: The data set, a folder or .zip.
+        folder: The cache; one that is there is replaced.
+        image: Size, fit and limits.
+        workers: Number of processes; None means one for few images, else one a core. It does not
+            change the result.
+
+    Returns:
+        The images set aside: image, reason.
+
+    Raises:
+        InputError: More images are unusable than `max_bad_fraction` allows. The old cache stays.
+    """
+    with replacing_folder(folder) as partial:
+        jobs = _lay_out(images, partial, image.size_px)
+        workers = workers or (cores() if len(jobs) >= PROCESSES_FROM else 1)
+        work = _cache_all(jobs, root, image, workers)
+        outcomes = list(progress(work, len(jobs), "preprocess"))
+        good = np.array([isinstance(outcome, Measurements) for outcome in outcomes], bool)
+        rejected = pd.DataFrame(
+            {
+                "image": images["image"].to_numpy()[~good],
+                "reason": [outcome for outcome in outcomes if isinstance(outcome, str)],
+            }
+        )
+        _refuse_too_many(rejected, len(images), image.max_bad_fraction)
+        places = images.assign(row=images.groupby("body_part").cumcount())
+        measured = [asdict(outcome) for outcome in outcomes if isinstance(outcome, Measurements)]
+        cached = places.loc[good, ["image", "body_part", "row"]].reset_index(drop=True)
+        write_csv(partial / IMAGES, cached.join(pd.DataFrame(measured, columns=list(COLUMNS)[3:])))
+        write_csv(partial / REJECTED, rejected)
+    return rejected
+
+
+def _lay_out(images: pd.DataFrame, folder: Path, size_px: int) -> list[_Job]:
+    """Make the arrays, all black, and tell for every image where in which file it goes."""
+    files, starts = {}, {}
+    for part, count in images.groupby("body_part").size().items():
+        files[part] = folder / f"{part}.npy"
+        shape = (count, size_px, size_px)
+        array = np.lib.format.open_memmap(files[part], mode="w+", dtype=np.uint8, shape=shape)
+        starts[part] = array.offset
+    rows = images.groupby("body_part").cumcount()
+    return [
+        _Job(image, files[part], starts[part] + int(row) * size_px**2)
+        for image, part, row in zip(images["image"], images["body_part"], rows, strict=True)
+    ]
+
+
+def _cache_all(jobs: list[_Job], root: Path, image: Image, workers: int) -> Iterator[Outcome]:
+    """Yield what came of every job, in order, with a bounded number of them under way."""
+    # Made here in any case: a process that fails as it starts would not say why.
+    cache_one = _worker(root, image)
+    if workers == 1:
+        yield from map(cache_one, jobs)
+        return
+    # A forked process inherits locks that threads of TensorFlow or tqdm may hold. An executor,
+    # unlike multiprocessing.Pool, raises when a process is killed for its memory.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, _start_process, (root, image)) as executor:
+        under_way: deque[Future[list[Outcome]]] = deque()
+        for start in range(0, len(jobs), BATCH):
+            under_way.append(executor.submit(_cache_batch, jobs[start : start + BATCH]))
+            if len(under_way) >= BATCHES_IN_FLIGHT * workers:
+                yield from under_way.popleft().result()
+        for batch in under_way:
+            yield from batch.result()
+
+
+def _worker(root: Path, image: Image) -> Callable[[_Job], Outcome]:
+    read = image_reader(root)
+
+    def cache_one(job: _Job) -> Outcome:
+        try:
+            decoded = decode(read(job.image), image.max_megapixels)
+        except InputError as error:
+            # The table is the same wherever the data set lies.
+            return str(error).replace(str(root), "data.root") if root.is_absolute() else str(error)
+        square = fit_square(decoded.pixels, image.size_px, image.fit)
+        # Through a memory map, a full disk would kill the process (SIGBUS) instead of raising, and
+        # its resident memory would grow with the number of images.
+        with job.file.open("r+b") as file:
+            file.seek(job.position)
+            file.write(square.tobytes())
+        return measure(decoded)
+
+    return cache_one
+
+
+# Set once in each process that is started, so that each opens a .zip only once.
+_cache_one: Callable[[_Job], Outcome]
+
+
+def _start_process(root: Path, image: Image) -> None:
+    global _cache_one
+    _cache_one = _worker(root, image)
+    end_with_parent()
+
+
+def _cache_batch(jobs: Sequence[_Job]) -> list[Outcome]:
+    return [_cache_one(job) for job in jobs]
+
+
+def _refuse_too_many(rejected: pd.DataFrame, total: int, max_bad_fraction: float) -> None:
+    count = len(rejected)
+    if not count or count / total <= max_bad_fraction:
+        return
+    named = rejected.head(NAMED_IN_ERROR).itertuples(index=False)
+    lines = [
+        f"{count} of {total} images cannot be used ({count / total:.1%}), but "
+        f"image.max_bad_fraction allows {max_bad_fraction:.1%}: mend the files or raise the limit",
+        *(f"  {row.image}: {row.reason}" for row in named),
+    ]
+    if count > NAMED_IN_ERROR:
+        lines.append(f"  and {count - NAMED_IN_ERROR} more")
+    raise InputError("\n".join(lines))

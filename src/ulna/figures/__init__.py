@@ -1,0 +1,1 @@
+"""From numbers to matplotlib figures; nothing is computed here."""

@@ -1,0 +1,162 @@
+"""A prediction table -> what can be said of its network, and how surely.
+
+Thresholds and the temperature are fitted on val; test labels are read for nothing but judging.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ulna.judging.bootstrap import METRICS, resample, with_intervals
+from ulna.judging.calibration import Thresholds, choose_thresholds, compare_aggregations
+from ulna.judging.reliability import reliability_curves, summarize
+from ulna.params import Evaluate
+from ulna.predictions import by_study
+
+LEVELS = ("study", "image")
+# Of a row: what it counts, then each metric with the ends of its interval, then the threshold.
+SIZES = ("n", "abnormal", "patients")
+SCORES = (
+    *SIZES,
+    *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")),
+    "threshold",
+)
+TOO_FEW = "too few"
+DISAGREEMENTS = 24  # what a person reviews in one sitting
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A judged prediction table.
+
+    Attributes:
+        metrics: What becomes `metrics/<arch>.json`: the names of `LEVELS` with `SCORES`, sizes of
+            the test set, calibration, hashes of what was judged.
+        by_body_part: One row a body part, study level: body_part, `SCORES`, note.
+        studies: The studies of test: study, patient, body_part, label, probability, threshold.
+        aggregations: See `ulna.judging.calibration.compare_aggregations`.
+        reliability: See `ulna.judging.reliability.reliability_curves`.
+        disagreements: See `most_confident_disagreements`.
+    """
+
+    metrics: dict[str, Any]
+    by_body_part: pd.DataFrame
+    studies: pd.DataFrame
+    aggregations: pd.DataFrame
+    reliability: pd.DataFrame
+    disagreements: pd.DataFrame
+
+
+def evaluate_table(images: pd.DataFrame, evaluate: Evaluate, seed: int) -> Evaluation:
+    """Choose thresholds on val, judge studies and images of test with them.
+
+    Args:
+        images: A checked prediction table.
+        evaluate: The section of the parameters.
+        seed: Of the resamples of patients.
+
+    Returns:
+        The numbers, each with its 95% interval over patients.
+
+    Raises:
+        InputError: The rule needs both classes on val, and one is missing.
+    """
+    judged = images[images["split"] == "test"]
+    resamples = resample(judged["patient"], evaluate.bootstrap_draws, seed)
+
+    def row(table: pd.DataFrame, threshold: float) -> dict[str, float]:
+        scores = with_intervals(table, resamples, evaluate.min_patients)
+        return scores | {"threshold": threshold}
+
+    levels: dict[str, dict[str, float]] = {}
+    for level in LEVELS:
+        table, thresholds = decided(images, level, evaluate)
+        levels[level] = row(table[table["split"] == "test"], thresholds.overall)
+    studies, thresholds = decided(images, "study", evaluate)
+    val, test = (studies[studies["split"] == split] for split in ("val", "test"))
+    parts = pd.DataFrame(
+        [
+            {"body_part": part} | row(table, thresholds.for_part(part))
+            for part, table in test.groupby("body_part", sort=True)
+        ],
+        columns=["body_part", *SCORES],
+    )
+    calibration = summarize(
+        val["label"], val["probability"], test["label"], test["probability"], test["patient"]
+    )
+    return Evaluation(
+        metrics={
+            **levels,
+            "test": {
+                "patients": int(judged["patient"].nunique()),
+                "studies": len(test),
+                "images": len(judged),
+            },
+            "calibration": calibration,
+            "split_sha256": split_sha256(images),
+        },
+        by_body_part=parts.assign(note=parts["kappa"].isna().map({True: TOO_FEW, False: ""})),
+        studies=test,
+        aggregations=compare_aggregations(
+            images[images["split"] == "val"], evaluate.threshold, evaluate.min_sensitivity
+        ),
+        reliability=reliability_curves(
+            test["label"], test["probability"], calibration["temperature"]
+        ),
+        disagreements=most_confident_disagreements(studies),
+    )
+
+
+def decided(
+    images: pd.DataFrame, level: str, evaluate: Evaluate
+) -> tuple[pd.DataFrame, Thresholds]:
+    """Studies or images, each with the threshold that was chosen for it on val.
+
+    Args:
+        images: A checked prediction table.
+        level: study or image.
+        evaluate: The section of the parameters.
+
+    Returns:
+        One row a study (views aggregated as the parameters say) or an image, of val and test, with
+        a column threshold; and the thresholds.
+
+    Raises:
+        InputError: The rule needs both classes on val, and one is missing.
+    """
+    table = by_study(images, evaluate.aggregation) if level == "study" else images
+    thresholds = choose_thresholds(
+        table[table["split"] == "val"],
+        rule=evaluate.threshold,
+        min_sensitivity=evaluate.min_sensitivity,
+        threshold_per=evaluate.threshold_per,
+        shrinkage_studies=evaluate.shrinkage_studies,
+    )
+    return table.assign(threshold=thresholds.of(table["body_part"])), thresholds
+
+
+def most_confident_disagreements(studies: pd.DataFrame, count: int = DISAGREEMENTS) -> pd.DataFrame:
+    """List the studies whose label the network contradicts most surely: wrong, or mislabelled.
+
+    Args:
+        studies: One row a study of val and test: study, body_part, split, views, label,
+            probability, threshold.
+        count: At most so many.
+
+    Returns:
+        The wrongly called studies, those farthest from their label first: study, body_part, split,
+        views, label, probability, threshold. Ids only: a table that can be passed on.
+    """
+    wrong = studies[(studies["probability"] > studies["threshold"]) != (studies["label"] == 1)]
+    distance = (wrong["probability"] - wrong["label"]).abs()
+    farthest = distance.sort_values(ascending=False, kind="stable").index[:count]
+    columns = ["study", "body_part", "split", "views", "label", "probability", "threshold"]
+    return wrong.loc[farthest, columns]
+
+
+def split_sha256(images: pd.DataFrame) -> str:
+    """SHA-256 of which patients and images are in val and in test, in any order of the rows."""
+    rows = images[["image", "patient", "split"]].agg(",".join, axis=1)
+    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()

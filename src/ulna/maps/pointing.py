@@ -1,0 +1,308 @@
+"""Do maps point at what was planted? Boxes in the cached square, hits, energy, chance levels.
+
+Points and boxes are in pixels of the cached square, continuous: pixel k covers k to k + 1.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ulna.errors import InputError
+from ulna.judging.bootstrap import Resamples, interval
+
+Floats = npt.NDArray[np.float64]
+Fit = Literal["pad", "stretch"]
+
+TRUTH_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
+BOX = ["x0", "y0", "x1", "y1"]
+PICTURE = ["left", "top", "right", "bottom"]
+# Zhang et al. take 15 pixels on pictures about 500 pixels wide.
+TOLERANCE_FRACTION = 0.03
+# What needs no network: a point anywhere on the picture, the map of another image, bright spots.
+CHANCES = ("chance_even", "chance_other_maps", "chance_brightness")
+
+
+def read_truth(path: Path) -> pd.DataFrame | None:
+    """Read what was planted where.
+
+    Args:
+        path: A CSV file, one row an image; boxes in pixels of the original image, x1 and y1
+            exclusive, empty where nothing is seen.
+
+    Returns:
+        image (text) and x0, y0, x1, y1 (float64, NaN where empty); None where there is no file.
+
+    Raises:
+        InputError: The file has other columns, an image twice, or a box that is none.
+    """
+    if not path.exists():
+        return None
+    numbers = dict.fromkeys(BOX, "float64")
+    try:
+        truth = pd.read_csv(path, dtype={"image": str} | numbers)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no table of boxes ({error}): mend or remove it") from None
+    if tuple(truth.columns) != TRUTH_COLUMNS:
+        raise InputError(
+            f"{path} has the columns {', '.join(truth.columns)}, expected "
+            f"{', '.join(TRUTH_COLUMNS)}: mend or remove it"
+        )
+    partial = truth[BOX].notna().any(axis=1) & truth[BOX].isna().any(axis=1)
+    empty = (truth["x1"] <= truth["x0"]) | (truth["y1"] <= truth["y0"])
+    for wrong, fault in (
+        (truth["image"].duplicated(), "lists an image that is on an earlier line too"),
+        (partial | empty, "holds a box without an area"),
+    ):
+        if wrong.any():
+            raise InputError(f"{path} line {int(np.argmax(wrong)) + 2} {fault}: correct it")
+    return truth[["image", *BOX]]
+
+
+def place(width_px: npt.ArrayLike, height_px: npt.ArrayLike, size_px: int, fit: Fit) -> Floats:
+    """Where `ulna.data.images.fit_square` puts an image: the square without its padding.
+
+    Args:
+        width_px: (n,) width of the original images.
+        height_px: (n,) their height.
+        size_px: Side of the square.
+        fit: pad or stretch.
+
+    Returns:
+        (n, 4): x0, y0, x1, y1 in the square.
+
+    Example:
+        >>> place([400], [200], 96, "pad").tolist()
+        [[0.0, 24.0, 96.0, 72.0]]
+    """
+    sides = np.stack([np.asarray(width_px), np.asarray(height_px)], axis=1).astype(np.float64)
+    scaled = np.full_like(sides, size_px)
+    if fit == "pad":
+        # The same order of operations as fit_square, for the same rounding.
+        scaled = np.maximum(1, np.rint(sides * size_px / sides.max(axis=1, keepdims=True)))
+    corner = (size_px - scaled) // 2
+    return np.concatenate([corner, corner + scaled], axis=1)
+
+
+def to_square(
+    boxes: npt.ArrayLike, width_px: npt.ArrayLike, height_px: npt.ArrayLike, size_px: int, fit: Fit
+) -> Floats:
+    """Move boxes from pixels of the original images to the cached square.
+
+    Args:
+        boxes: (n, 4) x0, y0, x1, y1; NaN stays NaN.
+        width_px: (n,) width of the original images.
+        height_px: (n,) their height.
+        size_px: Side of the square.
+        fit: pad or stretch.
+
+    Returns:
+        (n, 4) in the square.
+
+    Example:
+        >>> to_square([[100, 50, 200, 100]], [400], [200], 96, "pad").tolist()
+        [[24.0, 36.0, 48.0, 48.0]]
+    """
+    where = place(width_px, height_px, size_px, fit)
+    sides = np.stack([np.asarray(width_px), np.asarray(height_px)], axis=1)
+    scale = (where[:, 2:] - where[:, :2]) / sides
+    corners = np.asarray(boxes, np.float64).reshape(-1, 2, 2)
+    moved: Floats = corners * scale[:, None] + where[:, None, :2]
+    return moved.reshape(-1, 4)
+
+
+def maxima(maps: npt.NDArray[np.floating], size_px: int) -> Floats:
+    """Where maps are highest.
+
+    Bilinear interpolation never exceeds the values that it runs between, so the highest point of an
+    upsampled map is the centre of a cell; near the border it is a plateau, whose first pixel would
+    be a corner. Of equal cells the first counts.
+
+    Args:
+        maps: (n, rows, columns), before they are upsampled.
+        size_px: Side of the square that the cells cover.
+
+    Returns:
+        (n, 2): x, y.
+
+    Example:
+        >>> maxima(np.array([[[0.0, 1.0], [0.0, 0.0]]]), 96).tolist()
+        [[72.0, 24.0]]
+    """
+    count, rows, columns = maps.shape
+    y, x = np.divmod(maps.reshape(count, -1).argmax(axis=1), columns)
+    return np.stack([(x + 0.5) * size_px / columns, (y + 0.5) * size_px / rows], axis=1)
+
+
+def shrink(pixels: npt.NDArray[np.uint8], cells: int) -> Floats:
+    """The mean grey level of each cell: (n, size_px, size_px) -> (n, cells, cells).
+
+    Example:
+        >>> shrink(np.array([[[0, 2], [4, 6]]], np.uint8), 1).tolist()
+        [[[3.0]]]
+    """
+    start = np.arange(cells) * pixels.shape[1] // cells
+    sizes = np.diff(start, append=pixels.shape[1])
+    sums = np.add.reduceat(np.add.reduceat(pixels.astype(np.float64), start, 1), start, 2)
+    means: Floats = sums / np.outer(sizes, sizes)
+    return means
+
+
+def pointing_game(
+    points: Floats, boxes: Floats, pictures: Floats, size_px: int
+) -> tuple[Floats, Floats, Floats]:
+    """Is the highest point of a map in the box, or at most 3% of the side beside it?
+
+    Args:
+        points: (n, 2) x, y, see `maxima`.
+        boxes: (n, 4) in the square.
+        pictures: (n, 4), the square without its padding, see `place`.
+        size_px: Side of the square.
+
+    Returns:
+        Hits, 0 or 1; the chance of a point drawn evenly over the picture; the share of the other
+        images' points that hit this box, NaN for one image. (n,) each. The last one is what a map
+        that only knows where findings usually lie would reach.
+
+    Reference:
+        Zhang et al. 2016, "Top-down neural attention by excitation backprop", arXiv 1608.00507.
+    """
+    tolerance = TOLERANCE_FRACTION * size_px
+    wide = boxes + [-tolerance, -tolerance, tolerance, tolerance]
+    # Row: whose point; column: whose box.
+    inside = ((points[:, None] >= wide[:, :2]) & (points[:, None] <= wide[:, 2:])).all(axis=2)
+    hits = np.diagonal(inside).astype(np.float64)
+    return hits, _area_share(wide, pictures), _of_others(inside.sum(axis=0), hits)
+
+
+def energy_inside(
+    maps: npt.NDArray[np.floating], boxes: Floats, pictures: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """The share of a map's positive part that lies in the box.
+
+    Args:
+        maps: (n, size_px, size_px), signed.
+        boxes: (n, 4) in the square; pixels on their edge count by the part inside.
+        pictures: (n, 4), the square without its padding, see `place`.
+
+    Returns:
+        The share, 0 to 1, NaN where nothing is positive; that of a map that is even over the
+        picture; that of the other images' maps in this box. (n,) each.
+
+    Reference:
+        Wang et al. 2020, "Score-CAM", arXiv 1910.01279, section 4.3 (energy-based pointing game).
+    """
+    positive = np.maximum(np.asarray(maps, np.float64), 0)
+    sums = positive.sum(axis=(1, 2), keepdims=True)
+    shares = np.divide(positive, sums, out=np.full_like(positive, np.nan), where=sums > 0)
+    across, down = (_overlap(boxes[:, [axis, axis + 2]], maps.shape[1]) for axis in (0, 1))
+    own = np.einsum("ny,nyx,nx->n", down, shares, across)
+    total = np.einsum("ny,yx,nx->n", down, np.nansum(shares, axis=0), across)
+    others = np.full_like(own, np.nan)
+    defined = ~np.isnan(own)
+    others[defined] = _of_others(total[defined], own[defined])
+    return own, _area_share(boxes, pictures), others
+
+
+def score_maps(
+    table: pd.DataFrame,
+    maps: npt.NDArray[np.floating],
+    pixels: npt.NDArray[np.uint8],
+    cells: int,
+    resamples: Resamples,
+    min_patients: int,
+) -> dict[str, dict[str, float]]:
+    """Pointing game and energy of the maps of images with a planted finding.
+
+    Args:
+        table: One row an image: patient (among those of `resamples`), map_x_px and map_y_px (see
+            `maxima`), `BOX` and `PICTURE` in the square.
+        maps: (n, size_px, size_px) in the same order, signed.
+        pixels: (n, size_px, size_px) uint8, the pictures.
+        cells: Of a map before it was upsampled, a side.
+        resamples: Draws of patients.
+        min_patients: With fewer there is no number.
+
+    Returns:
+        pointing_game and energy_inside, each see `summarize`. The pictures themselves, in cells,
+        are judged as a map is: findings that are bright need no network.
+    """
+    if table.empty:
+        none = (np.empty(0), np.empty(0), np.empty(0), np.empty(0))
+        unknown = summarize(none, np.empty(0, object), resamples, min_patients)
+        return {"pointing_game": unknown, "energy_inside": unknown}
+    columns = (["map_x_px", "map_y_px"], BOX, PICTURE)
+    points, boxes, pictures = (table[names].to_numpy(np.float64) for names in columns)
+    size_px = maps.shape[1]
+    brightest = maxima(shrink(pixels, cells), size_px)
+    found = {
+        "pointing_game": (
+            *pointing_game(points, boxes, pictures, size_px),
+            pointing_game(brightest, boxes, pictures, size_px)[0],
+        ),
+        "energy_inside": (
+            *energy_inside(maps, boxes, pictures),
+            energy_inside(pixels.astype(np.float64), boxes, pictures)[0],
+        ),
+    }
+    patients = table["patient"].to_numpy(object)
+    return {
+        name: summarize(values, patients, resamples, min_patients) for name, values in found.items()
+    }
+
+
+def summarize(
+    values: tuple[Floats, Floats, Floats, Floats],
+    patients: npt.NDArray[np.object_],
+    resamples: Resamples,
+    min_patients: int,
+) -> dict[str, float]:
+    """The mean over images with its 95% interval over patients, beside the chance levels.
+
+    Args:
+        values: From `pointing_game` or `energy_inside`, and what the picture reaches as its own
+            map, (n,) each; images where the first is NaN drop out.
+        patients: (n,) whose image it is; among those of `resamples`.
+        resamples: Draws of patients.
+        min_patients: With fewer there is no number.
+
+    Returns:
+        n (images), patients, value, low, high, and the names in `CHANCES`.
+    """
+    defined = ~np.isnan(values[0])
+    own, *chances = (value[defined] for value in values)
+    place_of = np.searchsorted(resamples.patients, patients[defined])
+    present, patient = np.unique(place_of, return_inverse=True)
+    numbers = dict.fromkeys(("value", "low", "high", *CHANCES), np.nan)
+    if len(present) >= min_patients:
+        weights = resamples.weights[present]
+        images = np.bincount(patient) @ weights
+        with np.errstate(invalid="ignore"):
+            drawn = np.bincount(patient, weights=own) @ weights / images
+        low, high = interval(drawn)
+        means = [float(part.mean()) for part in chances]
+        numbers = dict(zip(numbers, [float(own.mean()), low, high, *means], strict=True))
+    return {"n": int(defined.sum()), "patients": len(present)} | numbers
+
+
+def _of_others(total: npt.ArrayLike, own: Floats) -> Floats:
+    """The mean over all images but one's own, from the sum over all."""
+    if len(own) < 2:
+        return np.full_like(own, np.nan)
+    return (np.asarray(total, np.float64) - own) / (len(own) - 1)
+
+
+def _area_share(boxes: Floats, pictures: Floats) -> Floats:
+    low = np.maximum(boxes[:, :2], pictures[:, :2])
+    high = np.minimum(boxes[:, 2:], pictures[:, 2:])
+    sides = pictures[:, 2:] - pictures[:, :2]
+    return np.asarray((np.maximum(high - low, 0) / sides).prod(axis=1), np.float64)
+
+
+def _overlap(edges: Floats, size_px: int) -> Floats:
+    """The part of each of size_px pixels between two edges: (n, 2) -> (n, size_px), 0 to 1."""
+    start = np.arange(size_px)
+    inside: Floats = np.minimum(edges[:, 1:], start + 1) - np.maximum(edges[:, :1], start)
+    return np.clip(inside, 0, 1)

@@ -1,0 +1,1 @@
+"""All that knows TensorFlow, from batches to a prediction table, and what is to be trained."""

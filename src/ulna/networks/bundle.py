@@ -1,0 +1,85 @@
+"""A trained network on disk: weights, what rebuilds it, and its layers as a table.
+
+Weights are stored as Keras' `.weights.h5`, which has the same bytes each time it is written (a
+`.keras` archive has not) and can hold no code.
+"""
+
+import json
+from pathlib import Path
+
+import keras
+
+from ulna.errors import InputError
+from ulna.files import replacing_folder, sha256, write_csv, write_json
+from ulna.networks.models import build_network, describe_layers
+from ulna.params import Cnn, DenseNet169, check_arch
+
+WEIGHTS = "model.weights.h5"
+RECIPE = "model.json"
+LAYERS = "layers.csv"
+
+
+def write_bundle(
+    folder: Path, model: keras.Model, size_px: int, network: Cnn | DenseNet169, mixed_precision: str
+) -> None:
+    """Write a trained network.
+
+    Args:
+        folder: Made, or replaced once everything is written.
+        model: Trained.
+        size_px: Side of the square images it takes.
+        network: The section of the parameters that it was built from.
+        mixed_precision: none, bfloat16 or float16, as it was trained.
+    """
+    if isinstance(network, DenseNet169):
+        # All weights are in the bundle; where the backbone's came from may be a local path.
+        network = network.model_copy(update={"weights": "none", "weights_sha256": None})
+    with replacing_folder(folder) as partial:
+        # The file of a compiled model would hold Adam's state too, twice the size of the weights.
+        keras.Model(model.input, model.output).save_weights(partial / WEIGHTS)
+        recipe = {
+            "arch": model.name,
+            "size_px": size_px,
+            "mixed_precision": mixed_precision,
+            "network": network.model_dump(mode="json"),
+            "weights_sha256": sha256(partial / WEIGHTS),
+        }
+        write_json(partial / RECIPE, recipe)
+        write_csv(partial / LAYERS, describe_layers(model))
+
+
+def read_recipe(folder: Path) -> dict:
+    """Read what rebuilds a network: arch, size_px, mixed_precision, network, weights_sha256."""
+    try:
+        recipe: dict = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        check_arch(recipe["arch"])
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, InputError):
+        raise InputError(
+            f"{folder / RECIPE} is missing or damaged: run `dvc repro train@{folder.name}`"
+        ) from None
+    return recipe
+
+
+def load_bundle(folder: Path) -> keras.Model:
+    """Rebuild a trained network.
+
+    Args:
+        folder: Written by `write_bundle`.
+
+    Returns:
+        The model, uncompiled.
+
+    Raises:
+        InputError: A file is missing, or the weights are not the ones that were written.
+    """
+    recipe = read_recipe(folder)
+    weights = folder / WEIGHTS
+    if not weights.exists() or sha256(weights) != recipe["weights_sha256"]:
+        raise InputError(
+            f"{weights} is missing or not the file that {folder / RECIPE} was written with: run "
+            f"`dvc checkout {folder}` or `dvc repro train@{folder.name}`"
+        )
+    section = Cnn if recipe["arch"] == "cnn" else DenseNet169
+    model = build_network(recipe["size_px"], section(**recipe["network"]))
+    model.load_weights(weights)
+    return model

@@ -1,0 +1,162 @@
+"""What each network learns, in which order: from scratch, or its head and then its backbone."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import keras
+
+from ulna.networks.dataset import (
+    Examples,
+    augmented_batches,
+    plain_batches,
+    steps,
+    training_batches,
+)
+from ulna.networks.forward import forward, run_forward
+from ulna.networks.frozen import cut, freeze_below, plain_features, shuffled_features
+from ulna.networks.models import (
+    above_pooling,
+    backbone_start,
+    build_network,
+    freeze_backbone,
+    load_backbone,
+    unfreeze_from,
+)
+from ulna.networks.training import Fit, Phase, fit
+from ulna.params import Augment, Cnn, DenseNet169, Train
+
+
+def train_network(
+    network: Cnn | DenseNet169,
+    pretrained: Path | None,
+    training: Examples,
+    validation: Examples,
+    *,
+    loss: keras.losses.Loss,
+    train: Train,
+    augment: Augment,
+    seed: int,
+    history: Path,
+) -> keras.Model:
+    """Build a network and train it.
+
+    Args:
+        network: The section of the parameters that describes it.
+        pretrained: Weights of DenseNet169's backbone, or None for random ones.
+        training: Images to learn from.
+        validation: Images to choose the epoch by.
+        loss: Of labels and logits.
+        train: Early stopping, reduction of the learning rate.
+        augment: Ranges of the changes to training images.
+        seed: Of the order of images and their changes; initial weights and dropout follow from
+            `ulna.runtime.configure`.
+        history: CSV file for the learning curves.
+
+    Returns:
+        The model with the weights of its best epoch.
+
+    Raises:
+        InputError: The loss is not finite, or the parameters do not fit the network or its file.
+    """
+    model = build_network(training.cache.size_px, network)
+    if pretrained is not None:
+        load_backbone(model, pretrained)
+    data = TrainingData(training, validation, network.batch_size, seed, augment)
+    if isinstance(network, Cnn):
+        phases = cnn_phases(model, network, data)
+    else:
+        phases = densenet169_phases(model, network, data)
+    fit(model, phases, steps(len(training), network.batch_size), loss, train, history)
+    return model
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Images for a network, and how it is to see them.
+
+    Attributes:
+        training: Images to learn from.
+        validation: Images to choose the epoch by.
+        batch_size: Images a batch.
+        seed: Of the order of images and their changes.
+        augment: Ranges of the changes to training images.
+    """
+
+    training: Examples
+    validation: Examples
+    batch_size: int
+    seed: int
+    augment: Augment
+
+
+def cnn_phases(model: keras.Model, cnn: Cnn, data: TrainingData) -> list[Phase]:
+    """One phase in which everything learns."""
+    return [Phase("scratch", cnn.epochs, cnn.learning_rate, partial(_on_images, model, data))]
+
+
+def densenet169_phases(
+    model: keras.Model, densenet169: DenseNet169, data: TrainingData
+) -> list[Phase]:
+    """The head on a frozen backbone, then fine-tuning from a named layer.
+
+    Raises:
+        InputError: There is no such layer.
+    """
+    phases = []
+    if densenet169.head_epochs:
+        passes = min(densenet169.head_passes, densenet169.head_epochs)
+
+        def head(epoch: int) -> Fit:
+            # What does not learn is cut off below; the table of layers tells what learnt by this.
+            freeze_backbone(model)
+            return _on_features(model, data, passes, epoch)
+
+        phases.append(Phase("head", densenet169.head_epochs, densenet169.head_learning_rate, head))
+    if densenet169.finetune_epochs:
+        start = backbone_start(model, densenet169.finetune_from)
+
+        def finetune(epoch: int) -> Fit:
+            unfreeze_from(model, start, densenet169.batch_normalization)
+            return _on_images(freeze_below(model, start), data, epoch)
+
+        phases.append(
+            Phase(
+                "finetune",
+                densenet169.finetune_epochs,
+                densenet169.finetune_learning_rate,
+                finetune,
+            )
+        )
+    return phases
+
+
+def _on_images(model: keras.Model, data: TrainingData, epoch: int) -> Fit:
+    return Fit(
+        model,
+        training_batches(data.training, data.batch_size, data.seed, data.augment, epoch),
+        plain_batches(data.validation, data.batch_size),
+    )
+
+
+def _on_features(model: keras.Model, data: TrainingData, passes: int, epoch: int) -> Fit:
+    """The head alone, on what the backbone, which does not learn, has given beforehand."""
+    backbone, head = cut(model, above_pooling(model))
+    size = data.batch_size
+    # One graph for all passes: tracing takes as long as 10 batches of 32 at 96 px.
+    function = forward(backbone)
+
+    train_features = [
+        run_forward(
+            function,
+            augmented_batches(data.training, size, data.seed, data.augment, number),
+            f"features, pass {number + 1} of {passes}",
+        )
+        for number in range(passes)
+    ]
+    val_features = run_forward(function, plain_batches(data.validation, size), "features, val")
+    return Fit(
+        head,
+        shuffled_features(train_features, data.training, size, data.seed, epoch),
+        plain_features(val_features, data.validation, size),
+    )

@@ -1,0 +1,155 @@
+"""Train on some body parts, test on each: which networks there are, and what each learns from.
+
+Training has to be repeated when this module changes: how the networks are judged is written in
+`ulna.judging.transfer_matrix`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import pandas as pd
+
+from ulna.errors import InputError
+
+WITHOUT = "without "
+AND = "+"
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of the comparison.
+
+    Attributes:
+        name: What it was trained on: WRIST, FOREARM+HUMERUS or "without WRIST"; also the name of
+            its prediction table.
+        parts: The body parts that it was trained on, sorted.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+
+
+def plan(train_on: Literal["all"] | Sequence[str], present: Sequence[str]) -> list[Network]:
+    """List the networks to train.
+
+    Args:
+        train_on: Body parts, for one network trained on these together; or all, for one network on
+            each part, and from three parts on one without each part (of two, the network without
+            the first is that on the second).
+        present: The body parts of the data set.
+
+    Returns:
+        The networks; those without a part come last.
+
+    Raises:
+        InputError: A part is not present.
+
+    Example:
+        >>> [network.name for network in plan("all", ["HAND", "ELBOW", "WRIST"])]
+        ['ELBOW', 'HAND', 'WRIST', 'without ELBOW', 'without HAND', 'without WRIST']
+        >>> plan(["HUMERUS", "FOREARM"], ["FOREARM", "HUMERUS", "WRIST"])
+        [Network(name='FOREARM+HUMERUS', parts=('FOREARM', 'HUMERUS'))]
+    """
+    if train_on == "all":
+        parts = sorted(set(present))
+        names = parts + [f"{WITHOUT}{part}" for part in parts if len(parts) > 2]
+    else:
+        names = [AND.join(sorted(set(train_on)))]
+    return [network_named(name, present) for name in names]
+
+
+def available(
+    train_on: Literal["all"] | Sequence[str], body_parts: pd.Series
+) -> tuple[Literal["all"] | Sequence[str], str]:
+    """Keep to the body parts that the data have.
+
+    The parameters name wrists, but a data set, or `data.body_parts`, may have none.
+
+    Args:
+        train_on: Body parts, or all.
+        body_parts: (images,) the body part of each image.
+
+    Returns:
+        The named parts that are there, or the most frequent part where none is; and a sentence that
+        says what is trained.
+
+    Example:
+        >>> available(["WRIST"], pd.Series(["HAND", "HAND", "ELBOW"]))[0]
+        ['HAND']
+    """
+    if train_on == "all":
+        return train_on, "transfer: a network on each body part, and one without each"
+    kept = sorted(set(train_on) & set(body_parts)) or [min(body_parts.mode())]
+    words = f"transfer: one network on {', '.join(kept)}"
+    missing = sorted(set(train_on) - set(body_parts))
+    if missing:
+        words += f"; transfer.train_on names {', '.join(missing)}, which the data lack"
+    return kept, words
+
+
+def network_named(name: str, present: Sequence[str]) -> Network:
+    """Read from the name of a network what it is trained on.
+
+    Args:
+        name: See `Network`.
+        present: The body parts of the data set.
+
+    Returns:
+        The network.
+
+    Raises:
+        InputError: The name holds a part that is not present.
+
+    Example:
+        >>> network_named("without HAND", ["ELBOW", "HAND", "WRIST"]).parts
+        ('ELBOW', 'WRIST')
+    """
+    named = name.removeprefix(WITHOUT).split(AND)
+    unknown = sorted(set(named) - set(present))
+    if unknown:
+        raise InputError(
+            f"a network is to be trained on {name!r}, but the prepared data have only "
+            f"{', '.join(sorted(set(present)))}: correct transfer.train_on in params.yaml, or run "
+            "`dvc repro transfer`"
+        )
+    left_out = name.startswith(WITHOUT)
+    return Network(name, tuple(sorted(p for p in set(present) if (p in named) != left_out)))
+
+
+def learning_rows(rows: pd.DataFrame, network: Network) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Choose the images that a network learns from, and those that choose its epoch.
+
+    Args:
+        rows: One row an image of any split and body part, see `ulna.data.rows.join_rows`.
+        network: What is to be trained.
+
+    Returns:
+        The rows of train and of val, both of the network's parts alone, in order.
+
+    Raises:
+        InputError: One of the two has not both labels, or a patient is in two splits, over all body
+            parts: the network would be tested on a patient whom it has seen.
+    """
+    patients = {split: set(table["patient"]) for split, table in rows.groupby("split")}
+    for (first, some), (second, others) in combinations(patients.items(), 2):
+        if shared := sorted(some & others):
+            more = f" and {len(shared) - SHOWN:,} more" if len(shared) > SHOWN else ""
+            raise InputError(
+                f"patients in both {first} and {second}: {', '.join(shared[:SHOWN])}{more}; run "
+                "`dvc repro prepare`"
+            )
+    ours = rows[rows["body_part"].isin(network.parts)]
+    training, validation = (
+        ours[ours["split"] == split].reset_index(drop=True) for split in ("train", "val")
+    )
+    for split, table in (("train", training), ("val", validation)):
+        if table["label"].nunique() < 2:
+            raise InputError(
+                f"the {split} split holds {len(table)} images of {', '.join(network.parts)} with "
+                f"{table['label'].nunique()} of the two labels: choose other body parts "
+                "(transfer.train_on) or another split.val_fraction"
+            )
+    return training, validation

@@ -1,0 +1,1 @@
+"""The embedded data set: synthetic radiographs with known truth."""

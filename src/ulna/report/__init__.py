@@ -1,0 +1,1 @@
+"""From numbers and figures to one HTML page."""

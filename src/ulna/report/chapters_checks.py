@@ -1,0 +1,265 @@
+"""The second part of the report: what speaks for and against the results. Numbers in, HTML out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ulna.params import ARCHS
+from ulna.report.evidence import NAMES, NOT_A_DEVICE, Evidence
+from ulna.report.page import (
+    Section,
+    bullets,
+    details,
+    linked_table,
+    number,
+    paragraph,
+    picture,
+    section,
+    span,
+    table,
+)
+
+
+def transfer(evidence: Evidence) -> Section:
+    """Networks that saw some body parts, on all of them."""
+    cells = evidence.tables["transfer"]
+    rows = pd.DataFrame(
+        [
+            {
+                "trained on": cell["trained_on"],
+                "tested on": cell["tested_on"],
+                "studies": number(int(cell["studies"])),
+                "AUROC": span(cell, "auroc", 2),
+                "kappa": span(cell, "kappa", 2),
+            }
+            for cell in cells.to_dict("records")
+        ]
+    )
+    sentences = [
+        f"Trained on {name}: AUROC {span(sides['seen'], 'auroc')} where trained, "
+        f"{span(sides['unseen'], 'auroc')} on other body parts, difference "
+        f"{span(sides['seen_minus_unseen'], 'auroc')}."
+        for name, sides in evidence.metrics["transfer"].items()
+    ]
+    return section(
+        "transfer",
+        "Trained on some body parts, tested on all",
+        bullets(sentences),
+        table(
+            rows,
+            "Per study of test; the threshold is from val of the parts that were learnt",
+            ("tested on",),
+        ),
+        picture(
+            evidence.figures,
+            "transfer",
+            "Heat map of AUROC and kappa, trained on by tested on; the table has the numbers.",
+            "Trained on (rows), tested on (columns), per study.",
+        ),
+    )
+
+
+def audit(evidence: Evidence) -> Section:
+    """Odd images, copies, leaks."""
+    audit = evidence.metrics["audit"]
+    rows = pd.DataFrame(
+        [
+            {"finding": name.replace("_", " "), "rows": number(int(count))}
+            for name, count in audit["findings"].items()
+        ]
+    )
+    leaks = audit["findings"]["duplicate_across_splits"]
+    clash = audit["findings"]["contradicting_duplicate"]
+    return section(
+        "audit",
+        "Audit of the data",
+        paragraph(
+            f"{audit['images']:,} images of {audit['studies']:,} studies and "
+            f"{audit['patients']:,} patients were read; {audit['set_aside']:,} could not be read "
+            "and were set aside by name.",
+            f"Copies in different splits: {leaks}. Copies with contradicting labels: {clash}. "
+            "Every finding is listed by image in plots/audit/findings.csv.",
+        ),
+        table(rows, f"Findings among {audit['images']:,} images; an image can have several"),
+        picture(
+            evidence.figures,
+            "audit",
+            "Pictures of the edge cases that the table counts.",
+            "Edge cases, by finding.",
+        ),
+    )
+
+
+def shortcuts(evidence: Evidence) -> Section:
+    """What is to be had without looking at bone."""
+    found = evidence.metrics["baselines"]
+    rows = pd.DataFrame(
+        [
+            {
+                "baseline": name,
+                "AUROC": span(score, "auroc"),
+                "kappa": span(score, "kappa"),
+                "alarm": "yes" if score["flag"] else "no",
+            }
+            for name, score in found.items()
+            if name != "verdict"
+        ]
+    )
+    return section(
+        "shortcuts",
+        "Shortcuts: what can be predicted without looking at bone",
+        paragraph(found["verdict"]),
+        table(
+            rows,
+            f"Per study of test, n = {evidence.metrics['cnn']['study']['n']:,}; small "
+            "models that see no bone, fitted on train",
+            ("baseline",),
+        ),
+        picture(
+            evidence.figures,
+            "baselines",
+            "AUROC of each baseline with its interval, beside the networks.",
+            "AUROC of the baselines and of the networks, per study.",
+        ),
+    )
+
+
+def maps(evidence: Evidence) -> Section:
+    """Class activation maps, if they may be shown."""
+    pieces = []
+    for arch in ARCHS:
+        found = evidence.metrics[f"explain_{arch}"]
+        passed = found["randomisation"]["passed"]
+        falls = ", ".join(
+            f"{layer} {number(value, 2)}"
+            for layer, value in found["randomisation"]["rank_correlation"].items()
+        )
+        pieces.append(
+            paragraph(
+                f"{NAMES[arch]}: the maps {'pass' if passed else 'do not pass'} the randomisation "
+                f"test; rank correlation with the maps of the network whose layers are drawn anew "
+                f"from the top down: {falls}.",
+                ""
+                if passed
+                else "They would look the same without what was learnt, and are not shown.",
+                _pointing(found),
+            )
+        )
+        pieces.append(
+            picture(
+                evidence.figures,
+                f"{arch}/saliency",
+                f"Class activation maps of {NAMES[arch]} over "
+                "test images, the surest right and wrong calls of each body part.",
+                f"{NAMES[arch]}: where it looks, by outcome and body part.",
+            )
+        )
+    return section("maps", "Where the networks look", *pieces)
+
+
+def _pointing(found: Mapping[str, Any]) -> str:
+    localisation = (found.get("localisation") or {}).get("abnormal")
+    if not localisation:
+        return ""
+    game = localisation["pointing_game"]
+    return (
+        f"The maximum of the map lies in the planted box in {number(game['value'], 2)} "
+        f"({number(game['low'], 2)} to {number(game['high'], 2)}) of {game['n']:,} abnormal "
+        f"images; by chance {number(game['chance_even'], 2)}."
+    )
+
+
+def failures(evidence: Evidence) -> Section:
+    """The surest wrong calls."""
+    pieces = []
+    for arch in ARCHS:
+        listed = evidence.tables[f"{arch}/disagreements"].head(8)
+        rows = pd.DataFrame(
+            {
+                "study": listed["study"],
+                "split": listed["split"],
+                "label": listed["label"].map({0: "normal", 1: "abnormal"}),
+                "probability": [number(value) for value in listed["probability"]],
+            }
+        )
+        pieces.append(table(rows, f"{NAMES[arch]}: the surest wrong calls", ("study",)))
+    return section(
+        "failures",
+        "Failures, or wrong labels",
+        paragraph(
+            "The studies whose label a network contradicts most surely. Either it is wrong or the "
+            "label is: a list for a reader to review. All of it: plots/<network>/disagreements.csv."
+        ),
+        *pieces,
+        picture(
+            evidence.figures,
+            "disagreements",
+            "Pictures of the studies in the tables.",
+            "First views of those studies.",
+        ),
+    )
+
+
+def limits(evidence: Evidence) -> Section:
+    """What the numbers do not say."""
+    n = evidence.metrics["cnn"]["study"]
+    return section(
+        "limits",
+        "Limits",
+        bullets(
+            [
+                NOT_A_DEVICE,
+                f"The test set has {n['n']:,} studies of {n['patients']:,} patients, as many as "
+                "the data give; no sample size was planned.",
+                "Intervals are over patients of this test set: another hospital, another device "
+                "or another seed of training is not in them.",
+                "An interval of no width (no wrong call in a small group) is no certainty.",
+                "Labels are taken as the truth. In MURA they come from one report each; for "
+                "degenerative joint disease their sensitivity was 60% in a re-read.",
+                "Abnormal is one class: fracture, hardware, degeneration and lesion are not told "
+                "apart, and nothing says how urgent a finding is.",
+                "Published results stand on another test set and gold standard: they are marks "
+                "for orientation, no rivals.",
+            ]
+        ),
+    )
+
+
+def provenance(evidence: Evidence) -> Section:
+    """Hashes, versions and parameters."""
+    rows = [
+        {
+            "what": f"weights of {NAMES[arch]}, SHA-256",
+            "value": evidence.metrics[arch]["model_sha256"],
+        }
+        for arch in ARCHS
+    ]
+    rows.append(
+        {"what": "split (val and test), SHA-256", "value": evidence.metrics["cnn"]["split_sha256"]}
+    )
+    rows += [{"what": name, "value": version} for name, version in evidence.versions.items()]
+    return section(
+        "provenance",
+        "Provenance",
+        paragraph(
+            "dvc.lock names every file that these numbers come from by its hash; `dvc repro` makes "
+            "them again."
+        ),
+        table(pd.DataFrame(rows), "Hashes and versions", ("value",)),
+        details("params.yaml", evidence.params),
+    )
+
+
+def checklist(evidence: Evidence) -> Section:
+    """Reporting guidelines, item by item."""
+    return section(
+        "checklist",
+        "Reporting checklists",
+        paragraph("CLAIM 2024 and TRIPOD+AI, item by item; topics in our words."),
+        linked_table(
+            evidence.checklist[["guideline", "item", "topic", "place", "note"]],
+            "Where the report answers, or why an item is not applicable",
+            link="place",
+        ),
+    )
