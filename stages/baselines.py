@@ -3,7 +3,8 @@
 import sys
 
 from ulna import paths
-from ulna.checks.baselines import cross_validate, judge, measure, predict_baselines, verdict
+from ulna.checks.appearance import measure
+from ulna.checks.baselines import cross_validate, judge, predict_baselines, verdict
 from ulna.console import run
 from ulna.data.cache import load_cache
 from ulna.data.rows import join_rows, read_images, read_splits

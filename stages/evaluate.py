@@ -1,11 +1,12 @@
 """Judge one network from its prediction table: headline metrics and the tables behind the plots."""
 
+import math
 import sys
 
 from ulna import paths
 from ulna.console import run
 from ulna.files import write_csv, write_json
-from ulna.judging.evaluation import LEVELS, evaluate_table
+from ulna.judging.evaluation import LEVELS, TOO_FEW, evaluate_table
 from ulna.judging.metrics import confusion, precision_recall, roc
 from ulna.params import load_params
 from ulna.predictions import read_model, read_predictions
@@ -35,7 +36,9 @@ def evaluate(arch: str) -> None:
     for level in LEVELS:
         scores = found.metrics[level]
         auroc, kappa = (
-            f"{scores[name]:.3f} ({scores[f'{name}_low']:.3f} to {scores[f'{name}_high']:.3f})"
+            TOO_FEW
+            if math.isnan(scores[name])
+            else f"{scores[name]:.3f} ({scores[f'{name}_low']:.3f} to {scores[f'{name}_high']:.3f})"
             for name in ("auroc", "kappa")
         )
         print(

@@ -41,7 +41,7 @@ def plot() -> None:
         "splits": exhibits.split_sizes(count_splits(rows)),
         "examples": exhibits.example_images(examples, pixels(examples)),
         "architecture": exhibits.architecture(layers),
-        "learning_curves": exhibits.learning_curves(tables("history")),
+        "training_curves": exhibits.training_curves(tables("history")),
         "roc": figures.roc_and_precision_recall(tables("roc"), tables("precision_recall"), scores),
         "confusion": figures.confusion_matrices(tables("confusion"), scores),
         "kappa_by_body_part": figures.kappa_by_body_part(

@@ -1,29 +1,46 @@
-"""Score every image of val and test with a trained network."""
+"""Score every image of val and test with a trained network, and what the checks ask for besides."""
 
 import sys
 
 from ulna import paths, runtime
 from ulna.console import run
 from ulna.data.cache import load_cache
+from ulna.data.regions import REGIONS
 from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.networks.bundle import load_bundle, read_recipe
-from ulna.networks.inference import predict_images
-from ulna.params import check_arch
-from ulna.predictions import write_model, write_predictions
+from ulna.networks.forward import forward
+from ulna.networks.inference import score_hidden, score_images
+from ulna.params import check_arch, load_params
+from ulna.predictions import SPLITS, write_model, write_predictions
 
 
 def predict(arch: str) -> None:
-    """Write the prediction table of `arch` (cnn or densenet169)."""
+    """Write the prediction tables of `arch` (cnn or densenet169).
+
+    The table of val and test is what all judging reads; train tells how far the network knows its
+    lessons by heart, and test with its frame or its centre hidden what it looks at.
+    """
     check_arch(arch)
+    params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
-    images = read_images(paths.IMAGES)
-    rows = join_rows(images, read_splits(paths.SPLITS), cache)
-    rows = rows[rows["split"].isin(["val", "test"])].reset_index(drop=True)
+    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
+    judged, train, test = (
+        rows[rows["split"].isin(splits)].reset_index(drop=True)
+        for splits in (SPLITS, ("train",), ("test",))
+    )
     recipe = read_recipe(paths.bundle(arch))
     runtime.configure(seed=0, mixed_precision=recipe["mixed_precision"])
-    table = predict_images(load_bundle(paths.bundle(arch)), cache, rows)
+    network = forward(load_bundle(paths.bundle(arch)))
+
+    table = score_images(network, cache, judged, f"predict {arch}, val and test")
     write_predictions(paths.predictions(arch), table)
     write_model(paths.origin(arch), recipe["weights_sha256"])
+    learnt = score_images(network, cache, train, f"predict {arch}, train")
+    write_predictions(paths.scored(arch, "train"), learnt, ("train",))
+    for region in REGIONS:
+        label = f"predict {arch}, test without its {region}"
+        hidden = score_hidden(network, cache, test, label, region, params.image.fit)
+        write_predictions(paths.scored(arch, f"{region}_hidden"), hidden, ("test",))
     print(f"{arch}: {len(table)} images scored, {len(cache.rejected)} were set aside by preprocess")
 
 

@@ -10,13 +10,14 @@ from ulna.data.index import check_files, read_index, select_body_parts
 from ulna.data.rows import with_split
 from ulna.data.source import list_images, open_root
 from ulna.data.splits import assign_splits, check_labels, describe
+from ulna.data.truth import find_truth
 from ulna.files import write_csv
 from ulna.networks.pretrained import find_weights
 from ulna.params import load_params
 
 
 def prepare() -> None:
-    """Write images.csv (whatever the split and seed) and splits.csv (whatever the body parts)."""
+    """Write images.csv, truth.csv (whatever the seed) and splits.csv (whatever the body parts)."""
     params = load_params(paths.PARAMS)
     # Missing weights are named here, not after the training that comes before they are needed.
     find_weights(params.densenet169, paths.PRETRAINED)
@@ -33,6 +34,7 @@ def prepare() -> None:
     used = with_split(images, splits)
     check_labels(used)
     print(describe(used))
+    write_csv(paths.TRUTH, find_truth(root, images))
     write_csv(paths.IMAGES, images)
     write_csv(paths.SPLITS, splits)
 

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import sys
-from pathlib import Path
 
 from ulna import paths
 from ulna.console import run
@@ -14,7 +13,7 @@ from ulna.judging.reference import read_reference
 from ulna.params import load_params
 from ulna.report.checklist import read_checklist
 from ulna.report.document import html_report, markdown_report
-from ulna.report.evidence import Evidence
+from ulna.report.evidence import FIGURES, METRIC_FILES, TABLES, Evidence
 from ulna.report.peers import read_peers
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "dvc")
@@ -25,9 +24,9 @@ def report() -> None:
     params = load_params(paths.PARAMS)
     rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), load_cache(paths.CACHE))
     evidence = Evidence(
-        metrics={path.stem: read_json(path) for path in sorted(paths.METRICS.glob("*.json"))},
-        tables={_name(path): read_table(path) for path in sorted(paths.PLOTS.rglob("*.csv"))},
-        figures={_name(path): path for path in sorted(paths.PLOTS.rglob("*.png"))},
+        metrics={name: read_json(paths.metrics(name)) for name in METRIC_FILES},
+        tables={name: read_table(paths.PLOTS / f"{name}.csv") for name in TABLES},
+        figures={name: paths.PLOTS / f"{name}.png" for name in FIGURES},
         sizes=count_splits(rows),
         reference=read_reference(),
         peers=read_peers(),
@@ -39,10 +38,6 @@ def report() -> None:
     write_text(paths.PLOTS / "report.html", html_report(evidence))
     write_text(paths.PLOTS / "report.md", markdown_report(evidence))
     print(f"report: {paths.PLOTS / 'report.html'} and {paths.PLOTS / 'report.md'}")
-
-
-def _name(path: Path) -> str:
-    return path.relative_to(paths.PLOTS).with_suffix("").as_posix()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from ulna.params import check_arch, load_params
 
 
 def train(arch: str) -> None:
-    """Train `arch` (cnn or densenet169); write its bundle and its learning curves."""
+    """Train `arch` (cnn or densenet169); write its bundle and its training curves."""
     check_arch(arch)
     params = load_params(paths.PARAMS)
     network = params.cnn if arch == "cnn" else params.densenet169
@@ -25,22 +25,21 @@ def train(arch: str) -> None:
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna import runtime
     from ulna.networks.bundle import write_bundle
-    from ulna.networks.dataset import examples
-    from ulna.networks.losses import build_loss, describe_weights, image_weights
-    from ulna.networks.phases import train_network
+    from ulna.networks.losses import describe_weights, image_weights
+    from ulna.networks.phases import learn
 
     runtime.configure(params.seed, params.train.mixed_precision)
-    learn, choose = (
-        examples(cache, part, image_weights(part, training, params.loss, params.class_weights))
-        for part in (training, validation)
-    )
-    print(f"{arch}: {describe_weights(training, learn.weights)}")
-    model = train_network(
+    weights = image_weights(training, training, params.loss, params.class_weights)
+    print(f"{arch}: {describe_weights(training, weights)}")
+    model = learn(
         network,
         pretrained,
-        learn,
-        choose,
-        loss=build_loss(params.loss, params.focal),
+        cache,
+        training,
+        validation,
+        loss=params.loss,
+        class_weights=params.class_weights,
+        focal=params.focal,
         train=params.train,
         augment=params.augment,
         seed=params.seed,

@@ -28,28 +28,21 @@ def transfer() -> None:
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna import runtime
-    from ulna.networks.dataset import examples
     from ulna.networks.inference import predict_images
-    from ulna.networks.losses import build_loss, image_weights
-    from ulna.networks.phases import train_network
+    from ulna.networks.phases import learn
 
-    data = {
-        network: [
-            examples(cache, part, image_weights(part, used[0], params.loss, params.class_weights))
-            for part in used
-        ]
-        for network, used in chosen.items()
-    }
     with replacing_folder(paths.TRANSFER) as folder:
-        for network, (learn, choose) in progress(data.items(), len(data), "transfer", "networks"):
+        for network, used in progress(chosen.items(), len(chosen), "transfer", "networks"):
             # Anew for each: a network must not depend on those trained before it.
             runtime.configure(params.seed, params.train.mixed_precision)
-            model = train_network(
+            model = learn(
                 section,
                 pretrained,
-                learn,
-                choose,
-                loss=build_loss(params.loss, params.focal),
+                cache,
+                *used,
+                loss=params.loss,
+                class_weights=params.class_weights,
+                focal=params.focal,
                 train=params.train,
                 augment=params.augment,
                 seed=params.seed,

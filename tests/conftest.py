@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,22 @@ from ulna.params import Params, load_params
 
 # Not the params.yaml of the repository: whoever changes that must still be able to run the tests.
 PARAMS = Path(__file__).parent / "params.yaml"
+# Runs the pipeline: as long as half of all other files.
+LONGEST = "test_stages.py"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before the workers start and NumPy is imported."""
+    # xdist is to hand out files as they are sorted below, not those with most tests first.
+    config.option.loadscopereorder = False
+    # Every worker has a core of its own: threads of BLAS that waited for another's core took a
+    # third of the time of test_baselines.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest file, so that no worker is left alone with it in the end."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from sklearn.metrics import (
 )
 
 from ulna.judging.bootstrap import METRICS, Resamples, interval, redraw, resample, with_intervals
+from ulna.judging.metrics import score
 
 
 def table(rows: int, patients: int, seed: int, decimals: int = 1) -> pd.DataFrame:
@@ -118,12 +119,17 @@ def test_the_interval_is_the_middle_of_the_draws():
 
 
 def test_an_interval_needs_nearly_all_draws():
-    values = np.ones(100)
+    values = np.arange(100.0)
     values[:5] = np.nan
-    assert interval(values) == (1.0, 1.0)
+    assert interval(values) == pytest.approx((5 + 0.025 * 94, 5 + 0.975 * 94))
     values[5] = np.nan
     assert np.isnan(interval(values)).all()
     assert np.isnan(interval(np.full(3, np.nan))).all()
+
+
+def test_draws_that_are_all_the_same_have_no_interval():
+    assert np.isnan(interval(np.ones(100))).all()
+    assert np.isnan(interval([0.9, 0.9 + 1e-15, np.nan] + [0.9] * 97)).all()
 
 
 def test_every_value_has_its_interval_around_it():
@@ -145,6 +151,13 @@ def test_too_few_patients_or_one_class_give_no_number(few):
     assert all(np.isnan(judged[name + end]) for name in METRICS for end in ("", "_low", "_high"))
 
 
+def test_as_many_patients_as_asked_for_are_enough():
+    rows = table(200, 10, seed=3)
+    resamples = resample(rows["patient"], 200, seed=1)
+    assert with_intervals(rows, resamples, min_patients=10)["auroc"] > 0.5
+    assert np.isnan(with_intervals(rows, resamples, min_patients=11)["auroc"])
+
+
 def simulated(draw: np.random.Generator, patients: int) -> pd.DataFrame:
     """Patients with 1 to 8 alike images: most of the spread is between patients."""
     views = draw.integers(1, 9, patients)
@@ -163,13 +176,12 @@ def simulated(draw: np.random.Generator, patients: int) -> pd.DataFrame:
 
 @pytest.mark.promise("A4")
 def test_intervals_over_patients_cover_and_intervals_over_images_do_not():
-    """95% intervals of AUROC and kappa in 300 simulated test sets of 100 patients."""
+    """95% intervals of AUROC and kappa in 200 simulated test sets of 100 patients."""
     draw = np.random.default_rng(11)
-    truth = with_intervals(
-        population := simulated(draw, 40_000), resample(population["patient"], 1, 1), 2
-    )
+    population = simulated(draw, 40_000)
+    truth = score(population["label"], population["probability"], 0.6)
     covered = {"patients": [0, 0], "images": [0, 0]}
-    for trial in range(300):
+    for trial in range(200):
         rows = simulated(draw, 100)
         alone = rows.assign(patient=[f"i{number:05}" for number in range(len(rows))])
         for unit, data in (("patients", rows), ("images", alone)):
@@ -177,6 +189,14 @@ def test_intervals_over_patients_cover_and_intervals_over_images_do_not():
             for place, name in enumerate(("auroc", "kappa")):
                 low, high = interval(drawn[name])
                 covered[unit][place] += low <= truth[name] <= high
-    shares = {unit: [count / 300 for count in counts] for unit, counts in covered.items()}
+    shares = {unit: [count / 200 for count in counts] for unit, counts in covered.items()}
     assert all(0.90 <= share <= 0.99 for share in shares["patients"]), shares
     assert all(share < 0.80 for share in shares["images"]), shares
+
+
+def test_draws_made_in_pieces_are_those_of_one_stream():
+    """150 draws are more than a piece; a draw holds as many patients as there are."""
+    patients = [f"p{k:02}" for k in range(30)]
+    chosen = np.random.Generator(np.random.Philox(7)).integers(0, 30, (150, 30))
+    expected = [[(draw == patient).sum() for draw in chosen] for patient in range(30)]
+    np.testing.assert_array_equal(resample(patients, 150, 7).weights, expected)

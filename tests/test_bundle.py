@@ -1,3 +1,5 @@
+import json
+
 import h5py
 import keras
 import numpy as np
@@ -6,7 +8,7 @@ from spots import SIDE, table
 
 from ulna.errors import InputError
 from ulna.files import sha256
-from ulna.networks.bundle import WEIGHTS, load_bundle, read_recipe, write_bundle
+from ulna.networks.bundle import RECIPE, WEIGHTS, load_bundle, read_recipe, write_bundle
 from ulna.networks.inference import predict_images
 from ulna.networks.models import build_network
 
@@ -45,6 +47,27 @@ def test_a_bundle_with_other_weights_is_refused(tiny, model, tmp_path):
 def test_a_missing_bundle_says_which_stage_makes_it(tmp_path):
     with pytest.raises(InputError, match="dvc repro train@cnn"):
         read_recipe(tmp_path / "cnn")
+
+
+@pytest.mark.parametrize("text", ["", "7", "[]", "{", '{"arch": "cnn"}', b"\xff"], ids=repr)
+def test_a_damaged_recipe_says_which_stage_makes_it(tmp_path, text):
+    (tmp_path / "cnn").mkdir()
+    (tmp_path / "cnn" / RECIPE).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match="is missing or damaged: run `dvc repro train@cnn`"):
+        read_recipe(tmp_path / "cnn")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("arch", "densenet169"), ("size_px", "32"), ("network", {}), ("network", {"filters": [8]})],
+)
+def test_a_recipe_of_another_network_is_refused(tiny, model, tmp_path, key, value):
+    write_bundle(tmp_path / "cnn", model, SIDE, tiny, "none")
+    recipe = read_recipe(tmp_path / "cnn")
+    changed = recipe["network"] | value if key == "network" and value else value
+    (tmp_path / "cnn" / RECIPE).write_text(json.dumps(recipe | {key: changed}))
+    with pytest.raises(InputError, match="does not describe the network .*train@cnn"):
+        load_bundle(tmp_path / "cnn")
 
 
 def test_a_bundle_replaces_the_one_before_and_leaves_nothing_else(tiny, model, tmp_path):

@@ -2,14 +2,11 @@
 
 import itertools
 import json
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from stages.average import average as average_stage
@@ -21,15 +18,14 @@ from ulna.judging.comparison import (
     COLUMNS,
     PAIRS,
     compare_networks,
-    delong,
     differences,
-    mcnemar,
     redraw_differences,
     tabulate,
     verdict,
 )
 from ulna.judging.evaluation import LEVELS, split_sha256
 from ulna.judging.metrics import score
+from ulna.judging.paired_tests import delong, mcnemar
 from ulna.predictions import sigmoid, write_predictions
 
 PAIR = ("cnn", "densenet169")
@@ -128,6 +124,17 @@ def test_a_network_does_not_differ_from_itself():
     assert found["verdict"].startswith("no difference can be told apart from chance: AUROC diff")
 
 
+def test_a_difference_that_no_draw_changes_has_no_interval():
+    """The same decisions by other probabilities: no study that one alone decides rightly."""
+    first, _ = simulate(6)
+    called = first["probability"] > 0.5
+    second = first.assign(probability=first["probability"].where(called, 0.25))
+    found = differ(first, second)
+    assert found["accuracy"]["difference"] == 0
+    assert np.isnan([found["accuracy"]["low"], found["accuracy"]["high"]]).all()
+    assert found["auroc"]["low"] < found["auroc"]["high"]
+
+
 def test_swapping_the_networks_turns_every_number_round():
     first, second = simulate(5, signals=(2.0, 0.5))
     there, back = differ(first, second), differ(second, first)
@@ -161,8 +168,9 @@ def test_equally_good_networks_are_told_apart_in_about_one_case_of_twenty():
         low, high = interval(redraw_differences(first, second, resamples)["auroc"])
         decided = [table["probability"] > 0.5 for table in (first, second)]
         alarms["bootstrap"] += not low <= 0 <= high
-        alarms["delong"] += delong(labels, first["probability"], second["probability"])["p"] < 0.05
-        alarms["mcnemar"] += mcnemar(labels, *decided)["p"] < 0.05
+        patients, scores = first["patient"], [table["probability"] for table in (first, second)]
+        alarms["delong"] += delong(labels, *scores, patients)["p"] < 0.05
+        alarms["mcnemar"] += mcnemar(labels, *decided, patients)["p"] < 0.05
     assert 0.02 <= alarms["bootstrap"] / cases <= 0.10, alarms
     assert 0.02 <= alarms["delong"] / cases <= 0.10, alarms
     assert alarms["mcnemar"] / cases <= 0.07, alarms  # an exact test stays below its level
@@ -220,6 +228,19 @@ def test_a_class_that_many_draws_lack_gives_no_interval_and_says_so():
     assert "too many draws of patients hold one class only" in found["verdict"]
 
 
+def test_two_networks_without_a_mistake_are_not_told_apart():
+    first, second = simulate(9)
+    labels = first["label"]
+    first, second = (
+        t.assign(probability=0.5 * labels + t["probability"] / 3) for t in (first, second)
+    )
+    found = compare_networks(PAIR, both(first, second), resample(first["patient"], 200, 1), 2)
+    assert found["study"]["auroc"]["difference"] == 0
+    assert np.isnan(found["study"]["auroc"]["low"])
+    assert found["verdict"].startswith("no difference can be told apart from chance: too many")
+    assert "all give the same, AUROC difference 0.000 without an interval" in found["verdict"]
+
+
 # The verdict
 
 
@@ -244,121 +265,6 @@ def test_the_verdict_is_a_sentence_with_its_numbers(difference, low, high, expec
     study = {"n": 73, "abnormal": 33, "patients": 61,
              "auroc": {"difference": difference, "low": low, "high": high}}  # fmt: skip
     assert verdict(PAIR, study, min_patients=10) == expected
-
-
-# DeLong's test
-
-
-def brute_force(labels, first, second):
-    """DeLong's test as first written down: structural components from all pairs, exactly."""
-    labels = np.asarray(labels)
-    components = []
-    for scores in (first, second):
-        psi = [
-            [Fraction(int(x > y) * 2 + int(x == y), 2) for y in np.asarray(scores)[labels == 0]]
-            for x in np.asarray(scores)[labels == 1]
-        ]
-        v10 = [sum(row) / len(row) for row in psi]
-        v01 = [sum(column) / len(column) for column in zip(*psi, strict=True)]
-        components.append((v10, v01, sum(v10) / len(v10)))
-    (v10, v01, area), (w10, w01, other) = components
-
-    def covariance(a, b, mean_a, mean_b):
-        products = [(x - mean_a) * (y - mean_b) for x, y in zip(a, b, strict=True)]
-        return sum(products) / (len(a) - 1)
-
-    variance = 0
-    for a, b in ((v10, w10), (v01, w01)):
-        spread = (
-            covariance(a, a, area, area)
-            + covariance(b, b, other, other)
-            - 2 * covariance(a, b, area, other)
-        )
-        variance += spread / len(a)
-    return float(area - other), float(variance) ** 0.5
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.data())
-def test_delong_equals_its_definition_with_ties(data):
-    positives, negatives = (data.draw(st.integers(2, 8)) for _ in range(2))
-    labels = data.draw(st.permutations([1] * positives + [0] * negatives))
-    scores = st.lists(st.integers(0, 6), min_size=len(labels), max_size=len(labels))
-    first, second = data.draw(scores), data.draw(scores)
-    found = delong(labels, first, second)
-    difference, error = brute_force(labels, first, second)
-    assert found["difference"] == pytest.approx(difference, abs=1e-12)
-    assert found["standard_error"] == pytest.approx(error, abs=1e-12)
-    assert (found["standard_error"] == 0) == (error == 0)  # to the bit: z would be enormous
-
-
-def test_delong_of_an_example_by_hand():
-    # First: the abnormal beat 3 of 3, 2 of 3 normal ones; the normal are beaten by 2, 2, 1 of 2.
-    # Second: 1 of 3 and 2 of 3; by 2, 1, 0 of 2. Areas 5/6 and 1/2.
-    labels = [1, 1, 0, 0, 0]
-    first = [0.9, 0.5, 0.1, 0.2, 0.7]
-    second = [0.3, 0.5, 0.1, 0.4, 0.8]
-    # Components, first minus second: of the abnormal 2/3, 0, with mean 1/3 and variance 2/9; of the
-    # normal 0, 1/2, 1/2, with mean 1/3 and variance 1/12. Together 2/9 / 2 + 1/12 / 3 = 5/36.
-    found = delong(labels, first, second)
-    assert found["difference"] == pytest.approx(1 / 3)
-    assert found["standard_error"] == pytest.approx((5 / 36) ** 0.5)
-    assert found["z"] == pytest.approx(2 / 5**0.5)
-    assert found["p"] == pytest.approx(0.3710933695)  # 2 (1 - Phi(0.8944272))
-
-
-def test_delong_looks_at_ranks_alone_and_turns_round_with_the_networks():
-    first, second = (table["probability"] for table in simulate(10))
-    labels = simulate(10)[0]["label"]
-    there = delong(labels, first, second)
-    assert delong(labels, np.log(first), second**3) == there
-    back = delong(labels, second, first)
-    assert back["difference"] == -there["difference"] and back["z"] == -there["z"]
-    assert back["p"] == there["p"]
-
-
-def test_the_error_of_delong_is_the_spread_over_samples():
-    labels, areas, errors = np.repeat([0, 1], 60), [], []
-    random = np.random.default_rng(1)
-    for _ in range(300):
-        hard = random.normal(size=120)
-        first, second = (labels + hard + random.normal(size=120) for _ in range(2))
-        found = delong(labels, first, second)
-        areas.append(found["difference"])
-        errors.append(found["standard_error"])
-    # The sd of 300 differences is known to 1 / sqrt(600) = 4%.
-    assert np.mean(errors) == pytest.approx(np.std(areas), rel=0.12)
-
-
-@pytest.mark.parametrize("labels", [[1, 1, 1], [0, 0, 0], [1, 0, 0], [1, 1, 0], []])
-def test_delong_without_two_of_each_class_is_undefined(labels):
-    scores = np.arange(len(labels))
-    assert np.isnan(list(delong(labels, scores, scores).values())).all()
-
-
-def test_delong_of_a_difference_without_spread_has_no_p():
-    found = delong([0, 0, 1, 1], [1, 2, 3, 4], [4, 3, 2, 1])
-    assert found["difference"] == 1 and found["standard_error"] == 0
-    assert np.isnan([found["z"], found["p"]]).all()
-
-
-# McNemar's test
-
-
-def test_mcnemar_of_an_example_by_hand():
-    # The first alone is right 9 times, the second once: 2 (1 + 10) / 2^10.
-    labels = [1] * 6 + [0] * 6
-    first = [1] * 6 + [0] * 4 + [1, 1]
-    second = [0] * 6 + [1] * 3 + [0] + [0, 1]
-    found = mcnemar(labels, first, second)
-    assert (found["b"], found["c"]) == (9, 1)
-    assert found["p"] == pytest.approx(22 / 1024)
-
-
-def test_mcnemar_sees_only_where_the_networks_differ():
-    labels, first, second = [1, 0, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1]
-    assert mcnemar(labels, first, second) == {"b": 0, "c": 0, "p": 1.0}
-    assert mcnemar([*labels, 1, 0], [*first, 1, 1], [*second, 0, 0]) == {"b": 1, "c": 1, "p": 1.0}
 
 
 def test_decisions_are_above_the_threshold_of_each_network_not_on_it():

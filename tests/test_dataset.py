@@ -206,5 +206,24 @@ def test_augmentation_is_off_outside_training():
     assert pixels.dtype == np.uint8
 
 
+def test_plain_batches_are_altered_by_which_images_they_hold():
+    """Each image is given its own number; labels and weights stay."""
+    examined = source()
+    batches = list(
+        plain_batches(
+            examined,
+            4,
+            lambda images, chosen: images * 0 + 100 + chosen[:, None, None, None].astype(np.uint8),
+        )
+    )
+    plain = list(plain_batches(examined, 4))
+    numbers = np.concatenate([images[:, 0, 0, 0] for images, _, _ in batches])
+    np.testing.assert_array_equal(numbers, 100 + np.arange(11))
+    for one, other in zip(batches, plain, strict=True):
+        np.testing.assert_array_equal(one[1], other[1])
+        np.testing.assert_array_equal(one[2], other[2])
+    assert [one[0].dtype for one in batches] == [one[0].dtype for one in plain]
+
+
 def test_plain_batches_say_how_many_they_are():
     assert int(plain_batches(source(), 4).cardinality()) == 3 == steps(11, 4)

@@ -246,15 +246,105 @@ def test_a_val_without_both_classes_stops_the_stage_and_writes_nothing(
     assert not paths.metrics("cnn").exists()
 
 
-def test_the_stage_needs_no_network_and_no_scikit_learn_before_a_fault(repository: Path) -> None:
-    write_predictions(paths.predictions("cnn"), predictions(*VAL, ("test", "HAND", 1, [0.5])))
+@pytest.mark.promise("C23")
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [
+        (
+            "image",
+            "0-0/0.png",
+            "image '0-0/0.png' is on an earlier line too: keep one row an image",
+        ),
+        ("probability", "1.2", "probability is 1.2, expected 0 to 1: write 1 / (1 + exp(-logit))"),
+        ("probability", "nan", "probability is nan, expected 0 to 1"),
+        ("logit", "nan", "logit is nan, expected a finite number: training may have diverged"),
+        ("label", "0", "study 's2-0' has label 0 here and another on an earlier line: a study has"),
+        ("label", "", "label is '', expected 0 or 1: correct it"),
+        ("patient", "p0-0", "study 's2-0' has patient p0-0 here and another on an earlier line"),
+        ("split", "train", "split is 'train', expected val or test"),
+    ],
+)
+def test_a_bad_line_stops_the_stage_by_name_and_nothing_is_written(
+    repository: Path, capsys: pytest.CaptureFixture[str], column: str, value: str, said: str
+) -> None:
+    table = predictions(*VAL, ("test", "HAND", 1, [0.5, 0.75]), ("test", "HAND", 0, [-1.0]))
+    path = paths.predictions("cnn")
+    write_predictions(path, table)
+    lines = path.read_text().splitlines()
+    order = lines[0].split(",")
+    cells = lines[4].split(",")  # the second view of the abnormal test study
+    cells[order.index(column)] = value
+    path.write_text("\n".join([*lines[:4], ",".join(cells), *lines[5:]]) + "\n")
+    with pytest.raises(SystemExit) as stopped:
+        run(evaluate, "cnn")
+    assert stopped.value.code == 1
+    assert f"evaluate: {path} line 5: {said}" in capsys.readouterr().err
+    assert not paths.METRICS.exists() and not paths.PLOTS.exists()
+
+
+def test_an_empty_val_will_do_where_nothing_is_chosen_on_it(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = paths.PARAMS.read_text().replace("threshold: youden", "threshold: half")
+    paths.PARAMS.write_text(text)
+    table = random_predictions(4)
+    write_predictions(paths.predictions("cnn"), table[table["split"] == "test"])
+    evaluate("cnn")
+    judged = read_json(paths.metrics("cnn"))
+    assert judged["study"]["threshold"] == 0.5 and judged["study"]["auroc"] > 0.5
+    assert judged["calibration"]["temperature"] is None
+    assert judged["calibration"]["n_val"] == 0
+    aggregations = pd.read_csv(paths.scores("cnn", "aggregations"))
+    assert aggregations["n"].tolist() == [0] * 4 and aggregations["auroc"].isna().all()
+
+
+@pytest.mark.promise("E31")
+def test_one_patient_gives_sizes_and_words_but_no_number(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = predictions(*VAL, ("test", "HAND", 1, [0.5, 0.75]), ("test", "WRIST", 0, [-1.0]))
+    one = table["split"] == "test"
+    write_predictions(
+        paths.predictions("cnn"), table.assign(patient=table["patient"].mask(one, "p"))
+    )
+    evaluate("cnn")
+    judged = read_json(paths.metrics("cnn"))
+    for level, n in (("study", 2), ("image", 3)):
+        assert (judged[level]["n"], judged[level]["patients"]) == (n, 1)
+        assert [judged[level][name] for name in METRICS] == [None] * len(METRICS)
+    assert "AUROC too few, kappa too few" in capsys.readouterr().out
+
+
+@pytest.mark.promise("E31")
+def test_a_part_of_one_class_and_one_without_a_wrong_call_say_so(params) -> None:
+    table = predictions(
+        *VAL,
+        ("test", "HAND", 1, [2.0]),
+        ("test", "HAND", 0, [-2.0]),
+        ("test", "WRIST", 0, [-1.0]),
+        ("test", "FINGER", 0, [-1.0]),
+        ("test", "FINGER", 1, [-0.5]),
+        same=SAME,
+    )
+    parts = evaluate_table(table, params.evaluate, seed=1).by_body_part.set_index("body_part")
+    assert parts["note"].to_dict() == {
+        "FINGER": "", "HAND": "no wrong call: exact limits", "WRIST": "too few",
+    }  # fmt: skip
+    assert parts.loc["WRIST", list(METRICS)].isna().all()
+    for name in METRICS:
+        assert parts.loc["HAND", f"{name}_low"] < parts.loc["HAND", name] == 1
+        assert parts.loc["HAND", f"{name}_high"] == 1
+    # 24 patients, all right: Clopper and Pearson's lower end.
+    assert parts.loc["HAND", "accuracy_low"] == pytest.approx(0.025 ** (1 / 24))
+
+
+def test_the_stage_needs_neither_a_network_nor_scikit_learn(repository: Path) -> None:
+    write_predictions(paths.predictions("cnn"), random_predictions(1))
     script = """
 import sys
 from stages.evaluate import evaluate
-assert "sklearn" not in sys.modules
 evaluate("cnn")
-assert "sklearn" in sys.modules
-networks = {"tensorflow", "keras", "torch", "jax"} & set(sys.modules)
-assert not networks, networks
+heavy = {"tensorflow", "keras", "torch", "jax", "sklearn", "scipy", "matplotlib"} & set(sys.modules)
+assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT)}, check=True)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from figure_reading import assert_legible, texts
 
-from ulna.figures.exhibits import architecture, example_images, learning_curves, split_sizes
+from ulna.figures.exhibits import architecture, example_images, split_sizes, training_curves
 from ulna.figures.style import NETWORK_COLOURS
 
 NAMES = ("loss", "auroc", "accuracy")
@@ -24,9 +24,9 @@ def line(axis, label):
     return found
 
 
-def test_learning_curves_show_the_numbers_of_the_table():
+def test_training_curves_show_the_numbers_of_the_table():
     tables = {"cnn": history(30, best=17), "densenet169": history(10, head=5, best=8)}
-    axes = np.reshape(learning_curves(tables).axes, (5, 2))
+    axes = np.reshape(training_curves(tables).axes, (5, 2))
     for column, (arch, table) in enumerate(tables.items()):
         for row, name in enumerate(NAMES):
             axis = axes[row, column]
@@ -40,7 +40,7 @@ def test_learning_curves_show_the_numbers_of_the_table():
 
 def test_the_epoch_that_is_kept_is_marked():
     table = history(30, best=17)
-    figure = learning_curves({"cnn": table})
+    figure = training_curves({"cnn": table})
     for axis, name in zip(figure.axes, NAMES, strict=False):
         marker = line(axis, "best")
         assert marker.get_xdata().tolist() == [17]
@@ -49,7 +49,7 @@ def test_the_epoch_that_is_kept_is_marked():
 
 
 def test_phases_are_named_and_the_first_is_shaded():
-    figure = learning_curves({"densenet169": history(10, head=4)})
+    figure = training_curves({"densenet169": history(10, head=4)})
     assert "head only: epochs 1–4; fine-tuning: epochs 5–10" in texts(figure)
     spans = [
         patch.get_extents().transformed(figure.axes[0].transData.inverted())
@@ -61,11 +61,11 @@ def test_phases_are_named_and_the_first_is_shaded():
 @pytest.mark.parametrize("epochs", [1, 60])
 def test_any_number_of_epochs_can_be_drawn(epochs):
     tables = {"cnn": history(epochs), "densenet169": history(epochs + 1, head=1)}
-    assert_legible(learning_curves(tables))
+    assert_legible(training_curves(tables))
 
 
 def test_an_undefined_validation_auroc_is_called_so():
-    figure = learning_curves({"cnn": history(3).assign(val_auroc=np.nan)})
+    figure = training_curves({"cnn": history(3).assign(val_auroc=np.nan)})
     assert_legible(figure)
     assert texts(figure).count("val: undefined") == 1
 
@@ -165,7 +165,7 @@ def test_blocks_that_learn_have_the_colour_of_the_network():
 
 
 def test_no_text_is_cut_or_lies_on_another():
-    assert_legible(learning_curves({"cnn": history(60), "densenet169": history(40, 20, best=40)}))
+    assert_legible(training_curves({"cnn": history(60), "densenet169": history(40, 20, best=40)}))
     parts = ("ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST")
     splits = [
         (part, split, label) for part in parts for split in ("train", "val") for label in (0, 1)

@@ -8,7 +8,8 @@ from matplotlib.colors import to_rgba
 
 from ulna.figures.calibration import reliability_diagrams
 from ulna.figures.style import NETWORK_COLOURS, write_png
-from ulna.judging.reliability import reliability_curves, summarize
+from ulna.judging.calibration import summarize
+from ulna.judging.reliability import reliability_curves
 
 ARCHS = ("cnn", "densenet169")
 BALANCED = np.arange(200) % 2

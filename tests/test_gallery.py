@@ -3,9 +3,10 @@ import pandas as pd
 import pytest
 
 from ulna.data.cache import Cache
+from ulna.data.truth import BOX
 from ulna.errors import InputError
 from ulna.maps.gallery import OUTCOMES, SAMPLE_IMAGES, choose_gallery, choose_sample, locate
-from ulna.maps.pointing import BOX, PICTURE
+from ulna.maps.pointing import PICTURE
 
 
 def images(*rows):
@@ -72,15 +73,18 @@ def test_images_are_found_in_the_cache_and_boxes_in_the_square():
     np.testing.assert_array_equal(found[PICTURE], [[0, 24, 96, 72], [0, 0, 96, 96]])
 
 
-def test_without_truth_no_image_has_a_box():
-    found = locate(images(("a.png", "HAND", 1, 0.9)), cached(a=(96, 96)), "stretch", None)
+NOTHING_PLANTED = pd.DataFrame({"image": [], **{name: [] for name in BOX}})
+
+
+def test_without_truth_no_image_has_a_box_and_none_is_lost():
+    table = images(("b.png", "HAND", 1, 0.9), ("a.png", "HAND", 1, 0.9))
+    found = locate(table, cached(a=(96, 96), b=(96, 48)), "stretch", NOTHING_PLANTED)
+    assert found["image"].tolist() == ["b.png", "a.png"]
     assert found[BOX].isna().all(axis=None)
+    np.testing.assert_array_equal(found[PICTURE], [[0, 0, 96, 96]] * 2)
 
 
-def test_an_image_that_the_cache_or_the_truth_lacks_is_named():
+def test_an_image_that_the_cache_lacks_is_named():
     table = images(("a.png", "HAND", 1, 0.9))
-    truth = pd.DataFrame([("b.png", 1, 1, 2, 2)], columns=["image", *BOX])
     with pytest.raises(InputError, match="the cache lacks 1 of 1 test images, the first is a.png"):
-        locate(table, cached(b=(96, 96)), "pad", truth)
-    with pytest.raises(InputError, match=r"truth.csv beside data.root lacks 1 of 1"):
-        locate(table, cached(a=(96, 96)), "pad", truth)
+        locate(table, cached(b=(96, 96)), "pad", NOTHING_PLANTED)

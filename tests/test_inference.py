@@ -3,7 +3,9 @@ import numpy as np
 import pytest
 from spots import SIDE, table
 
-from ulna.networks.inference import predict_images
+from ulna.data.cache import Cache
+from ulna.networks.forward import forward
+from ulna.networks.inference import predict_images, score_hidden
 from ulna.networks.models import build_network
 from ulna.predictions import check_predictions
 
@@ -34,3 +36,39 @@ def test_probabilities_are_of_the_logits(model):
     cache, rows = table(5, 1)
     scored = predict_images(model, cache, rows)
     np.testing.assert_allclose(scored["probability"], 1 / (1 + np.exp(-scored["logit"])))
+
+
+def sized(width_px: int, height_px: int):
+    cache, rows = table(40, 1)
+    files = cache.images.assign(width_px=width_px, height_px=height_px)
+    return Cache(files, cache.rejected, cache.arrays), rows
+
+
+@pytest.mark.parametrize("region", ["frame", "centre"])
+def test_a_hidden_half_is_scored_as_a_picture_that_is_black_there(model, region):
+    """The centre of 32 x 32 is 23 x 22 = 506 pixels of 1,024; what is black is drawn by hand."""
+    cache, rows = sized(100, 100)
+    centre = np.zeros((SIDE, SIDE), bool)
+    centre[4:27, 5:27] = True
+    seen = np.where(centre == (region == "frame"), cache.arrays["WRIST"], np.uint8(0))
+    by_hand = predict_images(model, Cache(cache.images, cache.rejected, {"WRIST": seen}), rows)
+    hidden = score_hidden(forward(model), cache, rows, "test", region, "pad")
+    np.testing.assert_allclose(hidden["logit"], by_hand["logit"], atol=1e-5)
+    whole = predict_images(model, cache, rows)
+    assert (hidden["logit"] != whole["logit"]).all()
+
+
+def test_each_row_is_hidden_in_the_box_of_its_own_picture(model):
+    """Wide pictures leave padding above and below: rows in another order, other boxes."""
+    cache, rows = sized(100, 50)
+    files = cache.images.assign(height_px=np.where(np.arange(40) < 20, 50, 100))
+    cache = Cache(files, cache.rejected, cache.arrays)
+    turned = rows.iloc[::-1].reset_index(drop=True)
+    one, other = (
+        score_hidden(forward(model), cache, each, "test", "centre", "pad")
+        for each in (rows, turned)
+    )
+    np.testing.assert_allclose(one["logit"], other["logit"][::-1], atol=1e-5)
+    stretched = score_hidden(forward(model), cache, rows, "test", "centre", "stretch")
+    same = np.isclose(one["logit"], stretched["logit"], atol=1e-6)
+    assert not same[:20].any() and same[20:].all()

@@ -58,8 +58,10 @@ def test_a_body_part_without_both_labels_in_train_is_named(missing):
     train = mura()
     hands = train["body_part"] == "HAND"
     train = train[~hands if missing == "train" else ~hands | (train["label"] == 0)]
-    with pytest.raises(InputError, match="train has not both labels of HAND"):
+    with pytest.raises(InputError, match="have not both labels of HAND") as caught:
         image_weights(mura(), train, "weighted_bce", "none")
+    # The weights are those of more than one stage.
+    assert "train.body_parts; of stage transfer transfer.train_on" in str(caught.value)
 
 
 @pytest.mark.parametrize("loss", ["bce", "focal"])

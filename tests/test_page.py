@@ -7,8 +7,10 @@ import pytest
 from ulna.report.page import (
     ABSENT,
     details,
+    interval,
     linked_table,
     number,
+    p_value,
     page,
     paragraph,
     picture,
@@ -17,6 +19,7 @@ from ulna.report.page import (
     table,
 )
 
+VERDICT = [("How good", ["Good."])]
 FRAME = pd.DataFrame({"body part": ["HAND", "<b>"], "kappa": ["0.50 (0.40 to 0.60)", ABSENT]})
 
 
@@ -34,6 +37,29 @@ def test_a_value_without_an_interval_is_too_few(missing, undefined):
     assert span(row, "kappa") == "too few"
 
 
+def test_an_interval_behind_a_value_is_set_apart_and_other_brackets_are_not():
+    cells = ["−1,204.5 (−1.5 to 0.25)", "MURA (2 to 3 views)", "(0.1 to 0.2)"]
+    html = table(pd.DataFrame({"a": "row", "b": cells}), "Cells")
+    assert html.count('class="bound"') == 1
+    assert '−1,204.5 <span class="bound">(−1.5 to 0.25)</span>' in html
+
+
+def test_the_parts_of_an_interval_are_all_there_or_none_is():
+    assert interval(0.5, 0.25, 0.75, 2) == "0.50 (0.25 to 0.75)"
+    assert interval(0.5, None, 0.75) == interval(float("nan"), 0.1, 0.2) == ABSENT
+
+
+def test_no_p_value_is_zero():
+    assert (p_value(0.0), p_value(0.0009), p_value(0.001)) == ("< 0.001", "< 0.001", "0.001")
+
+
+def test_long_words_keep_their_column_wide():
+    frame = pd.DataFrame({"a": ["1"], "short": ["yes"], "long": ["word " * 20]})
+    html = table(frame, "Words", ("short", "long"))
+    assert '<td class="text">yes</td>' in html
+    assert html.count('<td class="text long">') == 1
+
+
 def test_counts_are_whole_and_have_thousands():
     assert number(1199) == "1,199"
 
@@ -45,7 +71,7 @@ def test_text_is_escaped_everywhere(tmp_path):
     html = page(
         evil,
         evil,
-        [evil],
+        [(evil, [evil])],
         [
             section(
                 "one",
@@ -63,7 +89,7 @@ def test_text_is_escaped_everywhere(tmp_path):
 
 def test_a_table_names_its_rows_columns_and_subject():
     html = table(FRAME, "Kappa, n = 2")
-    assert "<caption>Kappa, n = 2</caption>" in html
+    assert "<caption><span>Kappa, n = 2</span></caption>" in html
     assert html.count('scope="col"') == html.count('scope="row"') == 2
     assert "&lt;b&gt;" in html
 
@@ -85,14 +111,14 @@ def test_a_picture_is_inside_the_page(tmp_path):
 
 
 def test_a_page_asks_for_nothing_from_anywhere():
-    html = page("Title", "lead", ["verdict"], [section("one", "One", paragraph("text"))])
+    html = page("Title", "lead", VERDICT, [section("one", "One", paragraph("text"))])
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)", html)
     assert "url(" not in html and "@import" not in html
     assert "default-src 'none'" in html
 
 
 def test_a_page_is_valid_enough_to_be_read_aloud():
-    html = page("Title", "lead", ["verdict"], [section("one", "One", paragraph("text"))])
+    html = page("Title", "lead", VERDICT, [section("one", "One", paragraph("text"))])
     assert html.startswith('<!doctype html>\n<html lang="en">')
     for landmark in ("<header>", "<nav ", "<main ", "<h1>", 'class="skip"', "viewport"):
         assert html.count(landmark) == 1

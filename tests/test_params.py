@@ -53,6 +53,10 @@ def test_lists_become_tuples():
     ("values", "message"),
     [
         ({"loss": "focall"}, "loss is 'focall', expected 'bce', 'weighted_bce' or 'focal'"),
+        (
+            {"audit__fail_on": ["tiny", "duplicate_accross_splits"]},
+            "audit.fail_on.1 is 'duplicate_accross_splits', expected 'inverted', 'nearly_blank', ",
+        ),
         ({"trian": 1}, "trian is not a parameter: did you mean train?"),
         ({"image__size": 1}, "image.size is not a parameter: did you mean size_px?"),
         ({"image__size_px": 128.0}, "image.size_px is 128.0: input should be a valid integer"),
@@ -149,7 +153,8 @@ def test_a_wrong_loss_stops_training_before_tensorflow_is_imported(tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "train: params.yaml: loss is 'focall', expected 'bce', 'weighted_bce' or 'focal'"
+        "train: params.yaml: loss is 'focall', expected 'bce', 'weighted_bce' or 'focal': "
+        "did you mean focal?"
     )
     assert "tensorflow" not in done.stderr
 

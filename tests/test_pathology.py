@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from ulna.phantom.anatomy import BUILDERS, build_scene, draw_person
+from ulna.phantom.anatomy import BUILDERS, build_scene
 from ulna.phantom.pathology import SHARES, draw_finding, plant
+from ulna.phantom.skeleton import draw_person
 
 CASES = [(part, kind) for part in BUILDERS for kind in SHARES]
 

@@ -5,20 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ulna.data.images import fit_square
-from ulna.errors import InputError
+from ulna.data.truth import BOX
 from ulna.judging.bootstrap import resample
 from ulna.maps.pointing import (
-    BOX,
     CHANCES,
     PICTURE,
-    TRUTH_COLUMNS,
     energy_inside,
     maxima,
     place,
     pointing_game,
-    read_truth,
     score_maps,
     shrink,
+    summarize,
     to_square,
 )
 
@@ -30,23 +28,10 @@ def box(*corners: float) -> np.ndarray:
     return np.array([corners], np.float64)
 
 
-def write(path, *lines):
-    path.write_text("\n".join([",".join(TRUTH_COLUMNS), *lines]) + "\n")
-    return path
-
-
-@given(
-    st.integers(1, 600),
-    st.integers(1, 600),
-    st.integers(32, 128),
-    st.sampled_from(["pad", "stretch"]),
-)
-def test_pictures_lie_where_the_cache_puts_them(width, height, size_px, fit):
-    square = fit_square(np.full((height, width), 255, np.uint8), size_px, fit)
-    x0, y0, x1, y1 = place([width], [height], size_px, fit)[0].astype(int)
-    expected = np.zeros_like(square)
-    expected[y0:y1, x0:x1] = 255
-    np.testing.assert_array_equal(square, expected)
+def test_each_picture_lies_where_the_cache_puts_it():
+    assert place([400, 200], [200, 400], 96, "pad").tolist() == [[0, 24, 96, 72], [24, 0, 72, 96]]
+    assert place([400], [200], 96, "stretch").tolist() == [[0, 0, 96, 96]]
+    assert place([], [], 96, "pad").shape == (0, 4)
 
 
 @pytest.mark.parametrize("fit", ["pad", "stretch"])
@@ -163,13 +148,25 @@ def test_scores_are_means_over_images_with_intervals_over_patients():
     for name in ("pointing_game", "energy_inside"):
         found = scores[name]
         assert (found["n"], found["patients"]) == (24, 12)
-        # Every patient has one hit and one miss, so no draw of patients changes the mean; an
-        # interval over images would be 0.3 to 0.7.
-        assert [found[key] for key in ("value", "low", "high")] == pytest.approx([0.5] * 3)
+        assert found["value"] == pytest.approx(0.5)
+        # Every patient has one hit and one miss, so no draw of patients changes the mean: what was
+        # seen in none of 12 patients may be in 1 - 0.025 ** (1 / 12) = 26.5% of all.
+        assert [found[key] for key in ("low", "high")] == pytest.approx([0.3677, 0.6323], abs=1e-4)
         assert found["chance_brightness"] == 0
         assert found["chance_other_maps"] == pytest.approx(0.5)
     assert scores["pointing_game"]["chance_even"] == pytest.approx(0.16**2)
     assert scores["energy_inside"]["chance_even"] == pytest.approx(0.1**2)
+
+
+def test_an_interval_is_that_of_draws_of_patients():
+    """Eight patients with two hits and four with none: drawn whole, not image by image."""
+    patients = np.repeat([f"p{k:02}" for k in range(12)], 2).astype(object)
+    hits = np.repeat([1.0] * 8 + [0.0] * 4, 2)
+    drawn = resample(patients, 4000, 1)
+    found = summarize((hits, hits, hits, hits), patients, drawn, 10)
+    chosen = np.random.default_rng(0).choice([1] * 8 + [0] * 4, (100_000, 12)).mean(axis=1)
+    low, high = np.quantile(chosen, [0.025, 0.975])  # of 24 images alone 0.46 to 0.83
+    assert (found["low"], found["high"]) == pytest.approx((low, high), abs=0.001)
 
 
 def test_of_few_patients_there_is_no_number():
@@ -178,37 +175,6 @@ def test_of_few_patients_there_is_no_number():
     scores = found["pointing_game"]
     assert (scores["n"], scores["patients"]) == (18, 9)
     assert all(np.isnan(scores[name]) for name in ("value", "low", "high", *CHANCES))
-
-
-def test_truth_is_read_with_and_without_boxes(tmp_path):
-    path = write(tmp_path / "truth.csv", "a.png,plate,1,2,3,4,ok,", "b.png,none,,,,,ok,")
-    truth = read_truth(path)
-    assert truth["image"].tolist() == ["a.png", "b.png"]
-    np.testing.assert_array_equal(truth[BOX], [[1, 2, 3, 4], [np.nan] * 4])
-
-
-def test_where_nothing_was_planted_there_is_no_truth(tmp_path):
-    assert read_truth(tmp_path / "truth.csv") is None
-
-
-@pytest.mark.parametrize(
-    ("lines", "message"),
-    [
-        (["a.png,plate,1,2,1,4,ok,"], "line 2 holds a box without an area"),
-        (["a.png,none,,,,,ok,", "b.png,plate,1,,3,4,ok,"], "line 3 holds a box without an area"),
-        (["a.png,none,,,,,ok,"] * 2, "line 3 lists an image that is on an earlier line"),
-        (["a.png,plate,left,2,3,4,ok,"], "is no table of boxes"),
-    ],
-)
-def test_a_wrong_box_is_named(tmp_path, lines, message):
-    with pytest.raises(InputError, match=message):
-        read_truth(write(tmp_path / "truth.csv", *lines))
-
-
-def test_a_table_of_something_else_is_refused(tmp_path):
-    (tmp_path / "truth.csv").write_text("image,label\na.png,1\n")
-    with pytest.raises(InputError, match="is no table of boxes|has the columns image, label"):
-        read_truth(tmp_path / "truth.csv")
 
 
 def test_no_image_gives_no_number():

@@ -181,6 +181,25 @@ def test_a_table_without_a_test_row_is_refused(tmp_path: Path, rows: list[str], 
         read_predictions(written(tmp_path, *rows))
 
 
+@pytest.mark.parametrize(("splits", "split"), [(("train",), "train"), (("test",), "test")])
+def test_a_table_of_one_split_alone_is_checked_as_well(tmp_path: Path, splits, split) -> None:
+    rows = [row.replace(",val,", f",{split},").replace(",test,", f",{split},") for row in ROWS]
+    table = read_predictions(written(tmp_path, *rows), splits)
+    assert set(table["split"]) == {split}
+    write_predictions(tmp_path / "again.csv", table, splits)
+    assert (tmp_path / "again.csv").read_text() == (tmp_path / "cnn.csv").read_text()
+    with pytest.raises(InputError, match=rf"cnn.csv line 2: split is 'val', expected {split}: pre"):
+        read_predictions(written(tmp_path, ROWS[0], *rows[1:]), splits)
+    with pytest.raises(InputError, match=rf"no row of split {split}, .* predict the {split} im"):
+        read_predictions(written(tmp_path, *ROWS[:2]), splits)
+
+
+def test_a_table_of_train_is_none_to_judge(tmp_path: Path) -> None:
+    path = written(tmp_path, *(row.replace(",val,", ",train,") for row in ROWS))
+    with pytest.raises(InputError, match="line 2: split is 'train', expected val or test"):
+        read_predictions(path)
+
+
 def test_a_bad_table_is_not_written(tmp_path: Path) -> None:
     table = views([0.25, 0.5]).assign(logit=[np.nan, 0.0])
     with pytest.raises(InputError, match="cnn.csv line 2: logit is nan"):

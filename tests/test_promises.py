@@ -1,6 +1,7 @@
 """What the project promises, the faults it must not repeat, and that each has its tests."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ FAULTS = {
 }
 
 
+@cache
 def marked(kind: str) -> dict[str, list[str]]:
     """Name -> the tests that carry its mark, `@pytest.mark.promise(name)` or `fault(name)`."""
     tests: dict[str, list[str]] = {}

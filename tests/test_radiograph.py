@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ulna.phantom.anatomy import build_scene, draw_person
+from ulna.phantom.anatomy import build_scene
 from ulna.phantom.radiograph import Camera, add_tube, draw_camera, expose
 from ulna.phantom.scene import ROD, ROUND, Crack, Metal, Scene, Tube
+from ulna.phantom.skeleton import draw_person
 
 CAMERA = Camera(
     width_px=200,

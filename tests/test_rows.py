@@ -61,7 +61,11 @@ def test_an_unknown_body_part_is_named_with_those_there_are():
         choose_rows(rows, "train", ("FOOT",))
 
 
-def test_a_split_with_one_label_stops():
+@pytest.mark.parametrize(
+    ("body_parts", "key"), [("all", "data.body_parts"), (("HAND", "WRIST"), "train.body_parts")]
+)
+def test_a_split_with_one_label_stops_and_names_the_parameter_that_chose(body_parts, key):
     rows = join_rows(IMAGES, SPLITS, CACHED)
-    with pytest.raises(InputError, match="the val split holds 1 images with 1 of the two labels"):
-        choose_rows(rows, "val", "all")
+    fault = rf"the val split holds 1 images with 1 of the two labels: .* \({key}\) or"
+    with pytest.raises(InputError, match=fault):
+        choose_rows(rows, "val", body_parts)

@@ -114,11 +114,12 @@ def test_grad_cam_weighs_channels_by_mean_gradients(densenet169):
     np.testing.assert_allclose(maps, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-def test_the_explained_map_has_enough_cells(params, densenet169):
+def test_the_explained_map_has_enough_cells(params, small, densenet169):
     cnn = params.cnn.model_copy(update={"filters": (4,) * 5})
     assert explained_layer(build_cnn(96, cnn)).name == "block4_relu"
     assert explained_layer(build_cnn(320, cnn)).name == "block5_relu"
     assert explained_layer(densenet169).name == "pool3_relu"  # 8 x 8 cells
+    assert explained_layer(build_cnn(8, small)).name == "block1_relu"  # 4 x 4: no map has enough
 
 
 def test_an_image_has_the_same_map_in_any_batch(cnn):
@@ -189,19 +190,65 @@ def test_maps_of_a_trained_network_pass(trained):
     assert randomise(trained, explain, cache.arrays["WRIST"], seed=2) != check
 
 
+def edges(batch):
+    down, across = np.gradient(batch.astype(np.float32), axis=(1, 2))
+    return np.hypot(down, across)
+
+
 @pytest.mark.promise("E32")
 def test_edges_of_the_picture_do_not_pass(trained):
     """What looks like an explanation, whatever the network has learnt."""
     cache, _ = table(32, 2)
-
-    def edges(batch):
-        down, across = np.gradient(batch.astype(np.float32), axis=(1, 2))
-        return np.hypot(down, across)
-
     check = randomise(trained, edges, cache.arrays["WRIST"], seed=1)
     assert not check.passed
     assert list(check.correlations.values()) == pytest.approx([1, 1, 1])
     assert check.summary["passed"] is False
+
+
+@pytest.mark.promise("E32")
+def test_edges_with_a_little_of_the_network_do_not_pass(trained):
+    cache, _ = table(32, 2)
+    explain = explainer(trained, explained_layer(trained))
+
+    def scaled(maps):
+        return np.abs(maps) / np.abs(maps).mean(axis=(1, 2), keepdims=True)
+
+    def mixed(batch):
+        return 0.8 * scaled(edges(batch)) + 0.2 * scaled(upsample(explain(batch), SIDE))
+
+    check = randomise(trained, mixed, cache.arrays["WRIST"], seed=1)
+    assert not check.passed
+    assert max(check.correlations.values()) < 0.999
+
+
+@pytest.mark.promise("E32")
+def test_the_network_is_made_random_from_the_top_and_stays_so(trained):
+    weights = trained.get_weights()
+    random = []
+
+    def watch(batch):
+        changed = {
+            weight.path.split("/")[0].split("_")[0]
+            for weight, before in zip(trained.weights, weights, strict=True)
+            if (weight.numpy() != before).any()
+        }
+        random.append(changed)
+        return edges(batch)
+
+    randomise(trained, watch, pixels(1), seed=1)
+    assert random == [set(), {"logit"}, {"logit", "block2"}, {"logit", "block2", "block1"}]
+
+
+@pytest.mark.parametrize(("constant", "defined"), [(4, True), (5, False)])
+def test_a_correlation_counts_if_half_of_the_images_have_one(trained, constant, defined):
+    def some(batch):
+        maps = edges(batch)
+        maps[:constant] = 1
+        return maps
+
+    check = randomise(trained, some, pixels(8), seed=1)
+    expected = 1 if defined else np.nan
+    assert list(check.correlations.values()) == pytest.approx([expected] * 3, nan_ok=True)
 
 
 @pytest.mark.promise("E32")

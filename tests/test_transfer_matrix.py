@@ -218,16 +218,17 @@ def test_sides_that_share_too_few_draws_have_numbers_but_no_difference():
     assert not np.isnan(both["seen_minus_unseen"]["kappa"])
 
 
-def test_a_copy_of_the_seen_part_is_no_different(judge):
+def test_a_copy_of_the_seen_part_leaves_no_difference_to_be_judged(judge):
     """Each patient's hand and wrist have the same label and probability: zero in every draw."""
     images = predicted()
     images = images[images["body_part"] != "ELBOW"].reset_index(drop=True)
     hand, wrist = images["body_part"] == "HAND", images["body_part"] == "WRIST"
     for column in ("label", "logit", "probability"):
         images.loc[wrist, column] = images.loc[hand, column].to_numpy()
-    difference = judge(images)[1]["seen_minus_unseen"]
-    assert difference.pop("note") == ""
-    assert set(difference.values()) == {0.0}
+    both = judge(images)[1]
+    assert both["seen"] == both["unseen"]
+    assert both["seen_minus_unseen"].pop("note") == "too few"
+    assert np.isnan(list(both["seen_minus_unseen"].values())).all()
 
 
 @pytest.mark.parametrize("parts", [PARTS, ("HAND",)])

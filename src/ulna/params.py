@@ -24,6 +24,23 @@ from ruamel.yaml.error import YAMLError
 from ulna.errors import InputError
 
 ARCHS = ("cnn", "densenet169")
+# What the audit looks for; `ulna.checks.audit.FINDINGS` says what each means.
+Finding = Literal[
+    "inverted",
+    "nearly_blank",
+    "saturated",
+    "bright_border",
+    "unlike_its_part",
+    "extreme_aspect",
+    "tiny",
+    "colour",
+    "single_view",
+    "both_labels",
+    "exact_duplicate",
+    "near_duplicate",
+    "duplicate_across_splits",
+    "contradicting_duplicate",
+]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -161,7 +178,7 @@ class Evaluate(Section):
 class Audit(Section):
     """Which findings of the audit stop the run."""
 
-    fail_on: Annotated[tuple[str, ...], AsTuple]
+    fail_on: Annotated[tuple[Finding, ...], AsTuple]
 
 
 class LearningCurve(Section):
@@ -273,7 +290,10 @@ def _sentence(fault: Any) -> str:
     if kind == "extra_forbidden":
         return f"{key} is not a parameter{_suggestion(location)}"
     if kind == "literal_error":
-        return f"{key} is {received!r}, expected {context['expected']}"
+        known = re.findall(r"'([^']*)'", context["expected"])
+        near = difflib.get_close_matches(str(received), known, n=1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        return f"{key} is {received!r}, expected {context['expected']}{hint}"
     if kind == "value_error":
         return f"{key}: {context['error']}" if key else str(context["error"])
     return f"{key} is {received!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

@@ -5,15 +5,17 @@ from pathlib import Path
 PARAMS = Path("params.yaml")
 
 PHANTOM_ROOT = Path("data/phantom/MURA-v1.1")
-PHANTOM_TRUTH = Path("data/phantom/truth.csv")
+PHANTOM_TRUTH = PHANTOM_ROOT / "truth.csv"
 
 IMAGES = Path("data/prepared/images.csv")
 SPLITS = Path("data/prepared/splits.csv")
+TRUTH = Path("data/prepared/truth.csv")
 
 CACHE = Path("data/cache")
 PRETRAINED = Path("data/pretrained")
 
 TRANSFER = Path("data/transfer")
+LEARNING_CURVE = Path("data/learning_curve")
 
 METRICS = Path("metrics")
 PLOTS = Path("plots")
@@ -32,6 +34,16 @@ def history(arch: str) -> Path:
 def predictions(arch: str) -> Path:
     """The prediction table."""
     return Path("data/predictions") / f"{arch}.csv"
+
+
+def scored(arch: str, name: str) -> Path:
+    """A prediction table beside the main one: train, frame_hidden or centre_hidden."""
+    return Path("data/predictions") / arch / f"{name}.csv"
+
+
+def scored_by_fraction(fraction: float) -> Path:
+    """The prediction table of the network that learnt from this fraction of the patients."""
+    return LEARNING_CURVE / f"{fraction}.csv"
 
 
 def origin(arch: str) -> Path:

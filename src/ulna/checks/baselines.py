@@ -7,14 +7,13 @@ judged as a network is. Whatever they reach, a network reaches for nothing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ulna.checks.quality import content_box
-from ulna.data.cache import Cache
+from ulna.checks.appearance import BORDER, PICTURE
 from ulna.data.rows import choose_rows
 from ulna.errors import InputError
 from ulna.judging.bootstrap import resample, with_intervals
@@ -22,14 +21,8 @@ from ulna.judging.evaluation import TOO_FEW, decided
 from ulna.params import Evaluate
 from ulna.predictions import COLUMNS, by_study, check_predictions, sigmoid
 
-CORNER_FRACTION = 1 / 8  # of each side of the picture: room for a marker or a letter
-FRAME_FRACTION = 1 / 16  # of each side: where collimators and cut-off labels lie, and little bone
 CHANCE = 0.5  # the AUROC of what tells nothing
 FOLDS = 5
-REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "frame")
-STATISTICS = ("mean", "max", "sd")
-BORDER = tuple(f"{region}_{name}" for region in REGIONS for name in STATISTICS)
-PICTURE = ("mode", "bit_depth", "width_px", "height_px", "aspect")
 TEXT = ("body_part", "mode")
 
 AUROC = ("auroc", "auroc_low", "auroc_high")
@@ -38,8 +31,6 @@ SIZES = ("n", "abnormal", "patients")
 ACROSS = tuple(f"train_{name}" for name in AUROC)
 SCORE_COLUMNS = ("baseline", *SCORES, *SIZES, *ACROSS, "informative", "flag", "note")
 
-Pixels = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True)
 class Baseline:
@@ -47,7 +38,7 @@ class Baseline:
 
     Attributes:
         title: What a reader calls it.
-        columns: Of the table of `measure`; none for a constant.
+        columns: Of the table of `ulna.checks.appearance.measure`; none for a constant.
         trees: Boosted trees instead of logistic regression. They find a device, which is a
             combination of exact sizes and modes. Grey levels rise steadily with a marker: there a
             line is enough, and reads less from the bit of bone that reaches the border.
@@ -72,57 +63,11 @@ BASELINES = {
 }
 
 
-def measure(rows: pd.DataFrame, cache: Cache, fit: Literal["pad", "stretch"]) -> pd.DataFrame:
-    """Measure what the baselines look at; labels are only carried along.
-
-    Args:
-        rows: One row a cached image, see `ulna.data.rows.join_rows`.
-        cache: The cached images.
-        fit: How they became squares, see `ulna.data.images.fit_square`: padding is not measured.
-
-    Returns:
-        The rows with mode (text), bit_depth, width_px, height_px, aspect (width / height), views
-        (images of the study), mean and sd of the grey levels, and `BORDER`; grey levels 0 to 255.
-    """
-    files = cache.images[["image", "mode", "bit_depth", "width_px", "height_px"]]
-    table = rows.merge(files, on="image", validate="one_to_one")
-    grey = []
-    for row in table.itertuples():
-        box = content_box(row.width_px, row.height_px, cache.size_px, fit)
-        grey.append(_grey_levels(cache.arrays[row.body_part][row.row][box]))
-    return pd.concat([table, pd.DataFrame(grey, index=table.index)], axis=1).assign(
-        aspect=table["width_px"] / table["height_px"],
-        views=table.groupby("study")["image"].transform("size"),
-    )
-
-
-def _grey_levels(picture: Pixels) -> dict[str, float]:
-    height, width = picture.shape
-    down, across = (max(1, round(side * CORNER_FRACTION)) for side in (height, width))
-    inner = np.zeros(picture.shape, dtype=bool)
-    rim, side = (max(1, round(length * FRAME_FRACTION)) for length in (height, width))
-    inner[rim : height - rim, side : width - side] = True
-    corners = [
-        (rows, columns)
-        for rows in (slice(0, down), slice(height - down, height))
-        for columns in (slice(0, across), slice(width - across, width))
-    ]
-    regions = [picture[corner] for corner in corners]
-    for corner in corners:
-        inner[corner] = True
-    regions.append(picture[~inner])
-    measured = {"mean": float(picture.mean()), "sd": float(picture.std())}
-    for name, region in zip(REGIONS, regions, strict=True):
-        values = (region.mean(), region.max(), region.std())
-        measured |= {f"{name}_{s}": float(v) for s, v in zip(STATISTICS, values, strict=True)}
-    return measured
-
-
 def predict_baselines(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Fit every baseline on train and score val and test with it.
 
     Args:
-        measured: See `measure`.
+        measured: See `ulna.checks.appearance.measure`.
 
     Returns:
         Name of `BASELINES` -> prediction table, see `ulna.predictions`.
@@ -142,7 +87,7 @@ def cross_validate(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Score every train image with a baseline that was fitted on other train patients.
 
     Args:
-        measured: See `measure`; only split train is used.
+        measured: See `ulna.checks.appearance.measure`; only split train is used.
 
     Returns:
         Name of `BASELINES` -> one row a train image, columns as in a prediction table. Each fold

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.fft import irfft2, rfft2
+from scipy.fft import rfft2
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -20,6 +20,7 @@ from ulna.checks.quality import SMALL_PX
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Spectra = npt.NDArray[np.complex64]
 Positions = npt.NDArray[np.int64]
 # Positions of images -> (images, LARGE_PX, LARGE_PX) uint8.
 Enlarged = Callable[[Positions], Pixels]
@@ -61,17 +62,17 @@ def detail(pictures: Pixels) -> Floats:
     return evened
 
 
-def describe(pictures: Pixels) -> Floats:
+def describe(fine: Floats) -> Floats:
     """Reduce each picture to a short vector of length 1; copies have a dot product near 1.
 
     Args:
-        pictures: (images, SMALL_PX, SMALL_PX) uint8.
+        fine: (images, SMALL_PX, SMALL_PX), see `detail`.
 
     Returns:
         (images, CELLS squared) float32; all 0 where the picture is even.
     """
     # Blurred, so that a shift by a pixel changes little.
-    blurred = gaussian_filter(detail(pictures), (0, 2.25, 2.25))
+    blurred = gaussian_filter(fine, (0, 2.25, 2.25))
     cell = SMALL_PX // CELLS
     means = blurred.reshape(-1, CELLS, cell, CELLS, cell).mean((2, 4)).reshape(-1, CELLS**2)
     return _unit(means - means.mean(1, keepdims=True))
@@ -88,17 +89,31 @@ def correlate(first: Pixels, second: Pixels) -> npt.NDArray[np.float64]:
         (pairs,) -1 to 1; 0 where a picture is even. The shift is at most side / REACH each way;
         between whole pixels the peak is that of a parabola.
     """
-    pairs, side, _ = first.shape
+    return _align(_spectra(detail(first)), _spectra(detail(second)))
+
+
+def _spectra(fine: Floats) -> Spectra:
+    """Half the Fourier transform of each picture's detail, faded to the edges and of length 1."""
+    pictures, side, _ = fine.shape
     from_edge = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
     fade = np.minimum(1, from_edge / (side / 12)).astype(np.float32)
-    one, other = (
-        rfft2(_unit((detail(each) * np.outer(fade, fade)).reshape(pairs, -1)).reshape(each.shape))
-        for each in (first, second)
-    )
+    faded = _unit((fine * np.outer(fade, fade)).reshape(pictures, -1)).reshape(fine.shape)
+    spectra: Spectra = rfft2(faded, norm="ortho")
+    return spectra
+
+
+def _align(one: Spectra, other: Spectra) -> npt.NDArray[np.float64]:
+    """See `correlate`, of pictures whose `_spectra` are known."""
+    pairs, side, half = one.shape
     reach = side // REACH
     # One more than the reach: a parabola needs both neighbours of the peak.
     near = np.arange(-reach - 1, reach + 2)
-    surface = irfft2(np.conj(one) * other, s=(side, side))[:, near[:, None], near[None, :]]
+    # The inverse transform at these shifts alone. All but the first and the last column of the half
+    # stand for two.
+    waves = np.exp(2j * np.pi / side * np.outer(near, np.arange(side))).astype(np.complex64)
+    twice = np.where(np.arange(half) % (half - 1) == 0, 1, 2).astype(np.float32)
+    across = np.conj(one) * other @ (waves[:, :half] * twice).T
+    surface = (waves @ across).real
     inner = surface[:, 1:-1, 1:-1].reshape(pairs, -1)
     down, right = np.divmod(inner.argmax(1), 2 * reach + 1)
     at, down, right = np.arange(pairs), down + 1, right + 1
@@ -135,7 +150,7 @@ def find_copies(hashes: pd.Series, pictures: Pixels, enlarged: Enlarged) -> pd.D
     exact = pd.DataFrame(
         {"finding": "exact_duplicate", "at": copies, "other": firsts[codes[copies]], "value": 1.0}
     )
-    pairs = firsts[_alike(pictures[firsts])]
+    pairs = firsts[_alike(pictures, firsts)]
     near = pd.DataFrame({"finding": "near_duplicate", "at": pairs[:, 1], "other": pairs[:, 0]})
     near = with_correlation(near, enlarged)
     return pd.concat([exact, near[near["value"] >= COPY_FROM]], ignore_index=True)
@@ -179,17 +194,22 @@ def with_correlation(pairs: pd.DataFrame, enlarged: Enlarged) -> pd.DataFrame:
     return pairs.assign(value=np.concatenate(values))
 
 
-def _alike(pictures: Pixels) -> Positions:
-    """Pairs (pairs, 2) of small pictures that look alike, the smaller position first."""
-    starts = range(0, len(pictures), BLOCK)
-    descriptors = np.concatenate(
-        [np.zeros((0, CELLS**2), np.float32)]
-        + [describe(pictures[start : start + BLOCK]) for start in starts]
-    )
+def _alike(pictures: Pixels, firsts: Positions) -> Positions:
+    """Pairs (pairs, 2) of places in firsts whose pictures look alike, the smaller one first."""
+    descriptors = np.empty((len(firsts), CELLS**2), np.float32)
+    # Kept, as a picture may be in hundreds of pairs; halved to 5 KB a picture.
+    spectra = np.empty((len(firsts), SMALL_PX, SMALL_PX // 2 + 1, 2), np.float16)
+    for start in range(0, len(firsts), BLOCK):
+        block = slice(start, start + BLOCK)
+        fine = detail(pictures[firsts[block]])
+        descriptors[block] = describe(fine)
+        spectra[block] = _spectra(fine).view(np.float32).reshape(spectra[block].shape)
     found = [np.zeros((0, 2), np.int64)]
     for pairs in _candidates(descriptors):
-        values = correlate(pictures[pairs[:, 0]], pictures[pairs[:, 1]])
-        found.append(pairs[values >= ALIKE_FROM])
+        one, other = (
+            spectra[pairs[:, side]].astype(np.float32).view(np.complex64)[..., 0] for side in (0, 1)
+        )
+        found.append(pairs[_align(one, other) >= ALIKE_FROM])
     return np.concatenate(found)
 
 

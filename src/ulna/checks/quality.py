@@ -6,9 +6,11 @@ import pandas as pd
 from PIL import Image
 
 from ulna.data.cache import Cache
+from ulna.data.square import Fit, without_padding
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int64]
 
 SMALL_PX = 48  # side of the pictures that are measured
 BRIGHT = 200  # of 255: beds, plaster and burnt-in frames are above, bone of ordinary exposure below
@@ -16,17 +18,7 @@ COARSE_PX = 16  # side of the pictures that are compared within a body part
 BLOCK = 512  # rows of a matrix product
 
 
-def content_box(width_px: int, height_px: int, size_px: int, fit: str) -> tuple[slice, slice]:
-    """Rows and columns that `ulna.data.images.fit_square` filled with the image."""
-    if fit == "stretch":
-        return slice(0, size_px), slice(0, size_px)
-    longer = max(width_px, height_px)
-    height, width = (max(1, round(side * size_px / longer)) for side in (height_px, width_px))
-    top, left = (size_px - height) // 2, (size_px - width) // 2
-    return slice(top, top + height), slice(left, left + width)
-
-
-def resized(cache: Cache, images: pd.DataFrame, fit: str, side_px: int) -> Pixels:
+def resized(cache: Cache, images: pd.DataFrame, fit: Fit, side_px: int) -> Pixels:
     """Read cached images without their padding, as squares of another size.
 
     Args:
@@ -41,8 +33,8 @@ def resized(cache: Cache, images: pd.DataFrame, fit: str, side_px: int) -> Pixel
     pictures = np.empty((len(images), side_px, side_px), np.uint8)
     places = images[["body_part", "row", "width_px", "height_px"]].itertuples(index=False)
     for at, (part, row, width, height) in enumerate(places):
-        box = content_box(width, height, cache.size_px, fit)
-        picture = Image.fromarray(np.ascontiguousarray(cache.arrays[part][row][box]))
+        inside = without_padding(cache.arrays[part][row], width, height, fit)
+        picture = Image.fromarray(np.ascontiguousarray(inside))
         picture = picture.resize((side_px, side_px), Image.Resampling.BILINEAR)
         pictures[at] = np.asarray(picture)
     return pictures
@@ -80,33 +72,37 @@ def measure_pictures(pictures: Pixels) -> pd.DataFrame:
     )
 
 
-def likeness(pictures: Pixels) -> tuple[Floats, Floats]:
-    """Tell how well each picture of a body part resembles others of it, as it is and inverted.
+def likeness(pictures: Pixels, chosen: Positions, others: Positions) -> tuple[Floats, Floats]:
+    """Tell how well pictures of a body part resemble others of it, as they are and inverted.
 
     Args:
-        pictures: (images, SMALL_PX, SMALL_PX) uint8, of one body part, at least 4.
+        pictures: (images, SMALL_PX, SMALL_PX) uint8, of one body part.
+        chosen: (n,) positions of the pictures to judge.
+        others: Positions of those to compare them with, at least 4; none is compared with itself.
 
     Returns:
-        Twice (images,) float32: correlation with the third most alike (two copies do not vouch for
-        each other), the highest of the other's eight ways to be turned by 90 degrees and mirrored.
+        Twice (n,) float32: correlation with the third most alike (two copies do not vouch for each
+        other), the highest of the eight ways to turn a picture by 90 degrees and mirror it. The
+        more others, the higher.
     """
     step = SMALL_PX // COARSE_PX
     coarse = pictures.reshape(-1, COARSE_PX, step, COARSE_PX, step).mean((2, 4), dtype=np.float32)
     coarse -= coarse.mean((1, 2), keepdims=True)
     lengths = np.linalg.norm(coarse, axis=(1, 2), keepdims=True)
     coarse /= np.where(lengths > 1e-6, lengths, np.float32(np.inf))
-    turned = [np.rot90(coarse, turns, (1, 2)) for turns in range(4)]
-    ways = [way.reshape(len(coarse), -1) for each in turned for way in (each, each[:, :, ::-1])]
-    as_is, inverted = np.empty((2, len(coarse)), np.float32)
-    for start in range(0, len(coarse), BLOCK):
-        block = ways[0][start : start + BLOCK]
-        best = block @ ways[0].T
-        worst = best.copy()
-        for way in ways[1:]:
-            product = block @ way.T
-            np.maximum(best, product, out=best)
-            np.minimum(worst, product, out=worst)
-        itself = np.arange(len(block)), start + np.arange(len(block))
+    compared = coarse[others].reshape(len(others), -1).T
+    as_is, inverted = np.empty((2, len(chosen)), np.float32)
+    for start in range(0, len(chosen), BLOCK):
+        block = chosen[start : start + BLOCK]
+        best = np.full((len(block), len(others)), -1, np.float32)
+        worst = -best
+        for turns in range(4):
+            turned = np.rot90(coarse[block], turns, (1, 2))
+            for way in (turned, turned[:, :, ::-1]):
+                product = way.reshape(len(block), -1) @ compared
+                np.maximum(best, product, out=best)
+                np.minimum(worst, product, out=worst)
+        itself = block[:, np.newaxis] == others
         best[itself], worst[itself] = -1, 1
         as_is[start : start + BLOCK] = np.partition(best, -3, axis=1)[:, -3]
         inverted[start : start + BLOCK] = -np.partition(worst, 2, axis=1)[:, 2]

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from PIL import Image, ImageChops, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from ulna.data.square import Fit, picture_box
 from ulna.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
@@ -120,7 +120,7 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
     return Decoded(pixels, image.mode, bit_depth)
 
 
-def fit_square(pixels: Pixels, size_px: int, fit: Literal["pad", "stretch"]) -> Pixels:
+def fit_square(pixels: Pixels, size_px: int, fit: Fit) -> Pixels:
     """Scale an image to a square, antialiased (`FILTER`).
 
     Args:
@@ -137,16 +137,10 @@ def fit_square(pixels: Pixels, size_px: int, fit: Literal["pad", "stretch"]) -> 
         [[0, 0, 0, 0], [200, 200, 200, 200], [200, 200, 200, 200], [0, 0, 0, 0]]
     """
     height, width = pixels.shape
-    if fit == "pad":
-        longer = max(height, width)
-        height = max(1, round(height * size_px / longer))
-        width = max(1, round(width * size_px / longer))
-    else:
-        height = width = size_px
-    scaled = Image.fromarray(pixels).resize((width, height), FILTER)
-    top, left = (size_px - height) // 2, (size_px - width) // 2
+    left, top, right, bottom = picture_box(width, height, size_px, fit)
+    scaled = Image.fromarray(pixels).resize((right - left, bottom - top), FILTER)
     square = np.zeros((size_px, size_px), np.uint8)
-    square[top : top + height, left : left + width] = np.asarray(scaled)
+    square[top:bottom, left:right] = np.asarray(scaled)
     return square
 
 

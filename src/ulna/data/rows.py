@@ -165,9 +165,10 @@ def choose_rows(
     if body_parts != "all":
         kept = kept[kept["body_part"].isin(body_parts)]
     if kept["label"].nunique() < 2:
+        key = "data.body_parts" if body_parts == "all" else "train.body_parts"
         raise InputError(
             f"the {split} split holds {len(kept)} images with {kept['label'].nunique()} of the two "
-            "labels: choose more body parts (train.body_parts) or another split.val_fraction"
+            f"labels: choose more body parts ({key}) or another split.val_fraction"
         )
     return kept.reset_index(drop=True)
 

@@ -151,6 +151,13 @@ def read_file(root: Root, name: str) -> bytes:
         ) from None
 
 
+def holds(root: Root, name: str) -> bool:
+    """Tell whether a data set has a file of this path inside it."""
+    if root.archive is None:
+        return (root.path / root.folder / name).is_file()
+    return root.folder + name in root.archive.NameToInfo
+
+
 def list_images(root: Root) -> set[str]:
     """List the image files on disk below train/ and valid/, whatever the CSV files say.
 

@@ -37,7 +37,7 @@ def reliability_diagrams(
 
     Args:
         curves: A table a network, see `ulna.judging.reliability.reliability_curves`.
-        calibration: A network's numbers, see `ulna.judging.reliability.summarize`; None or NaN
+        calibration: A network's numbers, see `ulna.judging.calibration.summarize`; None or NaN
             where undefined.
 
     Returns:

@@ -14,7 +14,8 @@ from ulna.figures.style import (
     FAINT,
     HOUSE,
     INK,
-    NETWORKS,
+    METRICS,
+    NAMES,
     SOFT,
     add_heading,
     add_note,
@@ -23,19 +24,8 @@ from ulna.figures.style import (
     number,
 )
 
-NAMES = NETWORKS | {"ensemble": "ensemble"}
-METRICS = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "kappa": "kappa",
-    "accuracy": "accuracy",
-    "recall": "sensitivity",
-    "specificity": "specificity",
-    "precision": "precision",
-    "f1": "F1",
-}
 # Level -> place in the row, marker, its face, colour, width of the line in points.
-LEVELS = {"study": (-0.08, "o", INK, INK, 2.0), "image": (0.27, "s", "white", SOFT, 1.2)}
+LEVELS = {"study": (0.02, "o", INK, INK, 2.0), "image": (0.3, "s", "white", SOFT, 1.2)}
 
 
 @rc_context(HOUSE)
@@ -49,7 +39,7 @@ def forest(differences: pd.DataFrame) -> Figure:
     Returns:
         A figure with an axes a pair, side by side on one scale; numbers are of study level.
     """
-    figure = new_figure(5.9)
+    figure = new_figure(6.4)
     sizes = differences.groupby("level")[["n", "patients"]].first()
     studies, images = sizes.loc["study", "n"], sizes.loc["image", "n"]
     add_title(
@@ -103,6 +93,9 @@ def _draw_pair(axis: Axes, differences: pd.DataFrame) -> None:
     axis.tick_params(axis="y", length=0)
     for row in range(1, len(METRICS)):
         axis.axhline(row - 0.5, color=FAINT, linewidth=0.8)
+    for row in range(len(METRICS)):
+        # Lines stop where the words stand, instead of running through them.
+        axis.axhspan(row - 0.47, row - 0.17, color="white", linewidth=0, zorder=2.5)
     for (level, metric), found in differences.set_index(["level", "metric"]).iterrows():
         offset, marker, fill, colour, width = LEVELS[level]
         place = list(METRICS).index(metric) + offset
@@ -118,14 +111,12 @@ def _draw_pair(axis: Axes, differences: pd.DataFrame) -> None:
         if level == "study":
             axis.text(
                 0.5,
-                place - 0.15,
+                list(METRICS).index(metric) - 0.31,
                 _words(found),
                 transform=axis.get_yaxis_transform(),
                 ha="center",
-                va="bottom",
-                fontsize=7.5,
-                # The line at zero stops at the words instead of running through them.
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+                va="center",
+                fontsize=8,
             )
 
 

@@ -1,4 +1,4 @@
-"""Figures of what was learned from and how: splits, example images, layers, learning curves.
+"""Figures of what was learned from and how: splits, example images, layers, training curves.
 
 Like `ulna.figures.results`: numbers in, a matplotlib Figure out, nothing is computed or read.
 """
@@ -218,7 +218,7 @@ def architecture(layers: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 @rc_context(HOUSE)
-def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
+def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw the course of training: train against val, their gap and the learning rate.
 
     Args:
@@ -229,7 +229,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         A figure with five rows of axes: loss, AUROC, accuracy, gap in loss, learning rate.
     """
     figure = new_figure(8.4)
-    add_title(figure, "Learning curves (image level)")
+    add_title(figure, "Training curves (image level)")
     axes = figure.subplots(
         5, len(histories), squeeze=False, sharex="col", sharey="row", height_ratios=[3, 3, 3, 2, 2]
     )

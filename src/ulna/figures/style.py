@@ -13,6 +13,17 @@ from ulna.files import replacing
 # Okabe and Ito's vermilion and blue for the networks, Tol's teal and purple for the labels: the
 # four can be told apart with any common colour blindness.
 NETWORKS = {"cnn": "CNN", "densenet169": "DenseNet169"}
+NAMES = NETWORKS | {"ensemble": "ensemble"}  # of all that is judged
+METRICS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "kappa": "kappa",
+    "accuracy": "accuracy",
+    "recall": "sensitivity",
+    "specificity": "specificity",
+    "precision": "precision",
+    "f1": "F1",
+}
 NETWORK_COLOURS = {"cnn": "#D55E00", "densenet169": "#0072B2"}
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 LABELS = ("normal", "abnormal")

@@ -13,14 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ulna.judging.exact import TAIL, interval_without_width
 from ulna.judging.metrics import Counts, rates, score
 
 METRICS = ("accuracy", "precision", "recall", "specificity", "f1", "kappa", "auroc", "auprc")
-COVERAGE = 0.95
 # Beyond this share of draws in which a metric is undefined (one class only, no positive call) an
 # interval of the others would be one of another question.
 MAX_UNDEFINED = 0.05
-# Draws at a time: 3,197 images times 64 are 1.6 MB, which the cache of a core holds.
+# Draws at a time: 3,197 images times 64 are 0.8 MB, which the cache of a core holds.
 CHUNK = 64
 
 Floats = npt.NDArray[np.float64]
@@ -52,10 +52,15 @@ def resample(patients: Iterable[str], draws: int, seed: int) -> Resamples:
     """
     unique = np.array(sorted(set(patients)), dtype=object)
     count = len(unique)
-    chosen = np.random.Generator(np.random.Philox(seed)).integers(0, count, (draws, count))
-    flat = (chosen + count * np.arange(draws)[:, np.newaxis]).ravel()
-    weights = np.bincount(flat, minlength=draws * count).reshape(draws, count)
-    return Resamples(unique, np.ascontiguousarray(weights.T, dtype=np.float64))
+    stream = np.random.Generator(np.random.Philox(seed))
+    weights = np.empty((count, draws))
+    # In pieces: 2,000 draws of MURA's 12,000 patients at once took 0.8 GB beside the 0.2 GB kept.
+    for chunk in _chunks(draws):
+        held = weights[:, chunk]
+        chosen = stream.integers(0, count, held.T.shape)
+        flat = (chosen + count * np.arange(len(chosen))[:, np.newaxis]).ravel()
+        held[:] = np.bincount(flat, minlength=held.size).reshape(held.T.shape).T
+    return Resamples(unique, weights)
 
 
 def redraw(table: pd.DataFrame, resamples: Resamples) -> dict[str, Floats]:
@@ -71,7 +76,8 @@ def redraw(table: pd.DataFrame, resamples: Resamples) -> dict[str, Floats]:
     """
     place = np.searchsorted(resamples.patients, table["patient"].to_numpy(object))
     present, patient = np.unique(place, return_inverse=True)
-    weights = resamples.weights[present]
+    everyone = len(present) == len(resamples.patients)
+    weights = resamples.weights if everyone else resamples.weights[present]
     labels = table["label"].to_numpy() == 1
     probabilities = table["probability"].to_numpy(np.float64)
     called = probabilities > table["threshold"].to_numpy(np.float64)
@@ -105,29 +111,35 @@ def areas(
     auroc, auprc = np.empty(draws), np.empty(draws)
     falling = np.argsort(-probabilities, kind="stable")
     abnormal, normal = falling[labels[falling]], falling[~labels[falling]]
-    # The last of each run of equal probabilities among the abnormal rows.
-    values = probabilities[abnormal]
-    last = np.flatnonzero(values != np.append(values[1:], np.nan))
-    # How many normal rows lie above those probabilities, and how many not below.
-    above = np.searchsorted(-probabilities[normal], -values[last], side="left")
-    not_below = np.searchsorted(-probabilities[normal], -values[last], side="right")
-    tied = bool((above != not_below).any())
+    values, normals = -probabilities[abnormal], -probabilities[normal]
+    # Of each abnormal row: the abnormal rows not below it less one, the normal rows not below and
+    # those above.
+    last = np.searchsorted(values, values, side="right") - 1
+    not_below = np.searchsorted(normals, values, side="right")
+    above = np.searchsorted(normals, values, side="left")
+    tied, normal_tied = (last != np.arange(len(last))).any(), (above != not_below).any()
     for chunk in _chunks(draws):
-        drawn = np.ascontiguousarray(weights[:, chunk])
-        true = np.cumsum(drawn[patient[abnormal]], axis=0)[last]
-        false = np.zeros((len(normal) + 1, drawn.shape[1]))
-        np.cumsum(drawn[patient[normal]], axis=0, out=false[1:])
-        positives = true[-1] if len(true) else np.zeros(drawn.shape[1])
-        negatives = false[-1]
-        gained = np.diff(true, axis=0, prepend=0)
-        called_false = false[not_below]
-        passed = (false[above] + called_false) / 2 if tied else called_false
+        # Whole numbers, a draw a row: cumulative sums run 8 times as fast as down columns of
+        # floats, and are exact.
+        drawn = np.ascontiguousarray(weights[:, chunk].T, dtype=np.int32)
+        gained = np.take(drawn, patient[abnormal], axis=1)
+        true = np.cumsum(gained, axis=1, dtype=np.int32)
+        false = np.zeros((len(drawn), len(normal) + 1), dtype=np.int32)
+        rows = np.take(drawn, patient[normal], axis=1)
+        np.cumsum(rows, axis=1, dtype=np.int32, out=false[:, 1:])
+        positives = gained.sum(axis=1)
+        negatives = false[:, -1]
+        called_false = np.take(false, not_below, axis=1)
+        twice_passed = 2 * called_false
+        if normal_tied:
+            twice_passed = np.take(false, above, axis=1) + called_false
+        lost = np.einsum("ij,ij->i", gained, twice_passed, dtype=np.int64)
+        called_true = np.take(true, last, axis=1) if tied else true
+        # A draw without a row up to here gains nothing here: 0 / 1 for 0 / 0.
+        precision = called_true / np.maximum(called_true + called_false, 1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            auroc[chunk] = 1 - np.einsum("ij,ij->j", gained, passed) / (positives * negatives)
-            called = true + called_false
-            # 0/0 before a draw's first row: nothing is gained there.
-            precision = np.divide(true, called, out=called, where=called > 0)
-            auprc[chunk] = np.einsum("ij,ij->j", gained, precision) / positives
+            auroc[chunk] = 1 - lost / (2 * positives * negatives)
+            auprc[chunk] = np.einsum("ij,ij->i", gained, precision) / positives
     return auroc, auprc
 
 
@@ -143,18 +155,49 @@ def interval(values: npt.ArrayLike) -> tuple[float, float]:
 
     Returns:
         The 2.5% and the 97.5% quantile of the defined draws; NaN, NaN where more than 5% of the
-        draws are undefined.
+        draws are undefined, and where all draws are the same: an interval of no width would claim a
+        certainty that resampling cannot give.
 
     Reference:
         Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile method).
     """
+    defined = _defined(values)
+    if not defined.size or _all_equal(defined):
+        return np.nan, np.nan
+    low, high = np.quantile(defined, [TAIL, 1 - TAIL])
+    return float(low), float(high)
+
+
+def interval_or_exact(
+    table: pd.DataFrame, name: str, value: float, drawn: Floats
+) -> tuple[float, float]:
+    """The 95% interval of a metric, also where no draw changes it, as where no call is wrong.
+
+    Args:
+        table: See `redraw`, of both classes.
+        name: Of the metric.
+        value: Of the metric.
+        drawn: (draws,), of the metric, NaN where undefined.
+
+    Returns:
+        See `interval`; where all draws are the same `exact.interval_without_width`.
+    """
+    defined = _defined(drawn)
+    if defined.size and _all_equal(defined):
+        return interval_without_width(table, name, value)
+    return interval(drawn)
+
+
+def _defined(values: npt.ArrayLike) -> Floats:
+    """The draws that are defined, or none if too many are not."""
     drawn = np.asarray(values, dtype=np.float64)
     defined = drawn[~np.isnan(drawn)]
-    if len(defined) < (1 - MAX_UNDEFINED) * len(drawn) or not len(defined):
-        return np.nan, np.nan
-    margin = (1 - COVERAGE) / 2
-    low, high = np.quantile(defined, [margin, 1 - margin])
-    return float(low), float(high)
+    return defined if defined.size >= (1 - MAX_UNDEFINED) * drawn.size else defined[:0]
+
+
+def _all_equal(drawn: Floats) -> bool:
+    # An area can differ in its last bit from draw to draw.
+    return float(np.ptp(drawn)) < 1e-12
 
 
 def with_intervals(
@@ -169,7 +212,8 @@ def with_intervals(
 
     Returns:
         n (rows), abnormal, patients, then for each name in METRICS its value, `<name>_low` and
-        `<name>_high`; all three are NaN where there is no interval: no number stands bare.
+        `<name>_high` (see `interval_or_exact`); all three are NaN where there is no interval: no
+        number stands bare.
     """
     sizes = {
         "n": len(table),
@@ -182,7 +226,7 @@ def with_intervals(
     drawn = redraw(table, resamples)
     judged: dict[str, float] = {}
     for name in METRICS:
-        low, high = interval(drawn[name])
+        low, high = interval_or_exact(table, name, values[name], drawn[name])
         value = np.nan if np.isnan(low) else values[name]
         judged |= {name: value, f"{name}_low": low, f"{name}_high": high}
     return sizes | judged

@@ -1,212 +1,109 @@
-"""What is fitted on val and applied to test: the operating points."""
+"""Are a network's probabilities calibrated? Fitted on val, judged on test, said in a sentence."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from ulna.errors import InputError
-from ulna.judging.metrics import Counts, count, kappa, score, youden
-from ulna.judging.reliability import brier
-from ulna.predictions import Aggregation, by_study
+from ulna.judging.reliability import count_bins, measure
+from ulna.judging.temperature import apply_temperature, fit_temperature
 
-Floats = npt.NDArray[np.float64]
-Rule = Literal["half", "youden", "kappa", "sensitivity"]
-
-AGGREGATION_COLUMNS = (
-    "aggregation",
-    "n",
-    "abnormal",
-    "auroc",
-    "kappa",
-    "threshold",
-    "brier",
-)
+# Collins et al. 2016, Statistics in Medicine 35(2), "Sample size considerations for the external
+# validation of a multivariable prognostic model": at least 100 events, better 200.
+MIN_A_CLASS = 100
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """Operating points, each 0 to 1.
-
-    Attributes:
-        overall: That of every body part without its own.
-        by_body_part: Body part -> its own.
-    """
-
-    overall: float
-    by_body_part: Mapping[str, float]
-
-    def for_part(self, body_part: str) -> float:
-        """The threshold of a body part; one that val lacks has the overall one."""
-        return self.by_body_part.get(body_part, self.overall)
-
-    def of(self, body_parts: Iterable[str]) -> Floats:
-        """The threshold of each row of a table by its body part, shape (rows,).
-
-        Example:
-            >>> Thresholds(0.5, {"HAND": 0.25}).of(["HAND", "WRIST"]).tolist()
-            [0.25, 0.5]
-        """
-        return np.array([self.for_part(part) for part in body_parts], dtype=np.float64)
-
-
-def choose_threshold(
-    rule: Rule,
-    labels: npt.ArrayLike,
-    probabilities: npt.ArrayLike,
-    min_sensitivity: float | None = None,
-) -> float:
-    """Choose the threshold above which a probability is called abnormal.
-
-    Several cuts can be equally good for youden and kappa: then the one nearest to 0.5 is taken, and
-    the lower of two equally near ones.
+def summarize(
+    val_labels: npt.ArrayLike,
+    val_probabilities: npt.ArrayLike,
+    test_labels: npt.ArrayLike,
+    test_probabilities: npt.ArrayLike,
+    test_patients: npt.ArrayLike | None = None,
+) -> dict[str, Any]:
+    """Fit the temperature on val, judge test before and after it, and say what it comes to.
 
     Args:
-        rule: half is 0.5 whatever the data; youden and kappa take the cut with the highest
-            Youden's J (sensitivity + specificity - 1) or Cohen's kappa; sensitivity takes the
-            highest cut that still finds enough of the abnormal.
-        labels: Of split val, 0 or 1, shape (n,).
-        probabilities: Of split val, 0 to 1, shape (n,).
-        min_sensitivity: Of rule sensitivity, which needs it: the share of the abnormal that must
-            lie above the cut, over 0 to 1.
+        val_labels: 0 or 1, shape (val studies,).
+        val_probabilities: 0 to 1, shape (val studies,).
+        test_labels: 0 or 1, shape (test studies,).
+        test_probabilities: 0 to 1, shape (test studies,).
+        test_patients: See `calibration_line`, shape (test studies,).
 
     Returns:
-        A threshold, 0 to 1.
-
-    Raises:
-        InputError: Val lacks a class that the rule needs, or no cut is sensitive enough.
-
-    Example:
-        >>> choose_threshold("youden", [0, 0, 1, 1], [0.1, 0.2, 0.4, 0.9])
-        0.30000000000000004
+        For metrics/<arch>.json: temperature and n_val; n and abnormal of test; bins; before and
+        after, each with log_loss, brier and Murphy's three parts of it, ece and `LINE`; verdict, a
+        sentence. Without a temperature, the numbers of after are NaN.
     """
-    if rule == "half":
-        return 0.5
-    abnormal = int(np.sum(np.asarray(labels) == 1))
-    normal = int(np.size(labels)) - abnormal
-    if abnormal == 0 or (normal == 0 and rule != "sensitivity"):
-        needed = "abnormal" if rule == "sensitivity" else "normal and abnormal"
-        raise InputError(
-            f"evaluate.threshold {rule} needs {needed} rows in split val, which has "
-            f"{normal} normal and {abnormal} abnormal: set evaluate.threshold to half, or enlarge "
-            "split.val_fraction"
+    temperature = fit_temperature(val_labels, val_probabilities)
+    n, abnormal = int(np.size(test_labels)), int(np.sum(np.asarray(test_labels) == 1))
+    before = measure(test_labels, test_probabilities, test_patients)
+    after = dict.fromkeys(before, np.nan)
+    if not np.isnan(temperature):
+        scaled = apply_temperature(test_probabilities, temperature)
+        after = measure(test_labels, scaled, test_patients)
+    return {
+        "temperature": temperature,
+        "n_val": int(np.size(val_labels)),
+        "n": n,
+        "abnormal": abnormal,
+        "bins": count_bins(n),
+        "before": before,
+        "after": after,
+        "verdict": verdict(temperature, n, abnormal, after),
+    }
+
+
+def verdict(temperature: float, n: int, abnormal: int, after: Mapping[str, float]) -> str:
+    """Say in a sentence whether the scaled probabilities are calibrated.
+
+    Args:
+        temperature: As fitted on val, or NaN.
+        n: Studies of test.
+        abnormal: The abnormal ones among them.
+        after: `LINE` of the scaled probabilities on test.
+
+    Returns:
+        It begins with "Calibrated" only if there are `MIN_A_CLASS` studies of each class, the
+        slope's interval holds 1 and not 0, and the intercept's holds 0; else with "Not calibrated"
+        or, where the data cannot tell, "Not shown to be calibrated".
+    """
+    studies = f"{n:,} test studies ({abnormal:,} abnormal)"
+    if np.isnan(temperature):
+        return (
+            "Not shown to be calibrated: no temperature fits best, the studies of split val are of "
+            "one class, make no mistake at 0.5 or are told apart no better than by chance."
         )
-    candidates = cuts(probabilities)
-    counts = count(labels, probabilities, candidates)
-    if rule == "sensitivity":
-        return _sensitive(candidates, counts, min_sensitivity)
-    # Both objectives are quotients of integers, so equally good cuts are equal to the bit.
-    objective = {"youden": youden, "kappa": kappa}[rule](counts)
-    best = candidates[objective == objective.max()]
-    return float(best[np.argmin(np.abs(best - 0.5))])
-
-
-def _sensitive(candidates: Floats, counts: Counts, min_sensitivity: float | None) -> float:
-    if min_sensitivity is None:
-        raise ValueError("rule sensitivity needs min_sensitivity")
-    # A quotient, not a product: 11 / 20 is the float 0.55, but 0.55 * 20 lies above 11.
-    enough = counts.tp / (counts.tp + counts.fn) >= min_sensitivity
-    if not enough.any():
-        raise InputError(
-            f"evaluate.min_sensitivity {min_sensitivity} is out of reach: {counts.fn[0]} of the "
-            f"{counts.tp[0] + counts.fn[0]} abnormal rows of split val have probability 0, which "
-            "lies above no threshold: lower it"
+    if np.isnan(after["slope_low"]) or np.isnan(after["intercept_low"]):
+        return (
+            f"Not shown to be calibrated: on {studies} slope and intercept are undefined, they "
+            "need both classes, of two patients or more, and a mistake at every threshold."
         )
-    return float(candidates[enough].max())
-
-
-def cuts(probabilities: npt.ArrayLike) -> Floats:
-    """List one threshold for every set of decisions that a threshold can make.
-
-    Args:
-        probabilities: 0 to 1, shape (n,).
-
-    Returns:
-        Rising, shape (cuts,): midway between neighbouring distinct values of the probabilities, 0
-        and 1; and 1 itself, where a probability of 1 is not above the threshold either.
-
-    Example:
-        >>> cuts([0.5, 1.0]).tolist()
-        [0.25, 0.75, 1.0]
-    """
-    values = np.unique(np.append(np.asarray(probabilities, dtype=np.float64), (0.0, 1.0)))
-    lower, upper = values[:-1], values[1:]
-    midway = (lower + upper) / 2
-    # Between neighbouring floats the middle can round up to the upper one, which is not above it.
-    return np.append(np.where(midway < upper, midway, lower), 1.0)
-
-
-def choose_thresholds(
-    val: pd.DataFrame,
-    rule: Rule,
-    min_sensitivity: float,
-    threshold_per: Literal["overall", "body_part"],
-    shrinkage_studies: float,
-) -> Thresholds:
-    """Choose the threshold of all rows and, if wanted, one for each body part.
-
-    A part's own best cut rests on few studies, so it is drawn towards the overall one:
-    (n * own + k * overall) / (n + k), with n the part's studies and k = shrinkage_studies.
-
-    Args:
-        val: Rows of split val, studies or images: columns study, body_part, label, probability.
-        rule: See `choose_threshold`.
-        min_sensitivity: See `choose_threshold`. A part's threshold can miss it: what is drawn
-            towards the overall one is no longer the part's own cut.
-        threshold_per: overall gives no part a threshold of its own.
-        shrinkage_studies: A part with so many studies gets half its own, half the overall one; 0
-            gives each part its own.
-
-    Returns:
-        Thresholds, 0 to 1. A part without both classes gets the overall one.
-
-    Raises:
-        InputError: See `choose_threshold`.
-    """
-    overall = choose_threshold(rule, val["label"], val["probability"], min_sensitivity)
-    if threshold_per == "overall":
-        return Thresholds(overall, {})
-    by_body_part = {}
-    for body_part, rows in val.groupby("body_part", sort=True):
-        threshold = overall
-        if rows["label"].nunique() == 2:
-            own = choose_threshold(rule, rows["label"], rows["probability"], min_sensitivity)
-            studies = rows["study"].nunique()
-            # The weighted mean, written so that k = 0 keeps every bit of the own threshold.
-            drawn = shrinkage_studies / (studies + shrinkage_studies)
-            threshold = own + (overall - own) * drawn
-        by_body_part[str(body_part)] = threshold
-    return Thresholds(overall, by_body_part)
-
-
-def compare_aggregations(val: pd.DataFrame, rule: Rule, min_sensitivity: float) -> pd.DataFrame:
-    """Judge on val each way to make one probability of a study's views.
-
-    It is for choosing evaluate.aggregation. Kappa is that of the rows which its threshold was
-    chosen on, so it flatters each of them alike; it is no evidence of how good the network is.
-
-    Args:
-        val: The rows of split val of a checked prediction table, one an image.
-        rule: See `choose_threshold`; each aggregation has its own threshold.
-        min_sensitivity: See `choose_threshold`.
-
-    Returns:
-        One row an aggregation, columns `AGGREGATION_COLUMNS`; n and abnormal count studies.
-
-    Raises:
-        InputError: See `choose_threshold`.
-    """
-    rows = []
-    for aggregation in get_args(Aggregation):
-        studies = by_study(val, aggregation)
-        truth, probabilities = studies["label"], studies["probability"]
-        threshold = choose_threshold(rule, truth, probabilities, min_sensitivity)
-        rows.append(
-            {"aggregation": aggregation}
-            | score(truth, probabilities, threshold)
-            | {"threshold": threshold, "brier": brier(truth, probabilities)}
+    faults = []
+    if after["slope_low"] > 1:
+        faults.append("probabilities are too close to 0.5")
+    if after["slope_high"] < 1:
+        faults.append("probabilities are too extreme")
+    if after["intercept_low"] > 0:
+        faults.append("abnormal is more frequent than they say")
+    if after["intercept_high"] < 0:
+        faults.append("abnormal is rarer than they say")
+    few = min(abnormal, n - abnormal) < MIN_A_CLASS
+    slope, intercept = (_interval(after, name) for name in ("slope", "intercept"))
+    found = f"on {studies} the slope is {slope} (1 is right) and the intercept {intercept} (0 is)"
+    if faults:
+        size = f", though {MIN_A_CLASS} studies of each class would tell better" if few else ""
+        return f"Not calibrated after temperature scaling, {' and '.join(faults)}: {found}{size}."
+    if few:
+        return (
+            f"Not shown to be calibrated, too few test studies to tell: {found}; at least "
+            f"{MIN_A_CLASS} of each class are needed."
         )
-    return pd.DataFrame(rows, columns=list(AGGREGATION_COLUMNS))
+    if after["slope_low"] <= 0:
+        return f"Not shown to be calibrated, the probabilities tell too little apart: {found}."
+    return f"Calibrated after temperature scaling, as far as the test set can tell: {found}."
+
+
+def _interval(line: Mapping[str, float], name: str) -> str:
+    low, high = line[f"{name}_low"], line[f"{name}_high"]
+    return f"{line[name]:z.2f}, 95% interval {low:z.2f} to {high:z.2f}"

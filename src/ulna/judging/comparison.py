@@ -4,9 +4,6 @@ Both networks judge the same patients, so what makes a patient hard is hard for 
 out of a difference. The intervals are over patients; what another seed of training would change is
 not in them. Each holds for itself: of twenty such intervals of equally good networks one misses
 zero.
-
-scipy.stats is imported where it is used: the import takes 1 s, and a fault in params.yaml or in a
-prediction table should show before.
 """
 
 from collections.abc import Mapping
@@ -19,6 +16,7 @@ import pandas as pd
 from ulna.judging.bootstrap import METRICS, Resamples, interval, redraw
 from ulna.judging.evaluation import LEVELS
 from ulna.judging.metrics import score
+from ulna.judging.paired_tests import delong, mcnemar
 
 PAIRS = (("cnn", "densenet169"), ("ensemble", "cnn"), ("ensemble", "densenet169"))
 COLUMNS = (
@@ -59,13 +57,10 @@ def compare_networks(
     }
     first, second = levels["study"]
     labels = first["label"].to_numpy()
+    called, other = (table["probability"] > table["threshold"] for table in (first, second))
     tests = {
-        "delong": delong(labels, first["probability"], second["probability"]),
-        "mcnemar": mcnemar(
-            labels,
-            first["probability"] > first["threshold"],
-            second["probability"] > second["threshold"],
-        ),
+        "delong": delong(labels, first["probability"], second["probability"], first["patient"]),
+        "mcnemar": mcnemar(labels, called, other, first["patient"]),
     }
     if _too_few(found["study"], min_patients):
         tests = {name: dict.fromkeys(test, np.nan) for name, test in tests.items()}
@@ -86,7 +81,9 @@ def differences(
 
     Returns:
         n (rows), abnormal, patients; then for each name in `bootstrap.METRICS` difference, low and
-        high, -1 to 1 (kappa -2 to 2), NaN where undefined.
+        high, -1 to 1 (kappa -2 to 2), NaN where undefined: low and high also where all draws give
+        the same difference, see `bootstrap.interval`. Of the same probabilities and thresholds all
+        three are 0, whatever the draw.
     """
     sizes = {
         "n": len(first),
@@ -99,9 +96,11 @@ def differences(
     one, two = (
         score(table["label"], table["probability"], table["threshold"]) for table in (first, second)
     )
+    judged = ["probability", "threshold"]
+    same = bool((first[judged].to_numpy() == second[judged].to_numpy()).all())
     found: dict[str, Any] = {}
     for name, drawn in redraw_differences(first, second, resamples).items():
-        low, high = interval(drawn)
+        low, high = (0.0, 0.0) if same else interval(drawn)
         found[name] = {"difference": one[name] - two[name], "low": low, "high": high}
     return sizes | found
 
@@ -121,94 +120,15 @@ def redraw_differences(
         undefined.
     """
     one, two = redraw(first, resamples), redraw(second, resamples)
-    return {name: one[name] - two[name] for name in METRICS}
+    # A patient who is in no row of a draw can still turn the last bit of an area: that is none.
+    return {
+        name: np.where(np.abs(one[name] - two[name]) < 1e-12, 0.0, one[name] - two[name])
+        for name in METRICS
+    }
 
 
 def _too_few(sizes: Mapping[str, Any], min_patients: int) -> bool:
     return sizes["patients"] < min_patients or sizes["abnormal"] in (0, sizes["n"])
-
-
-def delong(labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike) -> dict[str, float]:
-    """DeLong's test of two correlated AUROCs.
-
-    It takes studies as independent, though a patient can have several: the interval of
-    `differences`, clustered by patient, has the last word. No library here ships the test.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        first: Probabilities of the first network, or any scores that rise with them, shape (n,).
-        second: Those of the second network.
-
-    Returns:
-        difference (first minus second), standard_error, z and the two-sided p. All NaN without two
-        rows of each class. A difference of 0 has z 0 and p 1, even without any spread; another
-        difference without spread has neither.
-
-    Reference:
-        DeLong et al. 1988, Biometrics 44(3), 837-845, by midranks as in Sun and Xu 2014, IEEE
-        Signal Processing Letters 21(11), 1389-1393.
-
-    Example:
-        >>> delong([0, 0, 1, 1], [0.1, 0.3, 0.2, 0.4], [0.2, 0.1, 0.3, 0.4])["difference"]
-        -0.25
-    """
-    from scipy.stats import norm, rankdata
-
-    abnormal = np.asarray(labels) == 1
-    positives, negatives = int(abnormal.sum()), int((~abnormal).sum())
-    if min(positives, negatives) < 2:
-        return dict.fromkeys(("difference", "standard_error", "z", "p"), np.nan)
-    # Twice the rows of the other class that each row wins against, ties half: twice a midrank is
-    # a whole number, so equal sums are equal to the bit.
-    wins = []
-    for scores in (np.asarray(first), np.asarray(second)):
-        over_all = 2 * rankdata(scores)
-        of_abnormal = over_all[abnormal] - 2 * rankdata(scores[abnormal])
-        of_normal = over_all[~abnormal] - 2 * rankdata(scores[~abnormal])
-        wins.append((of_abnormal, 2 * positives - of_normal))
-    by_abnormal, by_normal = wins[0][0] - wins[1][0], wins[0][1] - wins[1][1]
-    difference = float(by_abnormal.sum() / (2 * positives * negatives))
-    variance = (
-        by_abnormal.var(ddof=1) / (2 * negatives) ** 2 / positives
-        + by_normal.var(ddof=1) / (2 * positives) ** 2 / negatives
-    )
-    error = float(np.sqrt(variance))
-    if error > 0:
-        z = difference / error
-    else:
-        z = 0.0 if difference == 0 else np.nan
-    p = float(2 * norm.sf(abs(z)))
-    return {"difference": difference, "standard_error": error, "z": z, "p": p}
-
-
-def mcnemar(labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike) -> dict[str, float]:
-    """McNemar's exact test: does one network decide rightly more often than the other?
-
-    Like DeLong's test it takes rows as independent.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        first: Decisions of the first network, 0 or 1, shape (n,).
-        second: Those of the second network.
-
-    Returns:
-        b, the rows that only the first decides rightly, c, those that only the second does (int),
-        and the two-sided p; 1 if there are none.
-
-    Reference:
-        McNemar 1947, Psychometrika 12(2), 153-157; exact: b of b + c is binomial with 1/2.
-
-    Example:
-        >>> mcnemar([1, 1, 0, 1], [1, 1, 1, 1], [0, 0, 1, 0])
-        {'b': 3, 'c': 0, 'p': 0.25}
-    """
-    from scipy.stats import binomtest
-
-    truth = np.asarray(labels) == 1
-    right, other_right = (np.asarray(decided) == truth for decided in (first, second))
-    b, c = int((right & ~other_right).sum()), int((other_right & ~right).sum())
-    p = float(binomtest(b, b + c).pvalue) if b + c else 1.0
-    return {"b": b, "c": c, "p": p}
 
 
 def verdict(pair: tuple[str, str], study: Mapping[str, Any], min_patients: int) -> str:
@@ -229,8 +149,12 @@ def verdict(pair: tuple[str, str], study: Mapping[str, Any], min_patients: int) 
         return f"cannot be compared: {sizes} are all {'ab' if study['abnormal'] else ''}normal"
     value, low, high = (study["auroc"][key] for key in ("difference", "low", "high"))
     if np.isnan(low):
+        # Such as of two networks without a mistake.
+        found = (
+            "no difference can be told apart from chance" if value == 0 else "cannot be compared"
+        )
         return (
-            "cannot be compared: too many draws of patients hold one class only, "
+            f"{found}: too many draws of patients hold one class only, or all give the same, "
             f"AUROC difference {value:z.3f} without an interval, {sizes}"
         )
     if low <= 0 <= high:

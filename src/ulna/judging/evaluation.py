@@ -4,14 +4,17 @@ Thresholds and the temperature are fitted on val; test labels are read for nothi
 """
 
 import hashlib
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ulna.judging.bootstrap import METRICS, resample, with_intervals
-from ulna.judging.calibration import Thresholds, choose_thresholds, compare_aggregations
-from ulna.judging.reliability import reliability_curves, summarize
+from ulna.judging.calibration import summarize
+from ulna.judging.reliability import reliability_curves
+from ulna.judging.thresholds import Thresholds, choose_thresholds, compare_aggregations
 from ulna.params import Evaluate
 from ulna.predictions import by_study
 
@@ -24,6 +27,7 @@ SCORES = (
     "threshold",
 )
 TOO_FEW = "too few"
+NO_MISS = "no wrong call: exact limits"  # see `ulna.judging.exact`
 DISAGREEMENTS = 24  # what a person reviews in one sitting
 
 
@@ -34,9 +38,10 @@ class Evaluation:
     Attributes:
         metrics: What becomes `metrics/<arch>.json`: the names of `LEVELS` with `SCORES`, sizes of
             the test set, calibration, hashes of what was judged.
-        by_body_part: One row a body part, study level: body_part, `SCORES`, note.
+        by_body_part: One row a body part, study level: body_part, `SCORES`, note (`TOO_FEW`,
+            `NO_MISS` or nothing).
         studies: The studies of test: study, patient, body_part, label, probability, threshold.
-        aggregations: See `ulna.judging.calibration.compare_aggregations`.
+        aggregations: See `ulna.judging.thresholds.compare_aggregations`.
         reliability: See `ulna.judging.reliability.reliability_curves`.
         disagreements: See `most_confident_disagreements`.
     """
@@ -70,11 +75,12 @@ def evaluate_table(images: pd.DataFrame, evaluate: Evaluate, seed: int) -> Evalu
         scores = with_intervals(table, resamples, evaluate.min_patients)
         return scores | {"threshold": threshold}
 
-    levels: dict[str, dict[str, float]] = {}
-    for level in LEVELS:
-        table, thresholds = decided(images, level, evaluate)
-        levels[level] = row(table[table["split"] == "test"], thresholds.overall)
-    studies, thresholds = decided(images, "study", evaluate)
+    found = {level: decided(images, level, evaluate) for level in LEVELS}
+    levels = {
+        level: row(table[table["split"] == "test"], thresholds.overall)
+        for level, (table, thresholds) in found.items()
+    }
+    studies, thresholds = found["study"]
     val, test = (studies[studies["split"] == split] for split in ("val", "test"))
     parts = pd.DataFrame(
         [
@@ -97,7 +103,7 @@ def evaluate_table(images: pd.DataFrame, evaluate: Evaluate, seed: int) -> Evalu
             "calibration": calibration,
             "split_sha256": split_sha256(images),
         },
-        by_body_part=parts.assign(note=parts["kappa"].isna().map({True: TOO_FEW, False: ""})),
+        by_body_part=parts.assign(note=[_note(part) for part in parts.to_dict("records")]),
         studies=test,
         aggregations=compare_aggregations(
             images[images["split"] == "val"], evaluate.threshold, evaluate.min_sensitivity
@@ -107,6 +113,13 @@ def evaluate_table(images: pd.DataFrame, evaluate: Evaluate, seed: int) -> Evalu
         ),
         disagreements=most_confident_disagreements(studies),
     )
+
+
+def _note(scores: Mapping[Hashable, Any]) -> str:
+    """What to say beside the numbers of a body part."""
+    if np.isnan(scores["kappa"]):
+        return TOO_FEW
+    return NO_MISS if scores["accuracy"] == 1 else ""
 
 
 def decided(
@@ -158,5 +171,6 @@ def most_confident_disagreements(studies: pd.DataFrame, count: int = DISAGREEMEN
 
 def split_sha256(images: pd.DataFrame) -> str:
     """SHA-256 of which patients and images are in val and in test, in any order of the rows."""
-    rows = images[["image", "patient", "split"]].agg(",".join, axis=1)
-    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+    columns = (images[name] for name in ("image", "patient", "split"))
+    rows = sorted(map(",".join, zip(*columns, strict=True)))
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()

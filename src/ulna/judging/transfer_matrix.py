@@ -9,8 +9,8 @@ import pandas as pd
 
 from ulna.errors import InputError
 from ulna.judging.bootstrap import Resamples, interval, redraw, with_intervals
-from ulna.judging.calibration import choose_threshold
 from ulna.judging.reference import OVERALL
+from ulna.judging.thresholds import choose_threshold
 from ulna.networks.transfer import Network, network_named
 from ulna.params import Evaluate
 from ulna.predictions import by_study, read_predictions

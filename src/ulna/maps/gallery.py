@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 
 from ulna.data.cache import Cache
+from ulna.data.square import Fit
+from ulna.data.truth import BOX
 from ulna.errors import InputError
-from ulna.maps.pointing import BOX, PICTURE, Fit, place, to_square
+from ulna.maps.pointing import PICTURE, place, to_square
 
 OUTCOMES = ("true positive", "false positive", "false negative", "true negative")
 COLUMNS = (
@@ -15,46 +17,36 @@ COLUMNS = (
 SAMPLE_IMAGES = 32
 
 
-def locate(
-    images: pd.DataFrame, cache: Cache, fit: Fit, truth: pd.DataFrame | None
-) -> pd.DataFrame:
+def locate(images: pd.DataFrame, cache: Cache, fit: Fit, truth: pd.DataFrame) -> pd.DataFrame:
     """Add to images where they lie: in the cache, their picture and finding in the square.
 
     Args:
         images: One row an image: image and more.
         cache: The cached images.
         fit: How they were made square.
-        truth: See `ulna.maps.pointing.read_truth`; None where nobody planted anything.
+        truth: See `ulna.data.truth.find_truth`; it may lack images: nothing is known of them.
 
     Returns:
         `images` with row (of the cache), left, top, right, bottom (the square without its padding)
         and x0, y0, x1, y1 (the finding, NaN where there is none), in pixels of the square.
 
     Raises:
-        InputError: The cache or the truth lacks an image.
+        InputError: The cache lacks an image.
     """
     known = images.merge(
         cache.images[["image", "row", "width_px", "height_px"]], on="image", validate="one_to_one"
     )
-    _stop_if_fewer(known, images, "the cache", "run `dvc repro explain`")
-    if truth is None:
-        known = known.assign(**dict.fromkeys(BOX, np.nan))
-    else:
-        known = known.merge(truth, on="image", validate="one_to_one")
-        _stop_if_fewer(known, images, "truth.csv beside data.root", "mend or remove it")
+    missing = images["image"][~images["image"].isin(known["image"])]
+    if len(missing):
+        raise InputError(
+            f"the cache lacks {len(missing)} of {len(images)} test images, the first is "
+            f"{missing.iloc[0]}: run `dvc repro explain`"
+        )
+    known = known.merge(truth, on="image", how="left", validate="one_to_one")
     sides = (known["width_px"], known["height_px"], cache.size_px, fit)
     known[PICTURE] = place(*sides)
     known[BOX] = to_square(known[BOX], *sides)
     return known.drop(columns=["width_px", "height_px"])
-
-
-def _stop_if_fewer(known: pd.DataFrame, images: pd.DataFrame, source: str, fix: str) -> None:
-    missing = images["image"][~images["image"].isin(known["image"])]
-    if len(missing):
-        raise InputError(
-            f"{source} lacks {len(missing)} of {len(images)} test images, the first is "
-            f"{missing.iloc[0]}: {fix}"
-        )
 
 
 def choose_sample(images: pd.DataFrame, seed: int) -> pd.DataFrame:

@@ -3,21 +3,17 @@
 Points and boxes are in pixels of the cached square, continuous: pixel k covers k to k + 1.
 """
 
-from pathlib import Path
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ulna.errors import InputError
+from ulna.data.square import Fit, picture_box
+from ulna.data.truth import BOX
 from ulna.judging.bootstrap import Resamples, interval
+from ulna.judging.exact import unseen_share
 
 Floats = npt.NDArray[np.float64]
-Fit = Literal["pad", "stretch"]
 
-TRUTH_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
-BOX = ["x0", "y0", "x1", "y1"]
 PICTURE = ["left", "top", "right", "bottom"]
 # Zhang et al. take 15 pixels on pictures about 500 pixels wide.
 TOLERANCE_FRACTION = 0.03
@@ -25,44 +21,8 @@ TOLERANCE_FRACTION = 0.03
 CHANCES = ("chance_even", "chance_other_maps", "chance_brightness")
 
 
-def read_truth(path: Path) -> pd.DataFrame | None:
-    """Read what was planted where.
-
-    Args:
-        path: A CSV file, one row an image; boxes in pixels of the original image, x1 and y1
-            exclusive, empty where nothing is seen.
-
-    Returns:
-        image (text) and x0, y0, x1, y1 (float64, NaN where empty); None where there is no file.
-
-    Raises:
-        InputError: The file has other columns, an image twice, or a box that is none.
-    """
-    if not path.exists():
-        return None
-    numbers = dict.fromkeys(BOX, "float64")
-    try:
-        truth = pd.read_csv(path, dtype={"image": str} | numbers)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no table of boxes ({error}): mend or remove it") from None
-    if tuple(truth.columns) != TRUTH_COLUMNS:
-        raise InputError(
-            f"{path} has the columns {', '.join(truth.columns)}, expected "
-            f"{', '.join(TRUTH_COLUMNS)}: mend or remove it"
-        )
-    partial = truth[BOX].notna().any(axis=1) & truth[BOX].isna().any(axis=1)
-    empty = (truth["x1"] <= truth["x0"]) | (truth["y1"] <= truth["y0"])
-    for wrong, fault in (
-        (truth["image"].duplicated(), "lists an image that is on an earlier line too"),
-        (partial | empty, "holds a box without an area"),
-    ):
-        if wrong.any():
-            raise InputError(f"{path} line {int(np.argmax(wrong)) + 2} {fault}: correct it")
-    return truth[["image", *BOX]]
-
-
 def place(width_px: npt.ArrayLike, height_px: npt.ArrayLike, size_px: int, fit: Fit) -> Floats:
-    """Where `ulna.data.images.fit_square` puts an image: the square without its padding.
+    """Where images lie in the square, see `ulna.data.square.picture_box`.
 
     Args:
         width_px: (n,) width of the original images.
@@ -71,19 +31,15 @@ def place(width_px: npt.ArrayLike, height_px: npt.ArrayLike, size_px: int, fit: 
         fit: pad or stretch.
 
     Returns:
-        (n, 4): x0, y0, x1, y1 in the square.
+        (n, 4): left, top, right, bottom.
 
     Example:
         >>> place([400], [200], 96, "pad").tolist()
         [[0.0, 24.0, 96.0, 72.0]]
     """
-    sides = np.stack([np.asarray(width_px), np.asarray(height_px)], axis=1).astype(np.float64)
-    scaled = np.full_like(sides, size_px)
-    if fit == "pad":
-        # The same order of operations as fit_square, for the same rounding.
-        scaled = np.maximum(1, np.rint(sides * size_px / sides.max(axis=1, keepdims=True)))
-    corner = (size_px - scaled) // 2
-    return np.concatenate([corner, corner + scaled], axis=1)
+    sides = zip(np.asarray(width_px).tolist(), np.asarray(height_px).tolist(), strict=True)
+    boxes = [picture_box(width, height, size_px, fit) for width, height in sides]
+    return np.array(boxes, np.float64).reshape(-1, 4)
 
 
 def to_square(
@@ -281,9 +237,13 @@ def summarize(
         images = np.bincount(patient) @ weights
         with np.errstate(invalid="ignore"):
             drawn = np.bincount(patient, weights=own) @ weights / images
+        value, unseen = float(own.mean()), unseen_share(len(present))
         low, high = interval(drawn)
+        if np.isnan(low):
+            # Every draw is the same, as where all points hit: see `ulna.judging.exact`.
+            low, high = value * (1 - unseen), value + (1 - value) * unseen
         means = [float(part.mean()) for part in chances]
-        numbers = dict(zip(numbers, [float(own.mean()), low, high, *means], strict=True))
+        numbers = dict(zip(numbers, [value, low, high, *means], strict=True))
     return {"n": int(defined.sum()), "patients": len(present)} | numbers
 
 

@@ -48,8 +48,8 @@ class Randomisation:
 
     Attributes:
         correlations: What is random, "head" first, then one block more each -> Spearman's rank
-            correlation of absolute maps, mean over images and draws; NaN where it is undefined for
-            more than half of them (a constant map has no ranks).
+            correlation of absolute maps, mean over images; NaN where it is undefined for more than
+            half of them (a constant map has no ranks).
         images: Number of images.
     """
 
@@ -239,8 +239,9 @@ def randomise(model: keras.Model, explain: Explain, pixels: Pixels, seed: int) -
     try:
         for place, (name, layers) in enumerate(steps):
             stream = np.random.Philox(key=[seed, RANDOMISE_STREAM], counter=[0, 0, 0, place])
+            generator = np.random.Generator(stream)
             for layer in layers:
-                reinitialise(layer, np.random.Generator(stream))
+                reinitialise(layer, generator)
             found[name] = _mean(list(map(rank_correlation, original, explain(pixels))))
     finally:
         model.set_weights(trained)

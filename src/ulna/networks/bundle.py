@@ -5,6 +5,7 @@ Weights are stored as Keras' `.weights.h5`, which has the same bytes each time i
 """
 
 import json
+import warnings
 from pathlib import Path
 
 import keras
@@ -17,6 +18,7 @@ from ulna.params import Cnn, DenseNet169, check_arch
 WEIGHTS = "model.weights.h5"
 RECIPE = "model.json"
 LAYERS = "layers.csv"
+RECIPE_KEYS = {"arch", "size_px", "mixed_precision", "network", "weights_sha256"}
 
 
 def write_bundle(
@@ -49,11 +51,24 @@ def write_bundle(
 
 
 def read_recipe(folder: Path) -> dict:
-    """Read what rebuilds a network: arch, size_px, mixed_precision, network, weights_sha256."""
+    """Read what rebuilds a network.
+
+    Args:
+        folder: Written by `write_bundle`.
+
+    Returns:
+        `RECIPE_KEYS` and their values.
+
+    Raises:
+        InputError: The file is missing, no JSON, or of another form.
+    """
     try:
         recipe: dict = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+        if set(recipe) != RECIPE_KEYS:
+            raise ValueError
         check_arch(recipe["arch"])
-    except (FileNotFoundError, json.JSONDecodeError, KeyError, InputError):
+    # ValueError: no UTF-8 or no JSON; TypeError: a number, which holds no keys.
+    except (FileNotFoundError, ValueError, TypeError, InputError):
         raise InputError(
             f"{folder / RECIPE} is missing or damaged: run `dvc repro train@{folder.name}`"
         ) from None
@@ -70,7 +85,7 @@ def load_bundle(folder: Path) -> keras.Model:
         The model, uncompiled.
 
     Raises:
-        InputError: A file is missing, or the weights are not the ones that were written.
+        InputError: A file is missing or damaged, or the weights are not those of the recipe.
     """
     recipe = read_recipe(folder)
     weights = folder / WEIGHTS
@@ -80,6 +95,16 @@ def load_bundle(folder: Path) -> keras.Model:
             f"`dvc checkout {folder}` or `dvc repro train@{folder.name}`"
         )
     section = Cnn if recipe["arch"] == "cnn" else DenseNet169
-    model = build_network(recipe["size_px"], section(**recipe["network"]))
-    model.load_weights(weights)
+    try:
+        model = build_network(recipe["size_px"], section(**recipe["network"]))
+        with warnings.catch_warnings():
+            # Keras only warns where a file lacks some of the layers, and leaves those random.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(weights)
+    # From pydantic, the building of the network, Keras.
+    except (ValueError, TypeError, KeyError, UserWarning):
+        raise InputError(
+            f"{folder / RECIPE} does not describe the network whose weights {weights} holds: run "
+            f"`dvc repro train@{folder.name}`"
+        ) from None
     return model

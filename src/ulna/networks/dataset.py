@@ -22,6 +22,8 @@ ORDER_STREAM = 1
 AUGMENT_STREAM = 2
 
 Arrays = tuple[npt.NDArray[Any], ...]
+# Images (batch, height, width, 1) uint8, and which of the source they are, (batch,) -> such images.
+Alter = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -214,19 +216,22 @@ def augmented_batches(
     return _augmented(steps_once(len(source), batch_size), batch, source, augment)
 
 
-def plain_batches(source: Examples, batch_size: int) -> tf.data.Dataset:
-    """Every image once, in order and unchanged: for validation and prediction.
+def plain_batches(source: Examples, batch_size: int, alter: Alter | None = None) -> tf.data.Dataset:
+    """Every image once, in order and not augmented: for validation and prediction.
 
     Args:
         source: The images.
         batch_size: Images a batch.
+        alter: What is done to each batch of images; nothing without it.
 
     Returns:
         Batches as of `training_batches`.
     """
 
     def batch(step: int) -> Arrays:
-        return _arrays(source, chosen_in_order(step, len(source), batch_size))
+        chosen = chosen_in_order(step, len(source), batch_size)
+        images, *rest = _arrays(source, chosen)
+        return (images if alter is None else alter(images, chosen), *rest)
 
     return from_arrays(steps_once(len(source), batch_size), batch, _shapes(source)).prefetch(2)
 

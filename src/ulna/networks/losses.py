@@ -56,8 +56,9 @@ def image_weights(
         for part in sorted(images["body_part"].unique()):
             if not table.get((part, 0)) or not table.get((part, 1)):
                 raise InputError(
-                    f"loss is weighted_bce, but train has not both labels of {part}: leave it out "
-                    "with train.body_parts, or use loss bce"
+                    "loss is weighted_bce, but the images to learn from have not both labels of "
+                    f"{part}: train without it (train.body_parts; of stage transfer "
+                    "transfer.train_on), or use loss bce"
                 )
         keys = zip(images["body_part"], images["label"], strict=True)
         return np.array([table[key] for key in keys], np.float32)

@@ -3,18 +3,23 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import keras
+import pandas as pd
 
+from ulna.data.cache import Cache
 from ulna.networks.dataset import (
     Examples,
     augmented_batches,
+    examples,
     plain_batches,
     steps,
     training_batches,
 )
 from ulna.networks.forward import forward, run_forward
 from ulna.networks.frozen import cut, freeze_below, plain_features, shuffled_features
+from ulna.networks.losses import build_loss, image_weights
 from ulna.networks.models import (
     above_pooling,
     backbone_start,
@@ -24,7 +29,61 @@ from ulna.networks.models import (
     unfreeze_from,
 )
 from ulna.networks.training import Fit, Phase, fit
-from ulna.params import Augment, Cnn, DenseNet169, Train
+from ulna.params import Augment, Cnn, DenseNet169, Focal, Train
+
+
+def learn(
+    network: Cnn | DenseNet169,
+    pretrained: Path | None,
+    cache: Cache,
+    training: pd.DataFrame,
+    validation: pd.DataFrame,
+    *,
+    loss: Literal["bce", "weighted_bce", "focal"],
+    class_weights: Literal["none", "balanced"],
+    focal: Focal,
+    train: Train,
+    augment: Augment,
+    seed: int,
+    history: Path,
+) -> keras.Model:
+    """Build a network and train it on cached images.
+
+    Args:
+        network: See `train_network`, as for every argument that is not named here.
+        pretrained: Weights of the backbone.
+        cache: The cached images.
+        training: Rows to learn from, see `ulna.data.rows.join_rows`; their counts make the weights
+            of both.
+        validation: Rows to choose the epoch by.
+        loss: See `ulna.networks.losses.build_loss`.
+        class_weights: See `ulna.networks.losses.image_weights`.
+        focal: gamma and alpha, for loss focal alone.
+        train: Early stopping, reduction of the learning rate.
+        augment: Ranges of the changes to training images.
+        seed: Of the order of images and their changes.
+        history: CSV file for the training curves.
+
+    Returns:
+        The model with the weights of its best epoch.
+
+    Raises:
+        InputError: See `image_weights` and `train_network`.
+    """
+    data = [
+        examples(cache, rows, image_weights(rows, training, loss, class_weights))
+        for rows in (training, validation)
+    ]
+    return train_network(
+        network,
+        pretrained,
+        *data,
+        loss=build_loss(loss, focal),
+        train=train,
+        augment=augment,
+        seed=seed,
+        history=history,
+    )
 
 
 def train_network(
@@ -51,7 +110,7 @@ def train_network(
         augment: Ranges of the changes to training images.
         seed: Of the order of images and their changes; initial weights and dropout follow from
             `ulna.runtime.configure`.
-        history: CSV file for the learning curves.
+        history: CSV file for the training curves.
 
     Returns:
         The model with the weights of its best epoch.

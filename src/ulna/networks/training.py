@@ -129,7 +129,7 @@ def fit(
         steps_per_epoch: Training batches an epoch.
         loss: Of labels and logits.
         train: Early stopping and reduction of the learning rate.
-        history: CSV file for the learning curves: epoch (from 1), phase, learning_rate, the
+        history: CSV file for the training curves: epoch (from 1), phase, learning_rate, the
             measures on train and val (image level, train under augmentation), best.
 
     Raises:

@@ -20,9 +20,10 @@ from PIL import Image
 from ulna.console import progress
 from ulna.files import replacing_folder, write_csv
 from ulna.params import Phantom
-from ulna.phantom.anatomy import build_scene, draw_person
+from ulna.phantom.anatomy import build_scene
 from ulna.phantom.pathology import SHARES, draw_finding, plant
 from ulna.phantom.radiograph import Pixels, draw_camera, expose
+from ulna.phantom.skeleton import draw_person
 from ulna.processes import cores, end_with_parent
 
 # Studies in MURA v1.1, normal and abnormal, train and valid (counted from its CSV files).

@@ -1,17 +1,20 @@
-"""The first part of the report: data, training, results. Numbers in, HTML out."""
+"""The first part of the report: data, results, calibration. Numbers in, HTML out."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from ulna.figures.style import METRICS, NAMES
 from ulna.judging.reference import NOTE
 from ulna.params import ARCHS
-from ulna.report.evidence import METRICS, NAMES, Evidence, in_words
+from ulna.report.curves import reliability_charts, roc_charts
+from ulna.report.evidence import Evidence, in_words
 from ulna.report.page import (
     Section,
     bullets,
+    interval,
     number,
+    p_value,
     paragraph,
     picture,
     section,
@@ -20,23 +23,27 @@ from ulna.report.page import (
 )
 from ulna.report.peers import NOTE as PEERS_NOTE
 
+PARTS = ("difference", "low", "high")
 
-def _score_table(evidence: Evidence, level: str) -> str:
+
+def score_frame(evidence: Evidence, level: str) -> pd.DataFrame:
+    """Every metric of every network with its interval, as text, and the thresholds."""
     scores = {arch: evidence.metrics[arch][level] for arch in NAMES}
-    n = scores["cnn"]
     rows = [
         {"metric": words} | {NAMES[arch]: span(score, name) for arch, score in scores.items()}
         for name, words in METRICS.items()
     ]
-    rows.append(
-        {"metric": "threshold (from val)"}
-        | {NAMES[arch]: number(score["threshold"]) for arch, score in scores.items()}
-    )
-    caption = (
+    thresholds = {NAMES[arch]: number(score["threshold"]) for arch, score in scores.items()}
+    return pd.DataFrame([*rows, {"metric": "threshold (from val)"} | thresholds])
+
+
+def _score_table(evidence: Evidence, level: str) -> str:
+    n = evidence.metrics["cnn"][level]
+    return table(
+        score_frame(evidence, level),
         f"Test set, per {level}: n = {n['n']:,} ({n['abnormal']:,} abnormal) of "
-        f"{n['patients']:,} patients; value (95% interval over patients)"
+        f"{n['patients']:,} patients; value (95% interval over patients)",
     )
-    return table(pd.DataFrame(rows), caption)
 
 
 def data(evidence: Evidence) -> Section:
@@ -66,7 +73,7 @@ def data(evidence: Evidence) -> Section:
             "The official valid is the test set here; val is cut from the official train. A "
             "patient is in one split over all body parts.",
         ),
-        table(rows, "Sizes of the splits"),
+        table(rows, "Sizes of the splits", ("label",)),
         picture(
             evidence.figures,
             "splits",
@@ -78,52 +85,8 @@ def data(evidence: Evidence) -> Section:
             evidence.figures,
             "examples",
             "Normal and abnormal radiographs of each body part.",
-            "Train images as the networks see them: greyscale, padded to a square, resized.",
-        ),
-    )
-
-
-def training(evidence: Evidence) -> Section:
-    """The epochs, the one that was kept, and overfitting."""
-    rows = []
-    for arch in ARCHS:
-        history = evidence.tables[f"{arch}/history"]
-        best = history[history["best"] == 1].iloc[0]
-        rows.append(
-            {
-                "network": NAMES[arch],
-                "epochs": number(len(history)),
-                "epoch kept": number(int(best["epoch"])),
-                "loss train": number(best["loss"]),
-                "loss val": number(best["val_loss"]),
-                "gap (val - train)": number(best["val_loss"] - best["loss"]),
-                "AUROC train": number(best["auroc"]),
-                "AUROC val": number(best["val_auroc"]),
-                "AUROC test": span(evidence.metrics[arch]["image"], "auroc"),
-            }
-        )
-    return section(
-        "training",
-        "Training",
-        paragraph(
-            "The epoch with the lowest loss on val is kept. Train is measured while the weights "
-            "change, under augmentation and dropout, so it can lie behind val; a growing gap "
-            "between val and train is overfitting. Weights start from a seed, or from a file where "
-            "params.yaml names one (below, under Provenance, with every other setting).",
-        ),
-        table(pd.DataFrame(rows), "The epoch that was kept, per image; test with 95% interval"),
-        picture(
-            evidence.figures,
-            "learning_curves",
-            "Loss, AUROC, accuracy and learning rate by epoch, "
-            "train and val; the kept epoch is marked.",
-            "Learning curves, per image.",
-        ),
-        picture(
-            evidence.figures,
-            "architecture",
-            "Both networks as tables of layers.",
-            "Layers, output shapes and numbers of parameters.",
+            "Train images as the networks see them: greyscale, square, of the size and fit that "
+            "params.yaml names under image.",
         ),
     )
 
@@ -135,12 +98,7 @@ def results(evidence: Evidence) -> Section:
         "Results on the test set",
         _score_table(evidence, "study"),
         _score_table(evidence, "image"),
-        picture(
-            evidence.figures,
-            "roc",
-            "ROC and precision-recall curves of both networks; their areas are in the table above.",
-            "ROC and precision-recall curves, per study.",
-        ),
+        roc_charts(evidence),
         picture(
             evidence.figures,
             "confusion",
@@ -200,7 +158,7 @@ def calibration(evidence: Evidence) -> Section:
         {
             "network": NAMES[arch],
             "temperature": number(calibration["temperature"]),
-            "": state,
+            "scaling": state,
             "ECE": number(calibration[state]["ece"]),
             "Brier score": number(calibration[state]["brier"]),
             "log loss": number(calibration[state]["log_loss"]),
@@ -213,46 +171,54 @@ def calibration(evidence: Evidence) -> Section:
     return section(
         "calibration",
         "Calibration",
-        bullets([f"{NAMES[arch]}: {found[arch]['verdict']}" for arch in NAMES]),
+        bullets([in_words(f"{arch}: {found[arch]['verdict']}") for arch in NAMES]),
         table(
             pd.DataFrame(rows),
             f"Per study of test, n = {found['cnn']['n']:,}, before and after "
-            "the temperature that was fitted on val",
-            ("",),
+            "the temperature that was fitted on val; ECE: expected calibration error; right are "
+            "slope 1 and intercept 0",
+            ("scaling",),
         ),
-        picture(
-            evidence.figures,
-            "calibration",
-            "Reliability diagrams of both networks before and after temperature scaling.",
-            "Share of abnormal studies over the mean probability.",
-        ),
+        reliability_charts(evidence),
     )
 
 
-def comparison(evidence: Evidence) -> Section:
-    """Which network is better, and how surely."""
-    compare = {key: found for key, found in evidence.metrics["compare"].items() if "_vs_" in key}
+def pairs(evidence: Evidence) -> dict[str, Any]:
+    """What was found of each pair of networks."""
+    return {key: found for key, found in evidence.metrics["compare"].items() if "_vs_" in key}
+
+
+def difference_frame(evidence: Evidence) -> pd.DataFrame:
+    """How far networks are apart in the headline metrics, per study, as text."""
     rows = []
-    for key, found in compare.items():
+    for key, found in pairs(evidence).items():
         first, second = (NAMES[name] for name in key.split("_vs_"))
         study = found["study"]
         rows.append(
             {
-                "pair": f"{first} - {second}",
-                **{METRICS[m]: span(_as_span(study[m]), "difference") for m in ("auroc", "kappa")},
-                "DeLong p": number(study["delong"]["p"]),
-                "McNemar p": number(study["mcnemar"]["p"]),
+                "pair": f"{first} − {second}",
+                **{
+                    METRICS[name]: interval(*(study[name][part] for part in PARTS))
+                    for name in ("auroc", "kappa")
+                },
+                "DeLong p": p_value(study["delong"]["p"]),
+                "McNemar p": p_value(study["mcnemar"]["p"]),
                 "n": number(study["n"]),
             }
         )
+    return pd.DataFrame(rows)
+
+
+def comparison(evidence: Evidence) -> Section:
+    """Which network is better, and how surely."""
     return section(
         "comparison",
         "Comparison of the networks",
-        bullets([in_words(found["verdict"]) for found in compare.values()]),
+        bullets([in_words(found["verdict"]) for found in pairs(evidence).values()]),
         table(
-            pd.DataFrame(rows),
+            difference_frame(evidence),
             "Differences per study (95% interval, the same resamples of "
-            "patients for both); DeLong and McNemar take studies as independent",
+            "patients for both); the tests of DeLong and of McNemar are by patient too",
         ),
         picture(
             evidence.figures,
@@ -261,11 +227,3 @@ def comparison(evidence: Evidence) -> Section:
             "Differences between the networks; the ensemble is the mean of both.",
         ),
     )
-
-
-def _as_span(found: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "difference": found["difference"],
-        "difference_low": found["low"],
-        "difference_high": found["high"],
-    }

@@ -5,12 +5,16 @@ from typing import Any
 
 import pandas as pd
 
+from ulna.checks.baselines import BASELINES
+from ulna.checks.occlusion import SHOWN
+from ulna.figures.style import NAMES
 from ulna.params import ARCHS
-from ulna.report.evidence import NAMES, NOT_A_DEVICE, Evidence
+from ulna.report.evidence import NOT_A_DEVICE, Evidence, in_words
 from ulna.report.page import (
     Section,
     bullets,
     details,
+    interval,
     linked_table,
     number,
     paragraph,
@@ -97,7 +101,7 @@ def shortcuts(evidence: Evidence) -> Section:
     rows = pd.DataFrame(
         [
             {
-                "baseline": name,
+                "baseline": BASELINES[name].title,
                 "AUROC": span(score, "auroc"),
                 "kappa": span(score, "kappa"),
                 "alarm": "yes" if score["flag"] else "no",
@@ -121,6 +125,47 @@ def shortcuts(evidence: Evidence) -> Section:
             "baselines",
             "AUROC of each baseline with its interval, beside the networks.",
             "AUROC of the baselines and of the networks, per study.",
+        ),
+        *_halves(evidence),
+    )
+
+
+def _halves(evidence: Evidence) -> tuple[str, ...]:
+    """What the networks make of the frame and of the centre of pictures alone."""
+    scores = evidence.tables["occlusion"].to_dict("records")
+    rows = pd.DataFrame(
+        [
+            {
+                "network": NAMES[score["network"]],
+                "pictures": SHOWN[score["shown"]],
+                "AUROC": span(score, "auroc"),
+                "AUROC lost": span(score, "auroc_drop") if score["shown"] != "whole" else "",
+                "kappa": span(score, "kappa"),
+                "kappa lost": span(score, "kappa_drop") if score["shown"] != "whole" else "",
+            }
+            for score in scores
+        ]
+    )
+    return (
+        paragraph(
+            "The networks themselves were shown the test pictures again, with the frame (borders "
+            "and corners) or the centre black: two halves of equal area.",
+            in_words(evidence.metrics["occlusion"]["verdict"]),
+            "An alarm: the frame alone is above chance, and the centre alone is not better. A "
+            "black half is unlike all that was learnt from, so a loss alone proves nothing.",
+        ),
+        table(
+            rows,
+            f"Halves, per study of test, n = {scores[0]['n']:,}; lost: whole picture minus this "
+            "one, of the same patients; thresholds are from whole pictures of val",
+            ("pictures",),
+        ),
+        picture(
+            evidence.figures,
+            "occlusion",
+            "AUROC and kappa of each network by whole pictures and by each half, beside a picture "
+            "with nothing, its frame and its centre hidden; the table has the numbers.",
+            f"Whole pictures and halves of them, per study of test, n = {scores[0]['n']:,}.",
         ),
     )
 
@@ -164,8 +209,8 @@ def _pointing(found: Mapping[str, Any]) -> str:
         return ""
     game = localisation["pointing_game"]
     return (
-        f"The maximum of the map lies in the planted box in {number(game['value'], 2)} "
-        f"({number(game['low'], 2)} to {number(game['high'], 2)}) of {game['n']:,} abnormal "
+        f"The maximum of the map lies in the planted box in "
+        f"{interval(game['value'], game['low'], game['high'], 2)} of {game['n']:,} abnormal "
         f"images; by chance {number(game['chance_even'], 2)}."
     )
 
@@ -183,7 +228,8 @@ def failures(evidence: Evidence) -> Section:
                 "probability": [number(value) for value in listed["probability"]],
             }
         )
-        pieces.append(table(rows, f"{NAMES[arch]}: the surest wrong calls", ("study",)))
+        words = ("study", "split", "label")
+        pieces.append(table(rows, f"{NAMES[arch]}: the surest wrong calls", words))
     return section(
         "failures",
         "Failures, or wrong labels",
@@ -210,13 +256,18 @@ def limits(evidence: Evidence) -> Section:
         bullets(
             [
                 NOT_A_DEVICE,
+                "Intended use: to learn and to compare methods on a public data set. Whether a "
+                "network helps a reader, or a patient, is not studied here.",
                 f"The test set has {n['n']:,} studies of {n['patients']:,} patients, as many as "
                 "the data give; no sample size was planned.",
                 "Intervals are over patients of this test set: another hospital, another device "
                 "or another seed of training is not in them.",
-                "An interval of no width (no wrong call in a small group) is no certainty.",
-                "Labels are taken as the truth. In MURA they come from one report each; for "
-                "degenerative joint disease their sensitivity was 60% in a re-read.",
+                "Where no call of a group is wrong, resampling has nothing to vary: the interval "
+                "is then the exact one of Clopper and Pearson, for as many patients.",
+                "The networks were tested on the data set that they come from, on no other.",
+                "Labels are taken as the truth, as there are no others. In MURA they come from one "
+                "report each; for degenerative joint disease their sensitivity was 60% in a "
+                "re-read.",
                 "Abnormal is one class: fracture, hardware, degeneration and lesion are not told "
                 "apart, and nothing says how urgent a finding is.",
                 "Published results stand on another test set and gold standard: they are marks "
@@ -243,7 +294,7 @@ def provenance(evidence: Evidence) -> Section:
         "provenance",
         "Provenance",
         paragraph(
-            "dvc.lock names every file that these numbers come from by its hash; `dvc repro` makes "
+            "dvc.lock names every file that these numbers come from by its hash; dvc repro makes "
             "them again."
         ),
         table(pd.DataFrame(rows), "Hashes and versions", ("value",)),

@@ -1,5 +1,6 @@
 """What the report is made from: numbers, tables and figures of the stages before it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,17 +8,29 @@ from typing import Any
 
 import pandas as pd
 
-NAMES = {"cnn": "CNN", "densenet169": "DenseNet169", "ensemble": "ensemble"}
-METRICS = {
-    "auroc": "AUROC",
-    "auprc": "average precision",
-    "kappa": "kappa",
-    "accuracy": "accuracy",
-    "recall": "sensitivity",
-    "specificity": "specificity",
-    "precision": "precision",
-    "f1": "F1",
-}
+from ulna.figures.style import NAMES, NETWORKS
+
+# What the report is made from, by name: each is a dep of its stage in dvc.yaml.
+METRIC_FILES = (
+    *NAMES, *("compare", "overfitting", "transfer", "audit", "baselines", "occlusion"),
+    *(f"explain_{arch}" for arch in NETWORKS),
+)  # fmt: skip
+TABLES = (
+    *("overfitting", "learning_curve", "transfer", "occlusion"),
+    *(
+        f"{arch}/{name}"
+        for arch in NETWORKS
+        for name in (
+            "history", "roc", "precision_recall", "reliability", "by_body_part", "disagreements",
+        )
+    ),
+)  # fmt: skip
+FIGURES = (
+    "splits", "examples", "architecture", "overfitting", "confusion", "kappa_by_body_part",
+    "compare", "transfer", "audit", "baselines", "occlusion", "disagreements",
+    *(f"{arch}/saliency" for arch in NETWORKS),
+)  # fmt: skip
+
 NOT_A_DEVICE = "For research. Not a medical device: nothing here says anything about a person."
 
 
@@ -26,10 +39,9 @@ class Evidence:
     """All that the report shows.
 
     Attributes:
-        metrics: cnn, densenet169 and ensemble, compare, transfer, audit, baselines, explain_cnn and
-            explain_densenet169: the JSON files of `metrics/`, parsed.
-        tables: The CSV files of `plots/` by their path there, such as `cnn/by_body_part`.
-        figures: The PNG files of `plots/` by their path there, such as `roc`.
+        metrics: The JSON files of `metrics/` that `METRIC_FILES` names, parsed.
+        tables: The CSV files of `plots/` that `TABLES` names by their path there.
+        figures: The PNG files of `plots/` that `FIGURES` names by their path there.
         sizes: See `ulna.data.overview.count_splits`.
         reference: See `ulna.judging.reference.read_reference`.
         peers: See `ulna.report.peers.read_peers`.
@@ -55,9 +67,10 @@ def in_words(verdict: str) -> str:
     """A sentence of another stage with the networks called as they are here, and a full stop.
 
     Example:
-        >>> in_words("cnn is better than densenet169")
-        'CNN is better than DenseNet169.'
+        >>> in_words("cnn is better than densenet169: by 0.02 (-0.01 to 0.05)")
+        'CNN is better than DenseNet169: by 0.02 (−0.01 to 0.05).'
     """
     for arch, name in NAMES.items():
         verdict = verdict.replace(arch, name)
+    verdict = re.sub(r"(?<!\w)-(?=\d)", "−", verdict)
     return f"{verdict[0].upper()}{verdict[1:].rstrip('.')}."

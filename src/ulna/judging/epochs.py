@@ -1,0 +1,111 @@
+"""The course of training by epoch: the gap between train and val, the epoch kept, what ended it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from ulna.errors import InputError
+from ulna.params import Cnn, DenseNet169
+
+COLUMNS = ("network", "epoch", "phase", "loss_gap", "auroc_gap", "best")
+
+
+def phase_limits(network: Cnn | DenseNet169) -> dict[str, int]:
+    """The most epochs that each phase of training may have, in the order of the phases."""
+    if isinstance(network, Cnn):
+        return {"scratch": network.epochs}
+    limits = {"head": network.head_epochs, "finetune": network.finetune_epochs}
+    return {phase: epochs for phase, epochs in limits.items() if epochs}
+
+
+def gaps_by_epoch(network: str, history: pd.DataFrame) -> pd.DataFrame:
+    """Take the gap between train and val in each epoch.
+
+    Train is the mean over an epoch while the weights change, under augmentation and dropout, so the
+    gap starts below 0; one that widens is overfitting.
+
+    Args:
+        network: Its name.
+        history: One row an epoch: epoch, phase, loss, auroc, val_loss, val_auroc, best.
+
+    Returns:
+        One row an epoch, columns `COLUMNS`: loss_gap is val minus train, auroc_gap train minus
+        val, of images.
+    """
+    return history.assign(
+        network=network,
+        loss_gap=history["val_loss"] - history["loss"],
+        auroc_gap=history["auroc"] - history["val_auroc"],
+    )[list(COLUMNS)]
+
+
+def describe_course(
+    network: str, history: pd.DataFrame, limits: Mapping[str, int], early_stopping_epochs: int
+) -> dict[str, Any]:
+    """Say which epoch was kept and why, and what ended the training.
+
+    Args:
+        network: Its name.
+        history: See `gaps_by_epoch`.
+        limits: Phase -> the most epochs it may have, in order, see `phase_limits`.
+        early_stopping_epochs: A phase ends after so many epochs in a row without a lower loss on
+            val than before in the phase.
+
+    Returns:
+        epochs, kept (its number, from 1), later (epochs after it), phases (name -> first, last and
+        ended: early stopping or limit), loss_gap and auroc_gap of the kept and of the last epoch,
+        and words.
+
+    Raises:
+        InputError: The table is not of these parameters: no epoch or several are kept, or it has
+            other phases or longer ones.
+    """
+    rerun = f"run `dvc repro train@{network}`"
+    best = history.loc[history["best"] == 1]
+    if len(best) != 1:
+        raise InputError(
+            f"the history of {network} marks {len(best)} epochs as kept, expected 1: {rerun}"
+        )
+    phases: dict[str, dict[str, Any]] = {}
+    for phase, table in history.groupby("phase", sort=False):
+        limit = limits.get(str(phase), 0)
+        if len(table) > limit:
+            raise InputError(
+                f"the history of {network} has {len(table)} epochs of phase {phase}, and "
+                f"params.yaml allows {limit}: {rerun}"
+            )
+        phases[str(phase)] = {
+            "first": int(table["epoch"].min()),
+            "last": int(table["epoch"].max()),
+            "ended": "early stopping" if len(table) < limit else "limit",
+        }
+    gaps = gaps_by_epoch(network, history)
+    kept = int(best["epoch"].iloc[0])
+    epochs = int(history["epoch"].max())
+    of_kept, of_last = gaps[gaps["best"] == 1].iloc[0], gaps.iloc[-1]
+    found = {"epochs": epochs, "kept": kept, "later": epochs - kept, "phases": phases}
+    for name in ("loss_gap", "auroc_gap"):
+        found |= {f"{name}_kept": float(of_kept[name]), f"{name}_last": float(of_last[name])}
+    words = [
+        f"{network}: epoch {kept} of {epochs} was kept, as its loss on val, "
+        f"{best['val_loss'].iloc[0]:.3f}, is the lowest; {_later(epochs - kept)}",
+        *(_ending(name, phase, early_stopping_epochs) for name, phase in phases.items()),
+    ]
+    if kept == epochs and phases[str(history["phase"].iloc[-1])]["ended"] == "limit":
+        words.append("The last epoch was the best: more of them may do better")
+    return found | {"words": ". ".join(words)}
+
+
+def _later(count: int) -> str:
+    if not count:
+        return "none followed"
+    return f"{count} {'epochs' if count > 1 else 'epoch'} followed without a lower one"
+
+
+def _ending(name: str, phase: Mapping[str, Any], patience: int) -> str:
+    first, last = phase["first"], phase["last"]
+    epochs = f"epochs {first} to {last}" if last > first else f"epoch {first}"
+    if phase["ended"] == "limit":
+        return f"Phase {name}, {epochs}, ended at its limit of epochs"
+    return f"Phase {name}, {epochs}, ended by early stopping: {patience} without a lower loss"

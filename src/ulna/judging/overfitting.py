@@ -1,0 +1,222 @@
+"""How much better a network is on what it learnt from than on what it has never seen.
+
+A gap is how much better train is, whatever the measure: train minus the other split, and for a
+loss the other way round. Above 0 it is overfitting, or patients who are harder.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ulna.errors import InputError
+from ulna.judging.bootstrap import Floats, Resamples, interval, interval_or_exact, redraw, resample
+from ulna.judging.evaluation import SIZES, decided
+from ulna.judging.metrics import score
+from ulna.judging.temperature import logit
+from ulna.params import Evaluate
+
+SPLITS = ("train", "val", "test")
+# 1 where more is better.
+SIGNS = {"auroc": 1.0, "kappa": 1.0, "accuracy": 1.0, "log_loss": -1.0}
+MEASURES = tuple(SIGNS)
+ENDS = ("", "_low", "_high")
+COLUMNS = (
+    "network",
+    "split",
+    *SIZES,
+    *(f"{name}{end}" for name in MEASURES for end in ENDS),
+    *(f"{name}_gap{end}" for name in MEASURES for end in ENDS),
+    "threshold",
+)
+# Of AUROC: of 100 pairs of an abnormal and a normal study, five more or fewer in the right order.
+SMALL = 0.05
+
+
+def judge_splits(
+    network: str,
+    learnt: pd.DataFrame,
+    judged: pd.DataFrame,
+    body_parts: Literal["all"] | tuple[str, ...],
+    evaluate: Evaluate,
+    seed: int,
+) -> pd.DataFrame:
+    """Judge train, val and test alike: one network, one rule of thresholds, chosen on val.
+
+    The splits have no patient in common, so each is resampled by itself, and a gap's interval is of
+    differences between draws of one and draws of the other. Test is resampled as `evaluate` does.
+
+    Args:
+        network: Its name.
+        learnt: Its prediction table of train, without augmentation.
+        judged: Its prediction table of val and test.
+        body_parts: What the network learnt from; nothing else is judged.
+        evaluate: The section of the parameters.
+        seed: Of the resamples of patients.
+
+    Returns:
+        One row a split, columns `COLUMNS`, per study. A gap of split train is NaN, as is every
+        number without an interval: too few patients, or one class.
+
+    Raises:
+        InputError: A patient is in two splits, or val lacks a class that the rule needs.
+    """
+    images = pd.concat([learnt, judged], ignore_index=True)
+    several = images.groupby("patient")["split"].nunique() > 1
+    if several.any():
+        raise InputError(
+            f"patient {several.idxmax()!r} is in two splits of the predictions of {network}: run "
+            "`dvc repro`"
+        )
+    studies, thresholds = decided(images, "study", evaluate)
+    studies = of_parts(studies, body_parts)
+    # A stream of draws of its own for each: equal draws would tie the splits together.
+    seeds = {"train": seed + 1, "val": seed + 2, "test": seed}
+    rows = []
+    values_of_train: dict[str, float] = {}
+    drawn_of_train: dict[str, Floats] = {}
+    for split in SPLITS:
+        table = studies[studies["split"] == split]
+        resamples = resample(table["patient"], evaluate.bootstrap_draws, seeds[split])
+        sizes, values, drawn = _judge(table, resamples, evaluate.min_patients)
+        row = {"network": network, "split": split, "threshold": thresholds.overall} | sizes
+        row |= _with_ends(values, drawn, table)
+        if split == "train":
+            values_of_train, drawn_of_train = values, drawn
+        else:
+            row |= _with_ends(
+                {f"{m}_gap": SIGNS[m] * (values_of_train[m] - values[m]) for m in MEASURES},
+                {f"{m}_gap": SIGNS[m] * (drawn_of_train[m] - drawn[m]) for m in MEASURES},
+            )
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def of_parts(table: pd.DataFrame, body_parts: Literal["all"] | tuple[str, ...]) -> pd.DataFrame:
+    """Keep the rows of some body parts; all keeps every row."""
+    return table if body_parts == "all" else table[table["body_part"].isin(body_parts)]
+
+
+def _judge(
+    table: pd.DataFrame, resamples: Resamples, min_patients: int
+) -> tuple[dict[str, int], dict[str, float], dict[str, Floats]]:
+    """Sizes of a split, its measures, and these in every draw."""
+    sizes = {
+        "n": len(table),
+        "abnormal": int(table["label"].sum()),
+        "patients": int(table["patient"].nunique()),
+    }
+    draws = resamples.weights.shape[1]
+    if sizes["patients"] < min_patients or sizes["abnormal"] in (0, sizes["n"]):
+        undefined = {name: np.full(draws, np.nan) for name in MEASURES}
+        return sizes, dict.fromkeys(MEASURES, np.nan), undefined
+    losses = losses_of(table["label"], table["probability"])
+    values = score(table["label"], table["probability"], table["threshold"])
+    mean_loss = redraw_mean(table["patient"], losses, resamples)
+    return (
+        sizes,
+        values | {"log_loss": float(losses.mean())},
+        redraw(table, resamples) | {"log_loss": mean_loss},
+    )
+
+
+def _with_ends(
+    values: Mapping[str, float], drawn: Mapping[str, Floats], table: pd.DataFrame | None = None
+) -> dict[str, float]:
+    """Each measure (of a table) with its interval; without an interval no number stands bare."""
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        if name not in drawn:
+            continue
+        if table is None:
+            low, high = interval(drawn[name])
+        else:
+            low, high = interval_or_exact(table, name, value, drawn[name])
+        found |= {name: np.nan if np.isnan(low) else value, f"{name}_low": low}
+        found[f"{name}_high"] = high
+    return found
+
+
+def losses_of(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Floats:
+    """The log loss of each row; its mean is `ulna.judging.temperature.log_loss`.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        probabilities: Of abnormal, 0 to 1, shape (n,).
+
+    Returns:
+        0 to 36.04, shape (n,).
+
+    Example:
+        >>> losses_of([1, 0], [0.5, 0.75]).round(3).tolist()
+        [0.693, 1.386]
+    """
+    logits = logit(probabilities)
+    losses: Floats = np.logaddexp(0.0, np.where(np.asarray(labels) == 1, -logits, logits))
+    return losses
+
+
+def redraw_mean(patients: pd.Series, values: Floats, resamples: Resamples) -> Floats:
+    """The mean of a number a row, in every draw of patients.
+
+    Args:
+        patients: Of each row, shape (n,); all of them are among those of `resamples`.
+        values: Shape (n,).
+        resamples: The draws.
+
+    Returns:
+        (draws,); NaN in a draw without any row.
+    """
+    place = np.searchsorted(resamples.patients, patients.to_numpy(object))
+    count = len(resamples.patients)
+    sums = np.bincount(place, values, minlength=count) @ resamples.weights
+    rows = np.bincount(place, minlength=count) @ resamples.weights
+    undefined = np.full(rows.shape, np.nan)
+    means: Floats = np.divide(sums, rows, out=undefined, where=rows > 0)
+    return means
+
+
+def verdict(splits: pd.DataFrame) -> str:
+    """Say in a sentence whether a network is overfitted, by the AUROC of train and of test.
+
+    Test decides, as the epoch and the thresholds were chosen on val.
+
+    Args:
+        splits: See `judge_splits`, of one network.
+
+    Returns:
+        The sentence, without a full stop. It is "overfitted clearly" if the gap's interval lies
+        above 0; it shows "no gap" if the interval does not, and ends below `SMALL`; else it "cannot
+        be told".
+    """
+    rows = splits.set_index("split")
+    network, test = rows.at["train", "network"], rows.loc["test"]
+    sizes = f"{rows.at['train', 'patients']:,} patients of train, {test['patients']:,} of test"
+    value, low, high = (test[f"auroc_gap{end}"] for end in ENDS)
+    if np.isnan(value):
+        return f"{network}: too few patients to tell whether it is overfitted: {sizes}"
+    gap = f"AUROC of train is {value:z.3f} ({low:z.3f} to {high:z.3f}) above that of test, {sizes}"
+    if low > 0:
+        small = ", though by little" if high < SMALL else ""
+        return f"{network} is overfitted clearly{small}: {gap}"
+    if high < SMALL:
+        return f"{network} shows no gap: {gap}"
+    return f"{network}: whether it is overfitted cannot be told: {gap}"
+
+
+def summarize(splits: pd.DataFrame) -> dict[str, Any]:
+    """Put the splits of one network into what becomes its part of `metrics/overfitting.json`.
+
+    Args:
+        splits: See `judge_splits`, of one network.
+
+    Returns:
+        verdict, then for each split its numbers by the names of `COLUMNS`; train has no gaps.
+    """
+    found: dict[str, Any] = {"verdict": verdict(splits)}
+    for row in splits.drop(columns="network").to_dict("records"):
+        split = row.pop("split")
+        found[split] = {k: v for k, v in row.items() if split != "train" or "_gap" not in k}
+    return found

@@ -1,0 +1,124 @@
+import numpy as np
+import pandas as pd
+import pytest
+from test_overfitting import images
+
+from ulna.errors import InputError
+from ulna.judging.evaluation import evaluate_table
+from ulna.judging.size_curve import COLUMNS, OFF, judge_sizes, verdict
+from ulna.networks.subsets import SIZE_COLUMNS
+from ulna.predictions import sigmoid
+
+
+def table(shift: float, seed: int = 1) -> pd.DataFrame:
+    """Val and test of the same images whatever the shift."""
+    return pd.concat([images("val", shift, 10 + seed), images("test", shift, 20 + seed)],
+                     ignore_index=True)  # fmt: skip
+
+
+def sizes(*fractions: float) -> pd.DataFrame:
+    rows = [(f, int(100 * f), int(120 * f), int(300 * f)) for f in fractions]
+    return pd.DataFrame(rows, columns=list(SIZE_COLUMNS))
+
+
+@pytest.fixture(scope="module")
+def evaluate(params):
+    return params.evaluate.model_copy(update={"bootstrap_draws": 400})
+
+
+TABLES = {0.25: table(0.3), 0.5: table(0.6), 1.0: table(2.0)}
+
+
+def test_each_point_is_what_evaluate_says_of_its_table(evaluate):
+    points, _ = judge_sizes(TABLES, sizes(*TABLES), "all", evaluate, seed=4)
+    assert list(points.columns) == list(COLUMNS)
+    assert points["patients"].tolist() == [25, 50, 100]
+    assert (points["test_studies"] == 120).all()
+    for row, images_ in zip(points.to_dict("records"), TABLES.values(), strict=True):
+        expected = evaluate_table(images_, evaluate, seed=4).metrics["study"]
+        for name in ("auroc", "auroc_low", "kappa", "kappa_high", "threshold"):
+            assert row[name] == expected[name]
+
+
+def test_the_last_step_is_paired_and_reads_as_more_minus_fewer(evaluate):
+    points, step = judge_sizes(TABLES, sizes(*TABLES), "all", evaluate, seed=4)
+    assert (step["from_patients"], step["to_patients"]) == (50, 100)
+    auroc = points["auroc"]
+    assert step["auroc"]["difference"] == pytest.approx(auroc.iloc[2] - auroc.iloc[1])
+    # The networks err on the same patients: apart, the intervals would add up to more.
+    near = {0.5: table(2.0), 1.0: table(2.0).assign(logit=lambda t: 2 * t["logit"] + 0.1)}
+    near[1.0]["probability"] = sigmoid(near[1.0]["logit"])
+    _, same = judge_sizes(near, sizes(*near), "all", evaluate, seed=4)
+    assert same["auroc"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_the_order_of_rows_changes_nothing(evaluate):
+    mixed = {f: t.sample(frac=1, random_state=2) for f, t in TABLES.items()}
+    mixed[0.25] = TABLES[0.25]
+    given, step = judge_sizes(TABLES, sizes(*TABLES), "all", evaluate, seed=4)
+    other, other_step = judge_sizes(mixed, sizes(*mixed), "all", evaluate, seed=4)
+    pd.testing.assert_frame_equal(given, other)
+    assert step == other_step
+
+
+def test_more_patients_that_help_are_told_from_those_that_do_not(evaluate):
+    def says(fewer, more):
+        tables = {0.5: table(fewer), 1.0: table(more)}
+        return verdict("cnn", judge_sizes(tables, sizes(*tables), "all", evaluate, 1)[1])
+
+    assert says(0.3, 2.0).startswith("cnn: more patients still help: from 50 to 100 patients")
+    assert says(2.0, 0.3).startswith("cnn: more patients have not helped")
+    near = table(1.0)
+    near["logit"] += np.random.default_rng(1).normal(0, 0.5, len(near))
+    tables = {0.5: near.assign(probability=sigmoid(near["logit"])), 1.0: table(1.0)}
+    said = verdict("cnn", judge_sizes(tables, sizes(*tables), "all", evaluate, 1)[1])
+    assert said.startswith("cnn: whether more patients still help cannot be told")
+
+
+def test_equal_networks_are_rarely_called_apart(evaluate):
+    """Equal noise on the same images: about 2.5% of the steps seem to help, of 40 at most 5."""
+    few = evaluate.model_copy(update={"bootstrap_draws": 200})
+    helped = 0
+    for seed in range(40):
+        draw = np.random.default_rng(seed)
+        tables = {}
+        for fraction in (0.5, 1.0):
+            noisy = table(1.0, seed)
+            noisy["logit"] += draw.normal(0, 0.7, len(noisy))
+            tables[fraction] = noisy.assign(probability=sigmoid(noisy["logit"]))
+        said = verdict("cnn", judge_sizes(tables, sizes(*tables), "all", few, seed)[1])
+        helped += "still help:" in said
+    assert helped <= 5
+
+
+def test_without_fractions_there_is_a_header_and_a_hint(evaluate):
+    points, step = judge_sizes({}, sizes(), "all", evaluate, 1)
+    assert points.empty and list(points.columns) == list(COLUMNS)
+    assert verdict("cnn", step) == OFF
+    assert "learning_curve.fractions" in OFF
+
+
+@pytest.mark.promise("E31")
+def test_too_few_test_patients_are_said_to_be_so(evaluate):
+    few = evaluate.model_copy(update={"min_patients": 500})
+    points, step = judge_sizes(TABLES, sizes(*TABLES), "all", few, 1)
+    assert points[["auroc", "kappa"]].isna().all(axis=None)
+    assert verdict("cnn", step).startswith("cnn: too few test patients to tell")
+
+
+def test_tables_that_do_not_belong_together_are_refused(evaluate):
+    with pytest.raises(InputError, match="run `dvc repro learning_curve`"):
+        judge_sizes(TABLES, sizes(0.25, 1.0), "all", evaluate, 1)
+    lacking = TABLES | {0.5: TABLES[0.5].iloc[:-1]}
+    with pytest.raises(InputError, match="50.00% of the patients lack image"):
+        judge_sizes(lacking, sizes(*lacking), "all", evaluate, 1)
+
+
+def test_only_body_parts_that_were_learnt_from_are_judged(evaluate):
+    more = {
+        f: pd.concat([t, images("test", 0.0, 9, part="WRIST")], ignore_index=True)
+        for f, t in TABLES.items()
+    }
+    points, step = judge_sizes(more, sizes(*more), ("HAND",), evaluate, 1)
+    assert points["test_studies"].tolist() == [120] * 3
+    assert step["n"] == 120
