@@ -9,8 +9,9 @@ from ulna.params import Params, load_params
 
 # Not the params.yaml of the repository: whoever changes that must still be able to run the tests.
 PARAMS = Path(__file__).parent / "params.yaml"
-# Runs the pipeline: as long as half of all other files.
+# Runs the pipeline: as long as all other files together.
 LONGEST = "test_stages.py"
+THREADS = ("OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -18,8 +19,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # xdist is to hand out files as they are sorted below, not those with most tests first.
     config.option.loadscopereorder = False
     # Every worker has a core of its own: threads of BLAS that waited for another's core took a
-    # third of the time of test_baselines.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # third of the time of test_baselines, TensorFlow's a tenth of that of test_training.
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -28,7 +28,7 @@ def table(rows: int, patients: int, seed: int, decimals: int = 1) -> pd.DataFram
             "probability": np.clip(0.3 + 0.3 * labels + draw.normal(0, 0.2, rows), 0, 1).round(
                 decimals
             ),
-            "threshold": 0.45,
+            "threshold": 0.5,  # one of the values: on it is normal
         }
     )
 
@@ -47,7 +47,7 @@ def test_every_draw_equals_scikit_learn_on_the_drawn_rows(decimals):
     drawn = redraw(rows, resamples)
     for draw in range(30):
         chosen = repeated(rows, resamples, draw)
-        truth, called = chosen["label"], (chosen["probability"] > 0.45).astype(int)
+        truth, called = chosen["label"], (chosen["probability"] > 0.5).astype(int)
         expected = {
             "accuracy": accuracy_score(truth, called),
             "precision": precision_score(truth, called),
@@ -156,6 +156,15 @@ def test_as_many_patients_as_asked_for_are_enough():
     resamples = resample(rows["patient"], 200, seed=1)
     assert with_intervals(rows, resamples, min_patients=10)["auroc"] > 0.5
     assert np.isnan(with_intervals(rows, resamples, min_patients=11)["auroc"])
+
+
+@pytest.mark.promise("E31")
+def test_a_metric_that_many_draws_lack_has_no_number_either():
+    """One abnormal patient of 20: without that patient, as in a third of the draws, no AUROC."""
+    rows = table(60, 20, seed=3).assign(label=lambda rows: (rows["patient"] == "p003").astype(int))
+    judged = with_intervals(rows, resample(rows["patient"], 200, seed=1), min_patients=10)
+    assert all(np.isnan(judged[f"auroc{end}"]) for end in ("", "_low", "_high"))
+    assert judged["accuracy_low"] < judged["accuracy"] < judged["accuracy_high"]
 
 
 def simulated(draw: np.random.Generator, patients: int) -> pd.DataFrame:

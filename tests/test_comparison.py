@@ -93,6 +93,8 @@ def test_both_networks_are_scored_on_the_same_draws_of_patients():
         )
         for name in METRICS:
             drawn[name].append(one[name] - two[name])
+    for name, redrawn in redraw_differences(first, second, resamples).items():
+        np.testing.assert_allclose(redrawn, drawn[name], atol=1e-11)
     found = differences(first, second, resamples, min_patients=2)
     for name in METRICS:
         low, high = np.quantile(drawn[name], [0.025, 0.975])
@@ -133,6 +135,24 @@ def test_a_difference_that_no_draw_changes_has_no_interval():
     assert found["accuracy"]["difference"] == 0
     assert np.isnan([found["accuracy"]["low"], found["accuracy"]["high"]]).all()
     assert found["auroc"]["low"] < found["auroc"]["high"]
+
+
+def test_the_smallest_difference_is_one():
+    """One pair of an abnormal and a normal study in another order, of some thousand pairs."""
+    first, _ = simulate(6)
+    order = np.argsort(first["probability"].to_numpy())
+    labels = first["label"].to_numpy()[order]
+    place = np.flatnonzero((labels[:-1] == 1) & (labels[1:] == 0))[0]
+    second, swapped = first.copy(), order[place : place + 2]
+    second.loc[swapped, "probability"] = first.loc[swapped[::-1], "probability"].to_numpy()
+    resamples = resample(first["patient"], 200, 1)
+    drawn = redraw_differences(first, second, resamples)["auroc"]
+    pairs = labels.sum() * (1 - labels).sum()
+    assert differences(first, second, resamples, 2)["auroc"]["difference"] == pytest.approx(
+        -1 / pairs
+    )
+    # The pair is in a draw when both patients are: in 40%, or in 63% if they are one.
+    assert 0.3 < (drawn < 0).mean() < 0.7 and (drawn <= 0).all()
 
 
 def test_swapping_the_networks_turns_every_number_round():

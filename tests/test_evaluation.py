@@ -20,6 +20,7 @@ from ulna.judging.evaluation import (
     split_sha256,
 )
 from ulna.judging.metrics import score
+from ulna.judging.thresholds import choose_threshold
 from ulna.predictions import by_study, sigmoid, write_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -169,6 +170,21 @@ def test_one_study_gives_null_and_says_too_few(repository: Path) -> None:
     assert len(paths.scores("cnn", "roc").read_text().splitlines()) == 1
 
 
+def test_a_part_is_judged_and_listed_with_its_own_threshold(params) -> None:
+    images = random_predictions(3)
+    settings = {"threshold_per": "body_part", "shrinkage_studies": 0.0}
+    found = evaluate_table(images, params.evaluate.model_copy(update=settings), seed=1)
+    parts = found.by_body_part.set_index("body_part")
+    studies = by_study(images)
+    for part, rows in studies[studies["split"] == "val"].groupby("body_part"):
+        threshold = choose_threshold("youden", rows["label"], rows["probability"])
+        assert parts.loc[part, "threshold"] == threshold
+        test = studies[(studies["split"] == "test") & (studies["body_part"] == part)]
+        expected = score(test["label"], test["probability"], threshold)["kappa"]
+        assert parts.loc[part, "kappa"] == expected
+    assert parts["threshold"].nunique() == 2
+
+
 @pytest.mark.promise("A3")
 @pytest.mark.fault("fitted on test")
 def test_permuted_test_labels_leave_what_is_fitted_as_it_is(params) -> None:
@@ -214,17 +230,18 @@ def test_the_same_table_gives_the_same_bytes_in_any_order(repository: Path) -> N
 def test_the_surest_wrong_calls_come_first() -> None:
     studies = pd.DataFrame(
         {
-            "study": list("abcd"),
+            "study": list("abcdef"),
             "body_part": "HAND",
-            "split": ["test", "val", "test", "test"],
+            "split": ["test", "val", "test", "test", "test", "test"],
             "views": 1,
-            "label": [0, 1, 1, 0],
-            "probability": [0.7, 0.05, 0.9, 0.99],
+            "label": [0, 1, 1, 0, 0, 1],
+            "probability": [0.7, 0.05, 0.9, 0.99, 0.5, 0.5],
             "threshold": 0.5,
         }
     )
     listed = most_confident_disagreements(studies)
-    assert listed["study"].tolist() == ["d", "b", "a"]
+    # On the threshold is normal: rightly of e, wrongly of f.
+    assert listed["study"].tolist() == ["d", "b", "a", "f"]
     assert most_confident_disagreements(studies, 1)["study"].tolist() == ["d"]
     assert "patient" not in listed
 
@@ -234,6 +251,9 @@ def test_the_hash_of_the_split_tells_who_was_judged() -> None:
     assert split_sha256(table) == split_sha256(table.sample(frac=1, random_state=0))
     assert split_sha256(table) == split_sha256(table.assign(probability=0.5))
     assert split_sha256(table) != split_sha256(table.iloc[1:])
+    for column in ("image", "patient", "split"):
+        changed = table[column].where(table.index != 7, "other")
+        assert split_sha256(table) != split_sha256(table.assign(**{column: changed}))
 
 
 def test_a_val_without_both_classes_stops_the_stage_and_writes_nothing(
@@ -324,11 +344,13 @@ def test_a_part_of_one_class_and_one_without_a_wrong_call_say_so(params) -> None
         ("test", "WRIST", 0, [-1.0]),
         ("test", "FINGER", 0, [-1.0]),
         ("test", "FINGER", 1, [-0.5]),
+        ("test", "ELBOW", 0, [0.5]),
+        ("test", "ELBOW", 1, [1.0]),
         same=SAME,
     )
     parts = evaluate_table(table, params.evaluate, seed=1).by_body_part.set_index("body_part")
     assert parts["note"].to_dict() == {
-        "FINGER": "", "HAND": "no wrong call: exact limits", "WRIST": "too few",
+        "ELBOW": "", "FINGER": "", "HAND": "no wrong call: exact limits", "WRIST": "too few",
     }  # fmt: skip
     assert parts.loc["WRIST", list(METRICS)].isna().all()
     for name in METRICS:

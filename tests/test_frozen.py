@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from spots import SIDE, STILL, source
 
-from ulna.networks.dataset import steps, training_batches
+from ulna.networks.dataset import Examples, steps, training_batches
 from ulna.networks.frozen import cut, freeze_below, plain_features, shuffled_features
 from ulna.networks.models import build_densenet169
 
@@ -42,30 +44,34 @@ def test_below_the_named_layer_nothing_learns_and_nothing_changes(densenet169):
     start = index(densenet169, "conv5_block32_0_bn")
     frozen = freeze_below(densenet169, start)
 
-    def gradients(model: keras.Model) -> list:
+    def run(model: keras.Model, weights: list) -> tuple[tf.Tensor, list]:
         with tf.GradientTape() as tape:
             logits = model(pixels(), training=False)
-        return tape.gradient(logits, [weight.value for weight in densenet169.trainable_weights])
+        return logits, tape.gradient(logits, [weight.value for weight in weights])
 
-    np.testing.assert_allclose(
-        frozen(pixels(), training=False), densenet169(pixels(), training=False), atol=1e-5
+    below, above = (
+        [weight for layer in layers for weight in layer.trainable_weights]
+        for layers in (densenet169.layers[:start], densenet169.layers[start:])
     )
-    above = {id(w) for layer in densenet169.layers[start:] for w in layer.trainable_weights}
-    for weight, ours, whole in zip(
-        densenet169.trainable_weights, gradients(frozen), gradients(densenet169), strict=True
-    ):
-        if id(weight) in above:
-            np.testing.assert_allclose(ours, whole, rtol=1e-3, atol=1e-5)
-        else:
-            assert ours is None
+    logits, gradients = run(frozen, below + above)
+    whole_logits, whole_gradients = run(densenet169, above)
+    np.testing.assert_allclose(logits, whole_logits, atol=1e-5)
+    assert gradients[: len(below)] == [None] * len(below)
+    for ours, whole in zip(gradients[len(below) :], whole_gradients, strict=True):
+        np.testing.assert_allclose(ours, whole, rtol=1e-3, atol=1e-5)
 
 
 def test_nothing_lies_below_the_first_layer(densenet169):
     assert freeze_below(densenet169, 0) is densenet169
 
 
+def weighted(count: int) -> Examples:
+    """Images of which each has a weight of its own."""
+    return replace(source(count, 1), weights=np.arange(1, count + 1, dtype=np.float32))
+
+
 def test_features_come_in_the_order_of_the_images_they_are_of():
-    learn = source(11, 1)
+    learn = weighted(11)
     # The features of an image are its own pixels.
     features = learn.cache.arrays["WRIST"].astype(np.float32)
     count = steps(11, 4)
@@ -85,11 +91,10 @@ def test_later_epochs_use_the_passes_again():
 
 
 def test_plain_features_come_once_and_in_order():
-    learn = source(5, 1)
+    learn = weighted(5)
     features = np.arange(10, dtype=np.float32).reshape(5, 2)
-    batches = list(plain_features(features, learn, 2))
-    np.testing.assert_array_equal(np.concatenate([batch[0] for batch in batches]), features)
-    np.testing.assert_array_equal(
-        np.concatenate([batch[1] for batch in batches])[:, 0], learn.labels
-    )
+    batches = zip(*plain_features(features, learn, 2), strict=True)
+    expected = (features, learn.labels[:, np.newaxis], learn.weights)
+    for received, wanted in zip(map(np.concatenate, batches), expected, strict=True):
+        np.testing.assert_array_equal(received, wanted)
     assert plain_features(features, learn, 2).cardinality() == 3

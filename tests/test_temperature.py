@@ -51,7 +51,7 @@ def test_the_temperature_of_one_confidence_is_that_of_the_closed_form(
     probabilities = np.where(called == 1, says, 1 - says)
     odds = math.log(says / (1 - says)) / math.log(right / (1 - right))
     temperature = fit_temperature(labels, probabilities)
-    assert temperature == pytest.approx(odds, rel=1e-6)
+    assert temperature == pytest.approx(odds, rel=1e-12)
     scaled = apply_temperature(probabilities, temperature)
     assert np.maximum(scaled, 1 - scaled) == pytest.approx(np.full(n, right), abs=1e-6)
 

@@ -95,11 +95,13 @@ def _splits_and_gaps(splits: pd.DataFrame) -> list[str]:
             pd.DataFrame(sides),
             "Train, val and test alike: per study, without augmentation, thresholds chosen on val; "
             "value (95% interval over patients)",
+            ("split",),
         ),
         table(
             pd.DataFrame(gaps),
             "By how much train is better (95% interval, each split resampled by itself): train "
             "minus the other; log loss, where less is better, the other minus train",
+            ("train against",),
         ),
     ]
 
