@@ -33,7 +33,7 @@ def compare() -> None:
         levels = {level: (test[first, level], test[second, level]) for level in LEVELS}
         found = compare_networks((first, second), levels, resamples, settings.min_patients)
         comparisons[first, second] = found
-        print(f"compare {first} with {second}: {found['verdict']}")
+        print(f"compare: {found['verdict']}")
 
     differences = tabulate(comparisons)
     named = {f"{first}_vs_{second}": found for (first, second), found in comparisons.items()}

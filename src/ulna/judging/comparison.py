@@ -143,6 +143,7 @@ def verdict(pair: tuple[str, str], study: Mapping[str, Any], min_patients: int) 
         The sentence, without a full stop.
     """
     sizes = f"{study['n']} studies of {study['patients']} patients"
+    both = " and ".join(pair)
     if study["patients"] < min_patients:
         return f"too few patients to compare: {sizes}, evaluate.min_patients is {min_patients}"
     if study["abnormal"] in (0, study["n"]):
@@ -151,7 +152,9 @@ def verdict(pair: tuple[str, str], study: Mapping[str, Any], min_patients: int) 
     if np.isnan(low):
         # Such as of two networks without a mistake.
         found = (
-            "no difference can be told apart from chance" if value == 0 else "cannot be compared"
+            f"{both}: no difference can be told apart from chance"
+            if value == 0
+            else f"{both} cannot be compared"
         )
         return (
             f"{found}: too many draws of patients hold one class only, or all give the same, "
@@ -159,7 +162,7 @@ def verdict(pair: tuple[str, str], study: Mapping[str, Any], min_patients: int) 
         )
     if low <= 0 <= high:
         return (
-            "no difference can be told apart from chance: "
+            f"{both}: no difference can be told apart from chance, "
             f"AUROC difference {value:z.3f} ({low:z.3f} to {high:z.3f}), {sizes}"
         )
     better, worse = pair if low > 0 else pair[::-1]
