@@ -78,6 +78,13 @@ def test_a_bundle_replaces_the_one_before_and_leaves_nothing_else(tiny, model, t
     assert recipe["weights_sha256"] == sha256(tmp_path / "cnn" / WEIGHTS)
 
 
+def test_a_bundle_does_not_say_where_pretrained_weights_lay(params, model, tmp_path):
+    update = {"weights": "/home/somebody/weights.h5", "weights_sha256": "0" * 64}
+    network = params.densenet169.model_copy(update=update)
+    write_bundle(tmp_path / "densenet169", model, SIDE, network, "none")
+    assert "somebody" not in (tmp_path / "densenet169" / RECIPE).read_text()
+
+
 def test_a_bundle_holds_no_state_of_the_optimizer(tiny, model, tmp_path):
     model.compile(optimizer="adam", loss="mse")
     cache, _ = table(10, 2)

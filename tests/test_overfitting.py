@@ -28,7 +28,7 @@ from ulna.judging.overfitting import (
     verdict,
 )
 from ulna.judging.reliability import log_loss
-from ulna.networks.subsets import SIZES, count_sizes, scored
+from ulna.networks.subsets import SIZES, count_sizes
 from ulna.predictions import by_study, sigmoid, write_predictions
 
 
@@ -270,8 +270,8 @@ def test_the_stage_writes_what_it_says(repository, capsys):
 def test_the_last_point_of_the_size_curve_is_the_network_of_all(repository):
     learnt, judged = tables(2.5, 1.0)
     half = learnt[learnt["patient"].isin(learnt["patient"].unique()[:60])]
-    write_csv(SIZES, count_sizes({0.5: half}))
-    write_predictions(scored(0.5), tables(1.0, 0.2)[1])
+    write_csv(paths.LEARNING_CURVE / SIZES, count_sizes({0.5: half}))
+    write_predictions(paths.scored_by_fraction(0.5), tables(1.0, 0.2)[1])
     overfitting()
     points = pd.read_csv("plots/learning_curve.csv")
     assert points["fraction"].tolist() == [0.5, 1.0]

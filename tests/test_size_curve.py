@@ -45,11 +45,15 @@ def test_the_last_step_is_paired_and_reads_as_more_minus_fewer(evaluate):
     assert (step["from_patients"], step["to_patients"]) == (50, 100)
     auroc = points["auroc"]
     assert step["auroc"]["difference"] == pytest.approx(auroc.iloc[2] - auroc.iloc[1])
-    # The networks err on the same patients: apart, the intervals would add up to more.
     near = {0.5: table(2.0), 1.0: table(2.0).assign(logit=lambda t: 2 * t["logit"] + 0.1)}
     near[1.0]["probability"] = sigmoid(near[1.0]["logit"])
     _, same = judge_sizes(near, sizes(*near), "all", evaluate, seed=4)
-    assert same["auroc"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
+    # The same ranks by other probabilities: no draw changes the difference, so none is measured.
+    assert same["auroc"] == pytest.approx(
+        {"difference": 0, "low": np.nan, "high": np.nan}, nan_ok=True
+    )
+    _, itself = judge_sizes(near | {1.0: near[0.5]}, sizes(*near), "all", evaluate, seed=4)
+    assert itself["auroc"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
 
 
 def test_the_order_of_rows_changes_nothing(evaluate):

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 from spots import SIDE, STILL, source, table
 
 from ulna.errors import InputError
@@ -67,8 +68,29 @@ def test_the_network_is_left_with_the_weights_of_its_best_epoch(tiny, params, tm
     assert history["val_loss"].iloc[-1] > best, "the last epoch is the best: the test says nothing"
     validation = source(10, 2)
     logits = [model.predict_on_batch(images) for images, _, _ in plain_batches(validation, 8)]
-    loss = build_loss("bce", params.focal)(validation.labels[:, None], np.concatenate(logits))
+    logits = np.concatenate(logits)
+    loss = build_loss("bce", params.focal)(validation.labels[:, None], logits)
     assert float(loss) == pytest.approx(best, rel=1e-4)
+    # What the history says of this epoch: a logit above 0 is called abnormal.
+    kept = history[history["best"] == 1].iloc[0]
+    called = (logits[:, 0] > 0) == validation.labels
+    assert kept["val_accuracy"] == pytest.approx(called.mean())
+    # Keras' AUROC is a sum over 200 thresholds.
+    expected = roc_auc_score(validation.labels, logits[:, 0])
+    assert kept["val_auroc"] == pytest.approx(expected, abs=0.02)
+
+
+def test_a_logit_above_0_counts_as_abnormal(tiny, params, tmp_path):
+    """All logits are 0.25 and all validation images abnormal."""
+    model = build_network(SIDE, tiny)
+    kernel, bias = model.get_layer("logit").get_weights()
+    model.get_layer("logit").set_weights([0 * kernel, bias + 0.25])
+    abnormal = source(10, 2)
+    abnormal = dataclasses.replace(abnormal, labels=np.ones(10, np.float32))
+    begin = partial(task, model, source(8, 1), abnormal)
+    loss = build_loss("bce", params.focal)
+    fit(model, [Phase("scratch", 1, 1e-9, begin)], 1, loss, params.train, tmp_path / "h.csv")
+    assert pd.read_csv(tmp_path / "h.csv")["val_accuracy"].tolist() == [1.0]
 
 
 def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, tmp_path):
@@ -83,13 +105,19 @@ def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, 
         steps(20, 8),
         build_loss("bce", params.focal),
         params.train.model_copy(
-            update={"early_stopping_epochs": 3, "plateau_epochs": 1, "plateau_factor": 0.5}
+            update={
+                "early_stopping_epochs": 3,
+                "plateau_epochs": 1,
+                "plateau_factor": 0.5,
+                "min_learning_rate": 0.02,
+            }
         ),
         tmp_path / "h.csv",
     )
     history = pd.read_csv(tmp_path / "h.csv")
     assert len(history) == history["val_loss"].idxmin() + 1 + 3 < 12
-    assert history["learning_rate"].iloc[-1] < history["learning_rate"].iloc[0]
+    # Halved after each epoch that is no better, down to the least.
+    assert history["learning_rate"].iloc[-3:].tolist() == pytest.approx([0.05, 0.025, 0.02])
 
 
 def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, params, tmp_path):
@@ -134,6 +162,23 @@ def test_a_loss_that_is_no_number_stops_with_a_remedy(tiny, params, tmp_path):
         begin = partial(task, model, source(16, 1), source(16, 1))
         phases = [Phase("scratch", 3, 1e-3, begin)]
         fit(model, phases, 2, build_loss("bce", params.focal), params.train, tmp_path / "h.csv")
+
+
+def test_a_validation_loss_that_is_no_number_stops_too(tiny, params, tmp_path):
+    """It is never the lowest: nothing would be kept, and nobody told."""
+    unknown = source(10, 2)
+    unknown = dataclasses.replace(unknown, weights=np.full(10, np.nan, np.float32))
+    model = build_network(SIDE, tiny)
+    begin = partial(task, model, source(16, 1), unknown)
+    with pytest.raises(InputError, match="epoch 1 .* is not a finite number"):
+        fit(
+            model,
+            [Phase("scratch", 3, 1e-3, begin)],
+            2,
+            build_loss("bce", params.focal),
+            params.train,
+            tmp_path / "h.csv",
+        )
 
 
 def test_a_line_an_epoch_is_printed_into_a_log(tiny, params, tmp_path, capsys):

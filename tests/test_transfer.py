@@ -99,6 +99,15 @@ def test_a_test_patient_among_those_learnt_from_stops_the_stage(split, part):
         learning_rows(rows, Network("WRIST", ("WRIST",)))
 
 
+def test_of_many_shared_patients_ten_are_named():
+    rows = table()
+    tested = rows.index[rows["split"] == "test"]
+    rows.loc[tested, "patient"] = rows.loc[rows["split"] == "train", "patient"].to_numpy()
+    with pytest.raises(InputError, match="train-WRIST-0-1 and 2 more; run") as caught:
+        learning_rows(rows, Network("WRIST", ("WRIST",)))
+    assert str(caught.value).count("train-") == 10
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["HAND", "WRIST"]),
                           st.sampled_from(["train", "val", "test"]), st.integers(0, 1)),
@@ -213,6 +222,7 @@ def test_parts_that_the_data_lack_give_way_to_those_they_have():
     assert available(["WRIST", "FINGER"], parts)[0] == ["WRIST"]
     kept, words = available(["FINGER"], parts)
     assert kept == ["HAND"]  # the most frequent
+    assert available(["FINGER"], pd.Series(["WRIST", "HAND"]))[0] == ["HAND"]  # the first of two
     assert words.endswith(
         "one network on HAND; transfer.train_on names FINGER, which the data lack"
     )
