@@ -2,14 +2,11 @@
 
 import sys
 
-from ulna import paths, runtime
+from ulna import paths
 from ulna.console import run
 from ulna.data.cache import load_cache
 from ulna.data.regions import REGIONS
 from ulna.data.rows import join_rows, read_images, read_splits
-from ulna.networks.bundle import load_bundle, read_recipe
-from ulna.networks.forward import forward
-from ulna.networks.inference import score_hidden, score_images
 from ulna.params import check_arch, load_params
 from ulna.predictions import SPLITS, write_model, write_predictions
 
@@ -28,6 +25,13 @@ def predict(arch: str) -> None:
         rows[rows["split"].isin(splits)].reset_index(drop=True)
         for splits in (SPLITS, ("train",), ("test",))
     )
+
+    # TensorFlow takes 5 s to import: bad input has been refused by here.
+    from ulna import runtime
+    from ulna.networks.bundle import load_bundle, read_recipe
+    from ulna.networks.forward import forward
+    from ulna.networks.inference import score_hidden, score_images
+
     recipe = read_recipe(paths.bundle(arch))
     runtime.configure(seed=0, mixed_precision=recipe["mixed_precision"])
     network = forward(load_bundle(paths.bundle(arch)))

@@ -120,7 +120,8 @@ def evidence(params, tmp_path_factory) -> Evidence:
         for kind in ("", "_gap")
         for end in ("", "_low", "_high")
     }
-    course = {"course": {"words": "cnn: kept epoch 2"}, "verdict": "cnn does not overfit"}
+    kept = {"words": "cnn: kept epoch 2", "loss_gap_kept": 0.1, "auroc_gap_kept": 0.1}
+    course = {"course": kept, "verdict": "cnn does not overfit"}
     metrics["overfitting"] = {
         "cnn": course,
         "densenet169": course,

@@ -5,7 +5,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ulna.data.cache import Cache
-from ulna.data.square import Fit, picture_box
+from ulna.data.regions import picture_boxes
+from ulna.data.square import Fit
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -33,8 +34,7 @@ def measure(rows: pd.DataFrame, cache: Cache, fit: Fit) -> pd.DataFrame:
     """
     files = cache.images[["image", "mode", "bit_depth", "width_px", "height_px"]]
     table = rows.merge(files, on="image", validate="one_to_one")
-    sides = zip(table["width_px"], table["height_px"], strict=True)
-    table["box"] = [picture_box(width, height, cache.size_px, fit) for width, height in sides]
+    table["box"] = [tuple(box) for box in picture_boxes(table, cache.size_px, fit).tolist()]
     grey = []
     # Pictures of one shape at once, of which there are at most 2 x size_px: an image alone takes
     # seven times as long.

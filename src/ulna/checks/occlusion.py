@@ -16,7 +16,7 @@ import pandas as pd
 from ulna.data.cache import Cache
 from ulna.data.regions import REGIONS, hide, picture_boxes
 from ulna.data.square import Fit
-from ulna.judging.bootstrap import resample, with_intervals
+from ulna.judging.bootstrap import resample, with_ends, with_intervals
 from ulna.judging.comparison import differences
 from ulna.judging.ensemble import align
 from ulna.judging.evaluation import SIZES, decided
@@ -30,8 +30,8 @@ SHOWN = {
     "centre_hidden": "frame alone (centre hidden)",
 }
 METRICS = ("auroc", "kappa")
-SCORES = tuple(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high"))
-DROPS = tuple(f"{name}_drop{end}" for name in METRICS for end in ("", "_low", "_high"))
+SCORES = with_ends(METRICS)
+DROPS = with_ends(f"{name}_drop" for name in METRICS)
 COLUMNS = ("network", "shown", *SIZES, *SCORES, *DROPS)
 
 # What is found. Only the first is an alarm.

@@ -29,15 +29,7 @@ def read_images(path: Path) -> pd.DataFrame:
     Raises:
         InputError: The file is missing, or has other columns or labels.
     """
-    try:
-        images = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError):
-        raise InputError(f"{path} is missing or no table: run `dvc repro prepare`") from None
-    if list(images.columns) != IMAGE_COLUMNS:
-        raise InputError(
-            f"{path} has the columns {', '.join(images.columns)}, expected "
-            f"{', '.join(IMAGE_COLUMNS)}: run `dvc repro prepare`"
-        )
+    images = _read(path, IMAGE_COLUMNS)
     wrong = images.index[~images["label"].isin(["0", "1"])]
     if len(wrong):
         raise InputError(
@@ -60,16 +52,20 @@ def read_splits(path: Path) -> pd.DataFrame:
     Raises:
         InputError: The file is missing or has other columns.
     """
+    return _read(path, SPLIT_COLUMNS)
+
+
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
-        splits = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (FileNotFoundError, pd.errors.ParserError, pd.errors.EmptyDataError):
         raise InputError(f"{path} is missing or no table: run `dvc repro prepare`") from None
-    if list(splits.columns) != SPLIT_COLUMNS:
+    if list(table.columns) != columns:
         raise InputError(
-            f"{path} has the columns {', '.join(splits.columns)}, expected "
-            f"{', '.join(SPLIT_COLUMNS)}: run `dvc repro prepare`"
+            f"{path} has the columns {', '.join(table.columns)}, expected "
+            f"{', '.join(columns)}: run `dvc repro prepare`"
         )
-    return splits
+    return table
 
 
 def with_split(images: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:

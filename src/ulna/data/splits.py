@@ -44,22 +44,22 @@ def assign_splits(images: pd.DataFrame, val_fraction: float, seed: int) -> pd.Da
         InputError: There are too few train patients to cut val from.
     """
     studies = images.drop_duplicates("study")
-    profiles = _profiles(studies[studies["official_split"] == "train"])
+    profile_of = profiles(studies[studies["official_split"] == "train"])
     val: set[str] = set()
     for abnormal in (False, True):
         group = sorted(
-            (profile, _digest(seed, patient), patient)
-            for patient, profile in profiles.items()
+            (profile, digest(seed, patient), patient)
+            for patient, profile in profile_of.items()
             if any(label for _, label in profile) == abnormal
         )
-        start = _digest(seed, "abnormal" if abnormal else "normal")
+        start = digest(seed, "abnormal" if abnormal else "normal")
         val |= _every_kth([patient for *_, patient in group], val_fraction, start)
     if not val:
         raise InputError(
-            f"no val can be cut from the {len(profiles)} patients of the official train: "
+            f"no val can be cut from the {len(profile_of)} patients of the official train: "
             "add patients, so that two have only normal studies or two have abnormal ones"
         )
-    rows = [(patient, "val" if patient in val else "train") for patient in profiles]
+    rows = [(patient, "val" if patient in val else "train") for patient in profile_of]
     tested = studies.loc[studies["official_split"] == "valid", "patient"].unique()
     rows += [(patient, "test") for patient in tested]
     return pd.DataFrame(sorted(rows), columns=SPLIT_COLUMNS)
@@ -104,7 +104,8 @@ def describe(images: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _profiles(studies: pd.DataFrame) -> dict[str, tuple[tuple[str, int], ...]]:
+def profiles(studies: pd.DataFrame) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Patient -> the body parts and labels of its rows, each pair once, sorted: its stratum."""
     strata: dict[str, set[tuple[str, int]]] = {}
     for patient, part, label in zip(
         studies["patient"], studies["body_part"], studies["label"], strict=True
@@ -123,5 +124,6 @@ def _every_kth(patients: Sequence[str], fraction: float, start: bytes) -> set[st
     return {patients[(offset + step * whole) * total // (taken * whole)] for step in range(taken)}
 
 
-def _digest(seed: int, name: str) -> bytes:
+def digest(seed: int, name: str) -> bytes:
+    """32 bytes that look random, of the seed and a name alone."""
     return hashlib.sha256(f"{seed}/{name}".encode()).digest()

@@ -25,7 +25,7 @@ from ulna.figures.style import (
     add_note,
     add_title,
     new_figure,
-    number,
+    with_interval,
 )
 
 LINE_CHARACTERS = 145  # of a note, across the figure
@@ -107,8 +107,7 @@ def _write(axis: Axes, place: float, words: str, colour: str, bold: bool) -> Non
 
 
 def _words(row: Mapping[str, Any]) -> str:
-    value, low, high = (number(row[name]) for name in AUROC)
-    return f"{value} ({low} to {high})" if value != "undefined" else value
+    return with_interval(*(row[name] for name in AUROC))
 
 
 def _key() -> list[Line2D]:

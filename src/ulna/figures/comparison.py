@@ -22,6 +22,7 @@ from ulna.figures.style import (
     add_title,
     new_figure,
     number,
+    with_interval,
 )
 
 # Level -> place in the row, marker, its face, colour, width of the line in points.
@@ -121,9 +122,6 @@ def _draw_pair(axis: Axes, differences: pd.DataFrame) -> None:
 
 
 def _words(found: pd.Series) -> str:
-    if np.isnan(found["difference"]):
-        return "undefined"
-    if np.isnan(found["low"]):
+    if np.isnan(found["low"]) and not np.isnan(found["difference"]):
         return f"{number(found['difference'])} (no interval)"
-    low, high = number(found["low"]), number(found["high"])
-    return f"{number(found['difference'])} ({low} to {high})"
+    return with_interval(found["difference"], found["low"], found["high"])

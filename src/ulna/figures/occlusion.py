@@ -19,19 +19,20 @@ from ulna.figures.style import (
     FAINT,
     HOUSE,
     NETWORK_COLOURS,
-    NETWORKS,
+    NETWORK_MARKERS,
     SOFT,
     add_note,
     add_title,
+    named,
+    network_key,
     new_figure,
-    number,
+    with_interval,
 )
 
 LINE_CHARACTERS = 145  # of a note, across the figure
 # A metric's name on its axis, what chance gives, where the axis begins.
 AXES = {"auroc": ("AUROC", CHANCE, 0.2), "kappa": ("Cohen's kappa", 0.0, -0.4)}
 KEY = "Frame: borders and corners, as large in area as the centre. Lines: 95% intervals."
-MARKERS = {"cnn": "o", "densenet169": "s"}
 
 
 @rc_context(HOUSE)
@@ -49,9 +50,7 @@ def halves(
     Returns:
         A figure with a picture for each name of SHOWN, above one another, then two axes.
     """
-    for network, name in NETWORKS.items():
-        verdict = verdict.replace(network, name)
-    note = textwrap.wrap(verdict, LINE_CHARACTERS)
+    note = textwrap.wrap(named(verdict), LINE_CHARACTERS)
     figure = new_figure(5.6 + 0.16 * len(note))
     sizes = scores.iloc[0]
     add_title(
@@ -70,7 +69,8 @@ def halves(
         axis = figure.add_subplot(grid[:, column])
         _draw(axis, scores, metric)
         if column == 1:
-            key = _key(list(scores["network"].unique()))
+            chance = Line2D([], [], color=SOFT, linestyle=":", label="chance")
+            key = [*network_key(scores["network"].unique()), chance]
             axis.legend(handles=key, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(key))
     add_note(figure, "\n".join([KEY, *note]))
     return figure
@@ -87,8 +87,8 @@ def _draw(axis: Axes, scores: pd.DataFrame, metric: str) -> None:
         place = list(SHOWN).index(row["shown"]) + beside
         value, low, high = (row[f"{metric}{end}"] for end in ("", "_low", "_high"))
         axis.plot([low, high], [place, place], color=colour, linewidth=2)
-        axis.plot(value, place, MARKERS[row["network"]], markersize=5, color=colour)
-        words = "too few" if np.isnan(value) else _in_words(value, low, high)
+        axis.plot(value, place, NETWORK_MARKERS[row["network"]], markersize=5, color=colour)
+        words = "too few" if np.isnan(value) else with_interval(value, low, high)
         axis.annotate(
             words,
             (1, place),
@@ -104,15 +104,3 @@ def _draw(axis: Axes, scores: pd.DataFrame, metric: str) -> None:
     left = min([start, *(scores[f"{metric}_low"].dropna() - 0.02)])
     axis.set(xlim=(left, 1.02), ylim=(len(SHOWN) - 0.5, -0.5), yticks=[], xlabel=name)
     axis.grid(axis="y", visible=False)
-
-
-def _in_words(value: float, low: float, high: float) -> str:
-    return f"{number(value)} ({number(low)} to {number(high)})"
-
-
-def _key(networks: list[str]) -> list[Line2D]:
-    lines = [
-        Line2D([], [], color=NETWORK_COLOURS[name], marker=MARKERS[name], label=NETWORKS[name])
-        for name in networks
-    ]
-    return [*lines, Line2D([], [], color=SOFT, linestyle=":", label="chance")]

@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from ulna.figures.style import (
@@ -16,19 +15,20 @@ from ulna.figures.style import (
     HOUSE,
     INK,
     NETWORK_COLOURS,
+    NETWORK_MARKERS,
     NETWORKS,
     SOFT,
     SPLITS,
     add_heading,
     add_note,
     add_title,
+    network_key,
     new_figure,
     number,
 )
 
 MEASURES = {"auroc": "AUROC", "kappa": "Cohen's kappa"}
 GAPS = {"loss_gap": "loss: val − train", "auroc_gap": "AUROC: train − val"}
-MARKERS = {"cnn": "o", "densenet169": "s"}
 
 
 @rc_context(HOUSE)
@@ -74,10 +74,7 @@ def overfitting_panels(
             axis.set(xlabel="patients of train (logarithmic)", ylabel=name)
     names = [name for name in NETWORKS if name in set(splits["network"])]
     figure.legend(
-        handles=[
-            Line2D([], [], color=NETWORK_COLOURS[name], marker=MARKERS[name], label=NETWORKS[name])
-            for name in names
-        ],
+        handles=network_key(names),
         loc="outside upper right",
         ncols=2,
     )
@@ -97,7 +94,7 @@ def _draw_splits(axis: Axes, splits: pd.DataFrame, measure: str) -> None:
         places = np.arange(len(SPLITS)) + (order - (len(networks) - 1) / 2) * 0.4
         colour = NETWORK_COLOURS[network]
         axis.vlines(places, rows[f"{measure}_low"], rows[f"{measure}_high"], color=colour, lw=2)
-        axis.plot(places, rows[measure], MARKERS[network], color=colour, label=network)
+        axis.plot(places, rows[measure], NETWORK_MARKERS[network], color=colour, label=network)
         for place, value in zip(places, rows[measure], strict=True):
             undefined = np.isnan(value)
             axis.annotate(
@@ -129,7 +126,7 @@ def _draw_gaps(axis: Axes, gaps: pd.DataFrame, gap: str) -> None:
         axis.plot(
             kept["epoch"],
             kept[gap],
-            MARKERS[str(network)],
+            NETWORK_MARKERS[str(network)],
             color=colour,
             markersize=8,
             markeredgecolor=INK,

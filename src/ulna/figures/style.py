@@ -1,12 +1,14 @@
 """One look for all figures: fixed colours, and PNG files with fixed bytes."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ulna.files import replacing
 
@@ -25,6 +27,7 @@ METRICS = {
     "f1": "F1",
 }
 NETWORK_COLOURS = {"cnn": "#D55E00", "densenet169": "#0072B2"}
+NETWORK_MARKERS = {"cnn": "o", "densenet169": "s"}
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 LABELS = ("normal", "abnormal")
 LABEL_COLOURS = ("#44AA99", "#AA4499")
@@ -89,6 +92,24 @@ def add_heading(axis: Axes, title: str, line: str, colour: str) -> None:
     )
 
 
+def network_key(networks: Iterable[str]) -> list[Line2D]:
+    """What a legend shows of networks: a line and a dot each."""
+    looks = ((NETWORK_COLOURS[arch], NETWORK_MARKERS[arch], NETWORKS[arch]) for arch in networks)
+    return [Line2D([], [], color=c, marker=m, label=name) for c, m, name in looks]
+
+
+def named(text: str) -> str:
+    """Call the networks in a sentence as readers know them.
+
+    Example:
+        >>> named("cnn is better than densenet169")
+        'CNN is better than DenseNet169'
+    """
+    for arch, name in NAMES.items():
+        text = text.replace(arch, name)
+    return text
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Write a number to so many decimals; None and NaN are undefined.
 
@@ -99,6 +120,17 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or math.isnan(value):
         return "undefined"
     return f"{value:z.{digits}f}".replace("-", "−")
+
+
+def with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """Write a number with the ends of its interval; without a number it is undefined.
+
+    Example:
+        >>> with_interval(0.5, -0.1, 1.0), with_interval(float("nan"), None, None)
+        ('0.500 (−0.100 to 1.000)', 'undefined')
+    """
+    words = number(value)
+    return words if words == "undefined" else f"{words} ({number(low)} to {number(high)})"
 
 
 def write_png(path: Path, figure: Figure) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from ulna.judging.exact import TAIL, interval_without_width
 from ulna.judging.metrics import Counts, rates, score
 
+ENDS = ("", "_low", "_high")  # of a column: a number, and the ends of its interval
 METRICS = ("accuracy", "precision", "recall", "specificity", "f1", "kappa", "auroc", "auprc")
 # Beyond this share of draws in which a metric is undefined (one class only, no positive call) an
 # interval of the others would be one of another question.
@@ -200,6 +201,25 @@ def _all_equal(drawn: Floats) -> bool:
     return float(np.ptp(drawn)) < 1e-12
 
 
+def with_ends(names: Iterable[str]) -> tuple[str, ...]:
+    """The columns of numbers that stand with their intervals.
+
+    Example:
+        >>> with_ends(["auroc"])
+        ('auroc', 'auroc_low', 'auroc_high')
+    """
+    return tuple(f"{name}{end}" for name in names for end in ENDS)
+
+
+def count_rows(table: pd.DataFrame) -> dict[str, int]:
+    """Sizes of a table of studies or images: n (rows), abnormal, patients."""
+    return {
+        "n": len(table),
+        "abnormal": int(table["label"].sum()),
+        "patients": int(table["patient"].nunique()),
+    }
+
+
 def with_intervals(
     table: pd.DataFrame, resamples: Resamples, min_patients: int
 ) -> dict[str, float]:
@@ -215,13 +235,9 @@ def with_intervals(
         `<name>_high` (see `interval_or_exact`); all three are NaN where there is no interval: no
         number stands bare.
     """
-    sizes = {
-        "n": len(table),
-        "abnormal": int(table["label"].sum()),
-        "patients": int(table["patient"].nunique()),
-    }
+    sizes = count_rows(table)
     if sizes["patients"] < min_patients or table["label"].nunique() < 2:
-        return sizes | {f"{name}{end}": np.nan for name in METRICS for end in ("", "_low", "_high")}
+        return sizes | dict.fromkeys(with_ends(METRICS), np.nan)
     values = score(table["label"], table["probability"], table["threshold"])
     drawn = redraw(table, resamples)
     judged: dict[str, float] = {}

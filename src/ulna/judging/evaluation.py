@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ulna.judging.bootstrap import METRICS, resample, with_intervals
+from ulna.judging.bootstrap import METRICS, resample, with_ends, with_intervals
 from ulna.judging.calibration import summarize
 from ulna.judging.reliability import reliability_curves
 from ulna.judging.thresholds import Thresholds, choose_thresholds, compare_aggregations
@@ -21,11 +21,7 @@ from ulna.predictions import by_study
 LEVELS = ("study", "image")
 # Of a row: what it counts, then each metric with the ends of its interval, then the threshold.
 SIZES = ("n", "abnormal", "patients")
-SCORES = (
-    *SIZES,
-    *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high")),
-    "threshold",
-)
+SCORES = (*SIZES, *with_ends(METRICS), "threshold")
 TOO_FEW = "too few"
 NO_MISS = "no wrong call: exact limits"  # see `ulna.judging.exact`
 DISAGREEMENTS = 24  # what a person reviews in one sitting

@@ -12,23 +12,32 @@ import numpy.typing as npt
 import pandas as pd
 
 from ulna.errors import InputError
-from ulna.judging.bootstrap import Floats, Resamples, interval, interval_or_exact, redraw, resample
+from ulna.judging.bootstrap import (
+    ENDS,
+    Floats,
+    Resamples,
+    count_rows,
+    interval,
+    interval_or_exact,
+    redraw,
+    resample,
+    with_ends,
+)
 from ulna.judging.evaluation import SIZES, decided
 from ulna.judging.metrics import score
-from ulna.judging.temperature import logit
+from ulna.judging.temperature import logit, losses_of_logits
 from ulna.params import Evaluate
 
 SPLITS = ("train", "val", "test")
 # 1 where more is better.
 SIGNS = {"auroc": 1.0, "kappa": 1.0, "accuracy": 1.0, "log_loss": -1.0}
 MEASURES = tuple(SIGNS)
-ENDS = ("", "_low", "_high")
 COLUMNS = (
     "network",
     "split",
     *SIZES,
-    *(f"{name}{end}" for name in MEASURES for end in ENDS),
-    *(f"{name}_gap{end}" for name in MEASURES for end in ENDS),
+    *with_ends(MEASURES),
+    *with_ends(f"{name}_gap" for name in MEASURES),
     "threshold",
 )
 # Of AUROC: of 100 pairs of an abnormal and a normal study, five more or fewer in the right order.
@@ -103,11 +112,7 @@ def _judge(
     table: pd.DataFrame, resamples: Resamples, min_patients: int
 ) -> tuple[dict[str, int], dict[str, float], dict[str, Floats]]:
     """Sizes of a split, its measures, and these in every draw."""
-    sizes = {
-        "n": len(table),
-        "abnormal": int(table["label"].sum()),
-        "patients": int(table["patient"].nunique()),
-    }
+    sizes = count_rows(table)
     draws = resamples.weights.shape[1]
     if sizes["patients"] < min_patients or sizes["abnormal"] in (0, sizes["n"]):
         undefined = {name: np.full(draws, np.nan) for name in MEASURES}
@@ -153,9 +158,7 @@ def losses_of(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Floats:
         >>> losses_of([1, 0], [0.5, 0.75]).round(3).tolist()
         [0.693, 1.386]
     """
-    logits = logit(probabilities)
-    losses: Floats = np.logaddexp(0.0, np.where(np.asarray(labels) == 1, -logits, logits))
-    return losses
+    return losses_of_logits(np.asarray(labels), logit(probabilities))
 
 
 def redraw_mean(patients: pd.Series, values: Floats, resamples: Resamples) -> Floats:

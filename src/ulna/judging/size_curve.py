@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ulna.errors import InputError
-from ulna.judging.bootstrap import Resamples, resample, with_intervals
+from ulna.judging.bootstrap import Resamples, resample, with_ends, with_intervals
 from ulna.judging.comparison import differences
 from ulna.judging.ensemble import align
 from ulna.judging.evaluation import decided
@@ -19,7 +19,6 @@ from ulna.judging.overfitting import of_parts
 from ulna.params import Evaluate
 
 MEASURES = ("auroc", "kappa")
-ENDS = ("", "_low", "_high")
 COLUMNS = (
     "fraction",
     "patients",
@@ -28,7 +27,7 @@ COLUMNS = (
     "test_studies",
     "test_abnormal",
     "test_patients",
-    *(f"{name}{end}" for name in MEASURES for end in ENDS),
+    *with_ends(MEASURES),
     "threshold",
 )
 OFF = (
@@ -92,9 +91,8 @@ def judge_sizes(
 def _judge(test: pd.DataFrame, resamples: Resamples, min_patients: int) -> dict[str, float]:
     found = with_intervals(test, resamples, min_patients)
     sizes = {"test_studies": "n", "test_abnormal": "abnormal", "test_patients": "patients"}
-    measures = [f"{name}{end}" for name in MEASURES for end in ENDS]
     return {ours: found[theirs] for ours, theirs in sizes.items()} | {
-        name: found[name] for name in measures
+        name: found[name] for name in with_ends(MEASURES)
     }
 
 

@@ -104,5 +104,11 @@ def brier(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
 
 def log_loss_of_logits(truth: npt.NDArray[Any], logits: Floats) -> float:
     """`log_loss` without the limits of `logit`."""
+    return float(np.mean(losses_of_logits(truth, logits))) if truth.size else np.nan
+
+
+def losses_of_logits(truth: npt.NDArray[Any], logits: Floats) -> Floats:
+    """-log of the probability of the true label, a number a row."""
     # log(1 + exp(z)) - y z: no difference of large numbers, no log of 0.
-    return float(np.mean(np.logaddexp(0.0, logits) - truth * logits)) if truth.size else np.nan
+    losses: Floats = np.logaddexp(0.0, logits) - truth * logits
+    return losses

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ulna.errors import InputError
-from ulna.judging.bootstrap import Resamples, interval, redraw, with_intervals
+from ulna.judging.bootstrap import Resamples, interval, redraw, with_ends, with_intervals
 from ulna.judging.reference import OVERALL
 from ulna.judging.thresholds import choose_threshold
 from ulna.networks.transfer import Network, network_named
@@ -16,7 +16,7 @@ from ulna.params import Evaluate
 from ulna.predictions import by_study, read_predictions
 
 MEASURES = ("auroc", "kappa")
-INTERVALS = tuple(f"{name}{end}" for name in MEASURES for end in ("", "_low", "_high"))
+INTERVALS = with_ends(MEASURES)
 SIZES = ("patients", "studies", "abnormal")
 COLUMNS = ("trained_on", "tested_on", *SIZES, *INTERVALS, "threshold", "note")
 

@@ -4,12 +4,12 @@ Training has to be repeated when this module changes: how the networks are judge
 `ulna.judging.size_curve`.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from ulna.data.splits import digest, profiles
 from ulna.errors import InputError
 from ulna.files import read_table
 
@@ -76,13 +76,9 @@ def order_patients(training: pd.DataFrame, seed: int) -> list[str]:
     Returns:
         Every patient once.
     """
-    found: dict[str, set[tuple[str, int]]] = {}
-    columns = (training[name] for name in ("patient", "body_part", "label"))
-    for patient, part, label in zip(*columns, strict=True):
-        found.setdefault(patient, set()).add((part, int(label)))
     strata: dict[str, list[str]] = {}
-    for patient, held in found.items():
-        strata.setdefault(repr(sorted(held)), []).append(patient)
+    for patient, profile in profiles(training).items():
+        strata.setdefault(repr(list(profile)), []).append(patient)
     places: dict[str, float] = {}
     for stratum, patients in strata.items():
         start = _draw(seed, stratum)
@@ -131,5 +127,4 @@ def read_sizes(path: Path) -> pd.DataFrame:
 
 def _draw(seed: int, name: str) -> float:
     """A number in [0, 1) that looks random."""
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
+    return int.from_bytes(digest(seed, name)[:6], "big") / 2**48

@@ -32,10 +32,10 @@ def training(evidence: Evidence) -> Section:
                 "epoch kept": number(int(best["epoch"])),
                 "loss train": number(best["loss"]),
                 "loss val": number(best["val_loss"]),
-                "gap (val - train)": number(best["val_loss"] - best["loss"]),
+                "gap (val - train)": number(found[arch]["course"]["loss_gap_kept"]),
                 "AUROC train": number(best["auroc"]),
                 "AUROC val": number(best["val_auroc"]),
-                "gap (train - val)": number(best["auroc"] - best["val_auroc"]),
+                "gap (train - val)": number(found[arch]["course"]["auroc_gap_kept"]),
             }
         )
     return section(

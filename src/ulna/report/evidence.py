@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ulna.figures.style import NAMES, NETWORKS
+from ulna.figures.style import NAMES, NETWORKS, named
 
 # What the report is made from, by name: each is a dep of its stage in dvc.yaml.
 METRIC_FILES = (
@@ -70,7 +70,5 @@ def in_words(verdict: str) -> str:
         >>> in_words("cnn is better than densenet169: by 0.02 (-0.01 to 0.05)")
         'CNN is better than DenseNet169: by 0.02 (−0.01 to 0.05).'
     """
-    for arch, name in NAMES.items():
-        verdict = verdict.replace(arch, name)
-    verdict = re.sub(r"(?<!\w)-(?=\d)", "−", verdict)
+    verdict = re.sub(r"(?<!\w)-(?=\d)", "−", named(verdict))
     return f"{verdict[0].upper()}{verdict[1:].rstrip('.')}."
