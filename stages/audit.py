@@ -5,7 +5,7 @@ import sys
 from ulna import paths
 from ulna.checks import audit as checks
 from ulna.console import run
-from ulna.data.cache import gather, load_cache
+from ulna.data.cache import load_cache, pixels_of
 from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.figures.audit import edge_cases
 from ulna.figures.style import write_png
@@ -27,8 +27,7 @@ def audit() -> None:
     write_json(paths.METRICS / "audit.json", summary)
     examples = checks.choose_examples(findings, pictures=6)
     shown = images[images["image"].isin([*examples["image"], *examples["other_image"]])]
-    pixels = gather(cache, shown["body_part"].to_numpy(), shown["row"].to_numpy())
-    squares = dict(zip(shown["image"], pixels, strict=True))
+    squares = dict(zip(shown["image"], pixels_of(cache, shown), strict=True))
     sheet = edge_cases(examples, squares, counts, checks.FINDINGS, len(images))
     write_png(paths.PLOTS / "audit.png", sheet)
     named = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)

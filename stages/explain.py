@@ -6,19 +6,17 @@ import numpy as np
 
 from ulna import paths
 from ulna.console import run
-from ulna.data.cache import load_cache
+from ulna.data.cache import load_cache, pixels_of
 from ulna.data.truth import read_truth
-from ulna.figures.saliency import saliency_gallery
-from ulna.figures.style import write_png
 from ulna.files import write_csv, write_json
 from ulna.judging.evaluation import decided
-from ulna.maps.gallery import COLUMNS, choose_gallery, choose_sample, locate
+from ulna.maps.gallery import COLUMNS, choose_gallery, choose_sample, locate, write_gallery
 from ulna.params import check_arch, load_params
 from ulna.predictions import read_predictions
 
 
 def explain(arch: str) -> None:
-    """Test the maps of `arch`, measure whether they point at planted findings, draw a gallery."""
+    """Test the maps of `arch`, measure whether they point at planted findings, write a gallery."""
     check_arch(arch)
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
@@ -37,7 +35,7 @@ def explain(arch: str) -> None:
     model = load_bundle(paths.bundle(arch))
     layer = saliency.explained_layer(model)
     maps_of = saliency.explainer(model, layer)
-    sample = saliency.pixels_of(cache, choose_sample(test, params.seed))
+    sample = pixels_of(cache, choose_sample(test, params.seed))
     check = saliency.randomise(model, maps_of, sample, params.seed)
     found = {
         "layer": layer.name,
@@ -47,12 +45,11 @@ def explain(arch: str) -> None:
         "model_sha256": recipe["weights_sha256"],
     }
     write_json(paths.metrics(f"explain_{arch}"), found)
-    gallery, pixels, maps = saliency.explain_images(maps_of, cache, choose_gallery(test))
+    gallery, _, maps = saliency.explain_images(maps_of, cache, choose_gallery(test))
     if not check.passed:
         gallery[["map_x_px", "map_y_px"]] = np.nan
     write_csv(paths.scores(arch, "saliency"), gallery[list(COLUMNS)])
-    figure = saliency_gallery(arch, gallery, pixels, maps if check.passed else None, check.sentence)
-    write_png(paths.PLOTS / arch / "saliency.png", figure)
+    write_gallery(paths.maps(arch), gallery, maps if check.passed else None)
     print(f"{arch}: maps {'passed' if check.passed else 'failed'}: {check.sentence}")
 
 

@@ -5,7 +5,15 @@ import pytest
 from ulna.data.cache import Cache
 from ulna.data.truth import BOX
 from ulna.errors import InputError
-from ulna.maps.gallery import OUTCOMES, SAMPLE_IMAGES, choose_gallery, choose_sample, locate
+from ulna.maps.gallery import (
+    OUTCOMES,
+    SAMPLE_IMAGES,
+    choose_gallery,
+    choose_sample,
+    locate,
+    read_gallery,
+    write_gallery,
+)
 from ulna.maps.pointing import PICTURE
 
 
@@ -88,3 +96,17 @@ def test_an_image_that_the_cache_lacks_is_named():
     table = images(("a.png", "HAND", 1, 0.9))
     with pytest.raises(InputError, match="the cache lacks 1 of 1 test images, the first is a.png"):
         locate(table, cached(b=(96, 96)), "pad", NOTHING_PLANTED)
+
+
+@pytest.mark.promise("E32")
+def test_maps_that_may_not_be_shown_are_not_written_and_earlier_ones_go(tmp_path):
+    gallery = images(("a.png", "HAND", 1, 0.9), ("b.png", "HAND", 0, 0.1)).assign(map_x_px=[3.5, 2])
+    maps = np.arange(2 * 4 * 4, dtype=np.float32).reshape(2, 4, 4) / 3
+    write_gallery(tmp_path / "cnn", gallery, maps)
+    read, shown = read_gallery(tmp_path / "cnn")
+    pd.testing.assert_frame_equal(read, gallery)
+    assert shown.dtype == np.float32 and (shown == maps).all()
+    write_gallery(tmp_path / "cnn", gallery, None)
+    assert read_gallery(tmp_path / "cnn")[1] is None
+    with pytest.raises(InputError, match="densenet169/gallery.csv is missing: run `dvc repro`"):
+        read_gallery(tmp_path / "densenet169")

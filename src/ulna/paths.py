@@ -51,6 +51,11 @@ def origin(arch: str) -> Path:
     return Path("data/predictions") / f"{arch}.json"
 
 
+def maps(arch: str) -> Path:
+    """What `explain` found to show: a gallery of test images and their maps."""
+    return Path("data/maps") / arch
+
+
 def metrics(arch: str) -> Path:
     """Headline metrics."""
     return METRICS / f"{arch}.json"

@@ -145,3 +145,8 @@ def _open_array(path: Path) -> np.memmap:
 
 def _unsound(path: Path, fault: str) -> InputError:
     return InputError(f"{path} {fault}: run `dvc repro preprocess`")
+
+
+def pixels_of(cache: Cache, images: pd.DataFrame) -> npt.NDArray[np.uint8]:
+    """The pictures of a table with body_part and row, (images, size_px, size_px) uint8."""
+    return gather(cache, images["body_part"].to_numpy(object), images["row"].to_numpy())

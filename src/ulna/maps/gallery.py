@@ -1,12 +1,16 @@
 """Which test images are explained, and where in the square their pictures and findings lie."""
 
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ulna.data.cache import Cache
 from ulna.data.square import Fit
 from ulna.data.truth import BOX
 from ulna.errors import InputError
+from ulna.files import read_table, replacing_folder, write_csv
 from ulna.maps.pointing import PICTURE, place, to_square
 
 OUTCOMES = ("true positive", "false positive", "false negative", "true negative")
@@ -15,6 +19,9 @@ COLUMNS = (
     *("map_x_px", "map_y_px"),
 )
 SAMPLE_IMAGES = 32
+GALLERY, MAPS = "gallery.csv", "maps.npy"
+
+Maps = npt.NDArray[np.float32]
 
 
 def locate(images: pd.DataFrame, cache: Cache, fit: Fit, truth: pd.DataFrame) -> pd.DataFrame:
@@ -90,3 +97,28 @@ def choose_gallery(images: pd.DataFrame) -> pd.DataFrame:
         .drop(columns=["surest", "place"])
         .reset_index(drop=True)
     )
+
+
+def write_gallery(folder: Path, gallery: pd.DataFrame, maps: Maps | None) -> None:
+    """Write what is to be shown.
+
+    Args:
+        folder: It is replaced.
+        gallery: One row an image, see `choose_gallery`; also map_x_px and map_y_px.
+        maps: (images, size_px, size_px) float32, in the same order; None where they may not be
+            shown.
+    """
+    with replacing_folder(folder) as partial:
+        write_csv(partial / GALLERY, gallery)
+        if maps is not None:
+            np.save(partial / MAPS, maps)
+
+
+def read_gallery(folder: Path) -> tuple[pd.DataFrame, Maps | None]:
+    """Read what `write_gallery` wrote.
+
+    Raises:
+        InputError: It is missing.
+    """
+    gallery = read_table(folder / GALLERY)
+    return gallery, np.load(folder / MAPS) if (folder / MAPS).exists() else None

@@ -15,7 +15,7 @@ import tensorflow as tf
 from scipy.stats import rankdata
 
 from ulna.console import progress
-from ulna.data.cache import Cache, gather
+from ulna.data.cache import Cache, pixels_of
 from ulna.judging.bootstrap import resample
 from ulna.maps.pointing import maxima, score_maps
 from ulna.params import Evaluate
@@ -61,6 +61,7 @@ class Randomisation:
         """The result for a JSON file."""
         return {
             "passed": self.passed,
+            "sentence": self.sentence,
             "images": self.images,
             "head_limit": HEAD_LIMIT,
             "all_limit": ALL_LIMIT,
@@ -160,11 +161,6 @@ def explain_images(
     maps = explain(pixels)
     x, y = maxima(maps, cache.size_px).T
     return images.assign(map_x_px=x, map_y_px=y), pixels, upsample(maps, cache.size_px)
-
-
-def pixels_of(cache: Cache, images: pd.DataFrame) -> Pixels:
-    """The pictures of a table with body_part and row, (n, size_px, size_px) uint8."""
-    return gather(cache, images["body_part"].to_numpy(object), images["row"].to_numpy())
 
 
 def localise(
