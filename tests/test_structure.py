@@ -44,6 +44,7 @@ FLOW = (
     "data.images",
     "data.cache_writer",
     "data.overview",
+    "networks.augmentation",
     "networks.dataset",
     "networks.losses",
     "networks.pretrained",

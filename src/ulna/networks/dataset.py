@@ -1,12 +1,12 @@
-"""Cached images and labels -> tf.data batches; augmentation.
+"""Cached images and labels -> tf.data batches.
 
 A batch is a function of (seed, step) and a changed image one of (seed, epoch, image): any batch of
 any epoch can be made again alone, and the number of threads that make them changes nothing.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ import pandas as pd
 import tensorflow as tf
 
 from ulna.data.cache import Cache, gather
+from ulna.networks.augmentation import augment_images, draw, image_key
 from ulna.params import Augment
 
-# Philox streams are told apart by these: the order of images is drawn apart from augmentation.
-ORDER_STREAM = 1
-AUGMENT_STREAM = 2
+ORDER_STREAM = 1  # of Philox; augmentation draws from another
+WORKERS = 2  # batches that are made at a time
+AHEAD = 4  # batches that wait for the network
 
 Arrays = tuple[npt.NDArray[Any], ...]
 # Images (batch, height, width, 1) uint8, and which of the source they are, (batch,) -> such images.
@@ -72,11 +73,7 @@ def examples(cache: Cache, images: pd.DataFrame, weights: npt.NDArray[np.float32
     )
 
 
-def image_key(image: str) -> int:
-    """64 bits that stand for an image wherever its data set lies and whatever else is in it."""
-    return int.from_bytes(hashlib.sha256(image.encode()).digest()[:8], "big")
-
-
+@lru_cache(maxsize=2)  # each step of an epoch asks for it, and two epochs meet ahead of the network
 def order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     """The order in which an epoch shows its images.
 
@@ -86,86 +83,12 @@ def order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
         count: Number of images.
 
     Returns:
-        (count,) int64, a permutation of 0 to count - 1.
+        (count,) int64, a permutation of 0 to count - 1; read-only.
     """
     stream = np.random.Philox(key=[seed, ORDER_STREAM], counter=[0, 0, 0, epoch])
-    return np.random.Generator(stream).permutation(count)
-
-
-def augmentation(seed: int, epoch: int, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
-    """Seven uniform random numbers an image: what its augmentation is made from.
-
-    Args:
-        seed: The run's seed.
-        epoch: Counted from 0.
-        keys: (images,) uint64, see `image_key`.
-
-    Returns:
-        (images, 7) float32 in [-1, 1): rotation, shift down, shift right, zoom, flip, brightness,
-        contrast.
-    """
-    draws = np.empty((len(keys), 7))
-    for drawn, key in zip(draws, keys, strict=True):
-        # A generator an image costs 6 us: 0.2 s for an epoch of MURA, on a thread beside the step.
-        stream = np.random.Philox(key=[seed, int(key)], counter=[0, 0, AUGMENT_STREAM, epoch])
-        np.random.Generator(stream).random(out=drawn)
-    return (2 * draws - 1).astype(np.float32)
-
-
-def transforms(
-    draws: npt.NDArray[np.float32], augment: Augment, size_px: int
-) -> npt.NDArray[np.float32]:
-    """Rotation, flip, zoom and shift as one map, so that pixels are interpolated once.
-
-    Args:
-        draws: (images, 7) float32 in [-1, 1), see `augmentation`.
-        augment: The ranges.
-        size_px: Side of the square images.
-
-    Returns:
-        (images, 8) float32 as tf.raw_ops.ImageProjectiveTransformV3 takes them: the output pixel
-        (x, y) shows the input at (a0 x + a1 y + a2, b0 x + b1 y + b2).
-    """
-    angle = np.deg2rad(augment.rotation_degrees * draws[:, 0])
-    shift_y = augment.shift_fraction * size_px * draws[:, 1]
-    shift_x = augment.shift_fraction * size_px * draws[:, 2]
-    scale = 1 + augment.zoom_fraction * draws[:, 3]
-    mirror = np.where(augment.horizontal_flip & (draws[:, 4] < 0), -1.0, 1.0)
-    a0, a1 = mirror * np.cos(angle) / scale, -mirror * np.sin(angle) / scale
-    b0, b1 = np.sin(angle) / scale, np.cos(angle) / scale
-    centre = (size_px - 1) / 2
-    a2 = centre - a0 * (centre + shift_x) - a1 * (centre + shift_y)
-    b2 = centre - b0 * (centre + shift_x) - b1 * (centre + shift_y)
-    zero = np.zeros_like(a0)
-    return np.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1).astype(np.float32)
-
-
-def augment_images(
-    images: tf.Tensor, draws: tf.Tensor, maps: tf.Tensor, augment: Augment
-) -> tf.Tensor:
-    """Move and re-expose a batch.
-
-    Args:
-        images: (images, height, width, 1) uint8.
-        draws: (images, 7) float32 in [-1, 1), see `augmentation`.
-        maps: (images, 8) float32, see `transforms`.
-        augment: The ranges.
-
-    Returns:
-        (images, height, width, 1) uint8; what comes from outside the image is black.
-    """
-    moved = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32),
-        transforms=maps,
-        output_shape=tf.shape(images)[1:3],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )
-    brightness = augment.brightness * draws[:, 5, tf.newaxis, tf.newaxis, tf.newaxis]
-    contrast = 1 + augment.contrast_fraction * draws[:, 6, tf.newaxis, tf.newaxis, tf.newaxis]
-    exposed = (moved - 127.5) * contrast + 127.5 + brightness
-    return tf.cast(tf.clip_by_value(tf.round(exposed), 0, 255), tf.uint8)
+    permutation = np.random.Generator(stream).permutation(count)
+    permutation.flags.writeable = False
+    return permutation
 
 
 def training_batches(
@@ -189,9 +112,9 @@ def training_batches(
 
     def batch(step: int) -> Arrays:
         epoch, chosen = chosen_shuffled(step, len(source), batch_size, seed)
-        return _drawn(source, chosen, seed, epoch, augment)
+        return _augmented(source, chosen, seed, epoch, augment)
 
-    return _augmented(steps_from(len(source), batch_size, first_epoch), batch, source, augment)
+    return from_arrays(steps_from(len(source), batch_size, first_epoch), batch, _shapes(source))
 
 
 def augmented_batches(
@@ -211,9 +134,10 @@ def augmented_batches(
     """
 
     def batch(step: int) -> Arrays:
-        return _drawn(source, chosen_in_order(step, len(source), batch_size), seed, epoch, augment)
+        chosen = chosen_in_order(step, len(source), batch_size)
+        return _augmented(source, chosen, seed, epoch, augment)
 
-    return _augmented(steps_once(len(source), batch_size), batch, source, augment)
+    return from_arrays(steps_once(len(source), batch_size), batch, _shapes(source))
 
 
 def plain_batches(source: Examples, batch_size: int, alter: Alter | None = None) -> tf.data.Dataset:
@@ -233,7 +157,7 @@ def plain_batches(source: Examples, batch_size: int, alter: Alter | None = None)
         images, *rest = _arrays(source, chosen)
         return (images if alter is None else alter(images, chosen), *rest)
 
-    return from_arrays(steps_once(len(source), batch_size), batch, _shapes(source)).prefetch(2)
+    return from_arrays(steps_once(len(source), batch_size), batch, _shapes(source))
 
 
 def steps(count: int, batch_size: int) -> int:
@@ -287,7 +211,8 @@ def from_arrays(
             tensor.set_shape(spec.shape)
         return tuple(tensors)
 
-    return counter.map(load)
+    made = counter.map(load, num_parallel_calls=WORKERS, deterministic=True)
+    return made.prefetch(AHEAD)
 
 
 def _shapes(source: Examples) -> tuple[tf.TensorSpec, ...]:
@@ -304,25 +229,9 @@ def _arrays(source: Examples, chosen: npt.NDArray[np.int64]) -> Arrays:
     return images[..., np.newaxis], source.labels[chosen, np.newaxis], source.weights[chosen]
 
 
-def _drawn(
+def _augmented(
     source: Examples, chosen: npt.NDArray[np.int64], seed: int, epoch: int, augment: Augment
 ) -> Arrays:
-    draws = augmentation(seed, epoch, source.keys[chosen])
-    return (*_arrays(source, chosen), draws, transforms(draws, augment, source.cache.size_px))
-
-
-def _augmented(
-    counter: tf.data.Dataset,
-    batch: Callable[[int], Arrays],
-    source: Examples,
-    augment: Augment,
-) -> tf.data.Dataset:
-    draws = (tf.TensorSpec((None, 7), tf.float32), tf.TensorSpec((None, 8), tf.float32))
-    drawn = from_arrays(counter, batch, (*_shapes(source), *draws))
-
-    def apply(
-        images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, draws: tf.Tensor, maps: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
-        return augment_images(images, draws, maps, augment), labels, weights
-
-    return drawn.map(apply).prefetch(2)
+    images, *rest = _arrays(source, chosen)
+    draws = draw(seed, epoch, source.keys[chosen])
+    return (augment_images(images[..., 0], draws, augment)[..., np.newaxis], *rest)

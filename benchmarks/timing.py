@@ -1,0 +1,146 @@
+"""Time contenders side by side: in turns, so that a slow phase of the machine meets them all.
+
+A benchmark is a module with `run() -> list[Row]`, in a process of its own; `python -m benchmarks`
+runs them all and writes the table.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of results.
+
+    Attributes:
+        benchmark: Which part of the table it belongs to.
+        what: What was timed, with its size.
+        ours: Measured, with its unit.
+        other: The peer or limit in the same run, with its unit; empty where there is none.
+        ratio: Of the two, or what else the aim speaks of; empty where there is none.
+        aim: In words; empty where there is none.
+        met: Whether the aim is met; None where there is none.
+        note: The reason where it is not, or what else must be known.
+    """
+
+    benchmark: str
+    what: str
+    ours: str
+    other: str = ""
+    ratio: str = ""
+    aim: str = ""
+    met: bool | None = None
+    note: str = ""
+
+
+def in_turns(
+    contenders: Mapping[str, Callable[[], float]], rounds: int
+) -> dict[str, list[float]]:
+    """Call each contender once a round.
+
+    Args:
+        contenders: Name -> function that returns what it measured itself to need, in seconds.
+        rounds: How often.
+
+    Returns:
+        Name -> (rounds,) seconds.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            taken[name].append(contender())
+    return taken
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    """Median of the rounds' ratios: each is of two figures that were measured side by side."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def spread(values: Sequence[float], digits: int = 2, unit: str = "s") -> str:
+    """Median, and the lowest and highest.
+
+    Example:
+        >>> spread([1.0, 3.0, 2.0], digits=1)
+        '2.0 s (1.0 to 3.0)'
+    """
+    middle, low, high = statistics.median(values), min(values), max(values)
+    return f"{middle:,.{digits}f} {unit} ({low:,.{digits}f} to {high:,.{digits}f})"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A process that ended.
+
+    Attributes:
+        seconds: From start to end.
+        peak_mib: The largest resident memory of the process or of one of its children.
+        output: What it printed.
+    """
+
+    seconds: float
+    peak_mib: float
+    output: str
+
+
+def run_process(
+    command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None
+) -> Run:
+    """Run a command to its end.
+
+    Args:
+        command: `python` is the one that runs the benchmarks.
+        folder: Where to start it.
+        variables: Of the environment, on top of ours.
+
+    Returns:
+        Time, memory, output.
+
+    Raises:
+        RuntimeError: It failed; the end of its output is in the message.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path} | dict(variables or {})
+    with tempfile.TemporaryFile("w+") as output:
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        text = output.read()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{text[-2000:]}")
+    return Run(seconds, usage.ru_maxrss * 1024 / MEBIBYTE, text)
+
+
+def command_line(run: Callable[[], list[Row]]) -> None:
+    """Run a benchmark as `python -m benchmarks.NAME [--json FILE]`.
+
+    Args:
+        run: The benchmark; its module's docstring is the help.
+    """
+    parser = argparse.ArgumentParser(
+        description=sys.modules["__main__"].__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", type=Path, help="write the rows here as well")
+    arguments = parser.parse_args()
+    rows = run()
+    for row in rows:
+        print(": ".join(part for part in (row.what, row.ours, row.other, row.ratio) if part))
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(row) for row in rows]), encoding="utf-8")
