@@ -24,7 +24,6 @@ class Row:
     """One line of the table of results.
 
     Attributes:
-        benchmark: Which part of the table it belongs to.
         what: What was timed, with its size.
         ours: Measured, with its unit.
         other: The peer or limit in the same run, with its unit; empty where there is none.
@@ -34,7 +33,6 @@ class Row:
         note: The reason where it is not, or what else must be known.
     """
 
-    benchmark: str
     what: str
     ours: str
     other: str = ""
