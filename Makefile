@@ -1,5 +1,6 @@
 # make repro   set everything up and run the pipeline on the embedded data
 # make test    set everything up and run lint, types and tests
+# make bench   time it against peers and limits, write benchmarks/results.md
 # make lock    resolve requirements.lock anew
 # make clean   remove the environment (data, models and the DVC cache stay)
 
@@ -8,7 +9,7 @@ BIN := .venv/bin
 # DVC starts `python`: it must be the environment's.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: repro test lint setup lock clean
+.PHONY: repro test lint bench setup lock clean
 
 repro: setup
 	dvc repro
@@ -20,6 +21,9 @@ lint: setup
 	ruff check
 	ruff format --check
 	mypy
+
+bench: setup
+	python -m benchmarks
 
 setup: .venv/installed
 

@@ -42,9 +42,7 @@ class Row:
     note: str = ""
 
 
-def in_turns(
-    contenders: Mapping[str, Callable[[], float]], rounds: int
-) -> dict[str, list[float]]:
+def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Call each contender once a round.
 
     Args:

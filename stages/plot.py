@@ -5,7 +5,7 @@ import sys
 import pandas as pd
 
 from ulna import paths
-from ulna.console import run
+from ulna.console import progress, run
 from ulna.data.cache import load_cache, pixels_of
 from ulna.data.overview import choose_examples, count_splits, first_views
 from ulna.data.rows import join_rows, read_images, read_splits
@@ -51,7 +51,7 @@ def plot() -> None:
         said = read_json(paths.metrics(f"explain_{arch}"))["randomisation"]["sentence"]
         seen = pixels_of(cache, gallery)
         drawn[f"{arch}/saliency"] = saliency_gallery(arch, gallery, seen, maps, said)
-    for name, figure in drawn.items():
+    for name, figure in progress(drawn.items(), len(drawn), "plot", "figures"):
         write_png(paths.PLOTS / f"{name}.png", figure)
     print(f"plot: {len(drawn)} figures in {paths.PLOTS}: {', '.join(drawn)}")
 

@@ -121,3 +121,14 @@ def test_plain_batches_are_altered_by_which_images_they_hold():
 
 def test_plain_batches_say_how_many_they_are():
     assert int(plain_batches(source(), 4).cardinality()) == 3 == steps(11, 4)
+
+
+def test_no_thread_of_tf_data_tunes_what_is_fixed():
+    """Its end is waited for, up to a minute, at the end of each iterator."""
+    for batches in (
+        training_batches(source(), 4, 7, STILL),
+        augmented_batches(source(), 4, 7, STILL, epoch=0),
+        plain_batches(source(), 4),
+    ):
+        assert batches.options().autotune.enabled is False
+        assert batches.options().deterministic is True

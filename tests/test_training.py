@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 from functools import partial
 
 import keras
@@ -9,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from spots import SIDE, STILL, source, table
 
 from ulna.errors import InputError
+from ulna.networks import training
 from ulna.networks.dataset import Examples, plain_batches, steps, training_batches
 from ulna.networks.inference import predict_images
 from ulna.networks.losses import build_loss
@@ -91,6 +93,19 @@ def test_a_logit_above_0_counts_as_abnormal(tiny, params, tmp_path):
     loss = build_loss("bce", params.focal)
     fit(model, [Phase("scratch", 1, 1e-9, begin)], 1, loss, params.train, tmp_path / "h.csv")
     assert pd.read_csv(tmp_path / "h.csv")["val_accuracy"].tolist() == [1.0]
+
+
+def test_a_long_epoch_in_a_log_says_how_far_it_is(tiny, params, tmp_path, monkeypatch, capsys):
+    """A clock that goes on by 20 s at each look."""
+    clock = itertools.count(0.0, 20.0)
+    monkeypatch.setattr(training, "monotonic", lambda: next(clock))
+    trained(tiny, params, tmp_path / "h.csv", epochs=2)
+    lines = capsys.readouterr().out.splitlines()
+    # 20 s after the start of an epoch, at its first batch, it is too early for a line.
+    assert [line for line in lines if "batches" in line] == [
+        f"scratch epoch {epoch} of at most 2: 2 of 3 batches, about 20 s to go in this epoch"
+        for epoch in (1, 2)
+    ]
 
 
 def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, tmp_path):
@@ -184,4 +199,7 @@ def test_a_validation_loss_that_is_no_number_stops_too(tiny, params, tmp_path):
 def test_a_line_an_epoch_is_printed_into_a_log(tiny, params, tmp_path, capsys):
     trained(tiny, params, tmp_path / "h.csv", epochs=2)
     lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
-    assert [line.split(":")[0] for line in lines] == ["scratch epoch 1", "scratch epoch 2"]
+    assert [line.split(":")[0] for line in lines] == [
+        "scratch epoch 1 of at most 2",
+        "scratch epoch 2 of at most 2",
+    ]

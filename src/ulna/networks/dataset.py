@@ -91,12 +91,31 @@ def order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     return permutation
 
 
+def training_batch(
+    source: Examples, step: int, batch_size: int, seed: int, augment: Augment
+) -> Arrays:
+    """The batch of one step of training: shuffled, augmented.
+
+    Args:
+        source: What to learn from.
+        step: Counted from 0 over all epochs; an epoch has `steps(len(source), batch_size)`.
+        batch_size: Images a batch; the last of an epoch may hold fewer.
+        seed: The run's seed.
+        augment: The ranges of the changes.
+
+    Returns:
+        Images (batch, height, width, 1) uint8, labels (batch, 1) and weights (batch,) float32.
+    """
+    epoch, chosen = chosen_shuffled(step, len(source), batch_size, seed)
+    return _augmented(source, chosen, seed, epoch, augment)
+
+
 def training_batches(
     source: Examples, batch_size: int, seed: int, augment: Augment, first_epoch: int = 0
 ) -> tf.data.Dataset:
-    """Endless shuffled, augmented batches, epoch after epoch.
+    """Endless batches as of `training_batch`, epoch after epoch.
 
-    Every epoch shows every image once; its last batch may be smaller.
+    Every epoch shows every image once.
 
     Args:
         source: What to learn from.
@@ -106,13 +125,11 @@ def training_batches(
         first_epoch: Epoch to begin with, counted from 0.
 
     Returns:
-        Batches of images (batch, height, width, 1) uint8, labels (batch, 1) and weights (batch,)
-        float32; `steps(source, batch_size)` of them are an epoch.
+        Batches of images, labels and weights.
     """
 
     def batch(step: int) -> Arrays:
-        epoch, chosen = chosen_shuffled(step, len(source), batch_size, seed)
-        return _augmented(source, chosen, seed, epoch, augment)
+        return training_batch(source, step, batch_size, seed, augment)
 
     return from_arrays(steps_from(len(source), batch_size, first_epoch), batch, _shapes(source))
 
@@ -211,8 +228,13 @@ def from_arrays(
             tensor.set_shape(spec.shape)
         return tuple(tensors)
 
-    made = counter.map(load, num_parallel_calls=WORKERS, deterministic=True)
-    return made.prefetch(AHEAD)
+    options = tf.data.Options()
+    options.deterministic = True
+    # Nothing is left to tune, and the end of an iterator waits until the tuner's thread wakes: up
+    # to a minute after each phase of training (42 s were seen).
+    options.autotune.enabled = False
+    made = counter.map(load, num_parallel_calls=WORKERS)
+    return made.prefetch(AHEAD).with_options(options)
 
 
 def _shapes(source: Examples) -> tuple[tf.TensorSpec, ...]:

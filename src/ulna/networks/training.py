@@ -1,16 +1,17 @@
 """Fit in phases, keep the best epoch."""
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import keras
 import pandas as pd
 import tensorflow as tf
 
+from ulna.console import SECONDS_BETWEEN_LINES
 from ulna.errors import InputError
 from ulna.files import write_csv
 from ulna.params import Train
@@ -74,7 +75,7 @@ class BestEpoch(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Take the time."""
-        self._began = time.monotonic()
+        self._began = monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Record, compare with the best, print a line where there is no progress bar."""
@@ -101,13 +102,44 @@ class BestEpoch(keras.callbacks.Callback):
         write_csv(self.history, pd.DataFrame(self.records))
         if not sys.stdout.isatty():
             numbers = ", ".join(f"{name} {value:.3f}" for name, value in measured.items())
-            seconds = time.monotonic() - self._began
-            print(f"{self.phase} epoch {epoch + 1}: {numbers} ({seconds:.1f} s)", flush=True)
+            seconds = monotonic() - self._began
+            of = f"{epoch + 1} of at most {self.params['epochs']}"
+            print(f"{self.phase} epoch {of}: {numbers} ({seconds:.1f} s)", flush=True)
 
     def restore(self) -> None:
         """Put the best epoch's weights into the network."""
         if self.best_weights is not None:
             self.network.set_weights(self.best_weights)
+
+
+class Lines(keras.callbacks.Callback):
+    """Says in a log how far a long epoch is; on a terminal Keras draws a bar."""
+
+    def __init__(self, phase: str) -> None:
+        """Name the phase."""
+        super().__init__()
+        self.phase = phase
+        self._epoch = 0
+        self._began = self._last = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Take the time."""
+        self._epoch = epoch
+        self._began = self._last = monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Print a line every so many seconds."""
+        now = monotonic()
+        if now - self._last < SECONDS_BETWEEN_LINES:
+            return
+        self._last = now
+        done, total = batch + 1, self.params["steps"]
+        left = (now - self._began) / done * (total - done)
+        print(
+            f"{self.phase} epoch {self._epoch + 1} of at most {self.params['epochs']}: {done} of "
+            f"{total} batches, about {left:.0f} s to go in this epoch",
+            flush=True,
+        )
 
 
 def fit(
@@ -136,6 +168,7 @@ def fit(
         InputError: The loss is not finite.
     """
     best = BestEpoch(network, history)
+    on_terminal = sys.stdout.isatty()
     for phase in phases:
         done = len(best.records)
         fitted = phase.begin(done)
@@ -158,6 +191,7 @@ def fit(
             validation_data=fitted.validation,
             callbacks=[
                 best,
+                *([] if on_terminal else [Lines(phase.name)]),
                 keras.callbacks.EarlyStopping("val_loss", patience=train.early_stopping_epochs),
                 keras.callbacks.ReduceLROnPlateau(
                     "val_loss",
@@ -167,6 +201,6 @@ def fit(
                 ),
             ],
             shuffle=False,
-            verbose=1 if sys.stdout.isatty() else 0,
+            verbose=1 if on_terminal else 0,
         )
         best.restore()
