@@ -1,11 +1,10 @@
 """What test_devices needs two devices for.
 
-A process of its own, run with names of functions below; what these return is printed as JSON.
+A process of its own, which prints what the functions below return as JSON.
 TensorFlow cuts a CPU in two only before its first operation.
 """
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from keras import layers
-from spots import SIDE, STILL, source, table
+from spots import STILL, source, table
 
 from ulna import runtime
 from ulna.errors import InputError
@@ -24,9 +23,8 @@ from ulna.networks import phases
 from ulna.networks.devices import check_replicas, share, spread
 from ulna.networks.inference import predict_images
 from ulna.networks.losses import build_loss
-from ulna.networks.phases import TrainingData, densenet169_phases, train_network
-from ulna.networks.training import fit
-from ulna.params import load_params
+from ulna.networks.phases import train_network
+from ulna.params import DenseNet169, load_params
 
 PARAMS = load_params(Path(__file__).parent / "params.yaml")
 
@@ -68,10 +66,10 @@ def refusal(action: Callable[[], Any]) -> str:
 
 
 def check(devices: list[str]) -> dict[str, str]:
-    """What is said of good and bad devices, batches and precisions."""
-    strategy = tf.distribute.MirroredStrategy(devices)
+    """What is said of bad devices, batches and precisions; good devices pass in `share`."""
+    with share(devices):
+        strategy = tf.distribute.get_strategy()
     said = {
-        "good": refusal(lambda: check_replicas(strategy)),
         "loss": refusal(lambda: check_replicas(strategy, lambda: off(1.1, 1.0))),
         "gradient": refusal(lambda: check_replicas(strategy, lambda: off(1.0, 0.9))),
     }
@@ -83,45 +81,32 @@ def check(devices: list[str]) -> dict[str, str]:
     return said
 
 
-def likeness() -> keras.Model:
-    """DenseNet169's names; no dropout, and no batch normalisation that learns."""
-    keras.utils.set_random_seed(3)
-    inputs = keras.Input((SIDE, SIDE, 1), dtype="uint8", name="pixels")
+def likeness(size_px: int, _: DenseNet169) -> keras.Model:
+    """DenseNet169's names."""
+    inputs = keras.Input((size_px, size_px, 1), dtype="uint8", name="pixels")
     x = layers.Rescaling(1 / 255, name="rescale")(inputs)
     for number in (1, 2):
         x = layers.Conv2D(4, 3, name=f"conv{number}_conv")(x)
         x = layers.BatchNormalization(name=f"conv{number}_bn")(x)
     x = layers.GlobalAveragePooling2D(name="head_average_pooling")(x)
-    return keras.Model(inputs, layers.Dense(1, name="head_logit")(x))
+    x = layers.Dropout(0.3, name="head_dropout")(x)
+    return keras.Model(inputs, layers.Dense(1, dtype="float32", name="head_logit")(x))
 
 
-def head_and_finetune(devices: list[str]) -> list[dict[str, Any]]:
-    """History and weights of a run on one device and on two; its batches end in odd ones."""
-    network = PARAMS.densenet169.model_copy(
-        update={"head_epochs": 1, "finetune_from": "conv2", "finetune_epochs": 1}
-    )
-    data = TrainingData(source(21, 1), source(11, 2), batch_size=8, seed=3, augment=STILL)
-    runs = []
-    for used in ([], devices):
-        with TemporaryDirectory() as folder, share(used):
-            history = Path(folder) / "h.csv"
-            model = likeness()
-            loss = build_loss("bce", PARAMS.focal)
-            fit(model, densenet169_phases(model, network, data), 3, loss, PARAMS.train, history)
-            runs.append(
-                {
-                    "history": pd.read_csv(history).drop(columns="phase").to_dict("list"),
-                    "weights": [weight.ravel().tolist() for weight in model.get_weights()],
-                }
-            )
-    return runs
-
-
-def cnn(devices: list[str]) -> dict[str, Any]:
-    """With dropout and batch normalisation, in bfloat16, as a stage would train it."""
+def train(devices: list[str]) -> dict[str, Any]:
+    """The head on kept features, then from a frozen part on; batches end in odd ones."""
     keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
     phases.list_gpus = lambda: devices
-    network = PARAMS.cnn.model_copy(update={"filters": (4, 8), "epochs": 1, "batch_size": 8})
+    phases.build_network = likeness
+    network = PARAMS.densenet169.model_copy(
+        update={
+            "head_epochs": 1,
+            "finetune_from": "conv2",
+            "finetune_epochs": 1,
+            "batch_normalization": "training",
+            "batch_size": 8,
+        }
+    )
     with TemporaryDirectory() as folder:
         history = Path(folder) / "h.csv"
         model = train_network(
@@ -142,10 +127,13 @@ def cnn(devices: list[str]) -> dict[str, Any]:
         strategy = tf.distribute.get_strategy()
     copies = [strategy.experimental_local_results(weight.value) for weight in model.weights]
     return {
-        "val_loss": learnt.loc[learnt["best"] == 1, "val_loss"].item(),
+        "phases": learnt["phase"].tolist(),
+        "best": learnt["best"].tolist(),
+        "val_loss": learnt["val_loss"].min(),
         "loss_of_the_returned": float(np.logaddexp(0, signs * scored["logit"]).mean()),
         "copies": [len(each) for each in copies],
         "alike": all(bool((a.numpy() == b.numpy()).all()) for a, b in copies),
+        "moved": float(np.abs(model.get_layer("conv2_bn").moving_mean.numpy()).max()),
     }
 
 
@@ -155,4 +143,4 @@ if __name__ == "__main__":
     tf.config.set_logical_device_configuration(cpu, halves)
     runtime.configure(seed=1)
     names = [device.name for device in tf.config.list_logical_devices("CPU")]
-    print(json.dumps({name: globals()[name](names) for name in sys.argv[1:]}))
+    print(json.dumps({"said": check(names), "trained": train(names)}))

@@ -33,7 +33,7 @@ def configure(seed: int, mixed_precision: str = "none") -> None:
     if threading.get_intra_op_parallelism_threads() != THREADS:
         threading.set_inter_op_parallelism_threads(THREADS)
         threading.set_intra_op_parallelism_threads(THREADS)
-    # TensorFlow takes the whole memory of every GPU otherwise, used or not. After the first operation
+    # TensorFlow would take all memory of every GPU, used or not. After its first operation
     # it refuses this, but for a GPU that is set so already.
     for gpu in tf.config.list_physical_devices("GPU"):
         tf.config.experimental.set_memory_growth(gpu, True)
