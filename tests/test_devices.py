@@ -101,8 +101,8 @@ def test_a_network_that_two_devices_have_trained_is_one_network(on_two_devices):
     assert trained["moved"] > 0
     assert set(trained["copies"]) == {2}
     assert trained["alike"]
-    # In bfloat16, which has 8 bits.
-    assert trained["loss_of_the_returned"] == pytest.approx(trained["val_loss"], rel=2e-3)
+    # Off by 1e-4 where each device keeps its statistics through validation.
+    assert trained["loss_of_the_returned"] == pytest.approx(trained["val_loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
