@@ -35,7 +35,7 @@ def on_two_devices() -> dict[str, Any]:
 def test_one_device_is_left_as_it_is():
     batches = plain_batches(source(5, 1), 2)
     assert list_gpus() == [], "this test expects a computer without GPU"
-    with share([]), share(["CPU:0"]):
+    with share([], 3), share(["CPU:0"], 3):
         assert not tf.distribute.has_strategy()
         assert spread(batches, learning=True) is batches
 
@@ -88,6 +88,7 @@ def test_a_device_that_computes_something_else_is_told(on_two_devices):
 def test_what_does_not_work_on_two_devices_is_refused_by_name(on_two_devices):
     said = on_two_devices["said"]
     assert "batches of 3 images do not divide by 2 GPUs: change batch_size" in said["odd"]
+    assert "batches of 1 images do not divide by 2 GPUs" in said["few"]
     assert "train.mixed_precision is float16" in said["float16"]
     assert "use bfloat16" in said["float16"]
 

@@ -67,17 +67,18 @@ def refusal(action: Callable[[], Any]) -> str:
 
 def check(devices: list[str]) -> dict[str, str]:
     """What is said of bad devices, batches and precisions; good devices pass in `share`."""
-    with share(devices):
+    with share(devices, 2):
         strategy = tf.distribute.get_strategy()
     said = {
         "loss": refusal(lambda: check_replicas(strategy, lambda: off(1.1, 1.0))),
         "gradient": refusal(lambda: check_replicas(strategy, lambda: off(1.0, 0.9))),
     }
     with strategy.scope():
-        odd = tf.data.Dataset.from_tensor_slices(([0.0] * 3, [0.0] * 3, [0.0] * 3)).batch(3)
-        said["odd"] = refusal(lambda: spread(odd, learning=True))
+        one = tf.data.Dataset.from_tensors(([0.0], [0.0], [0.0]))
+        said["few"] = refusal(lambda: spread(one, learning=False))
+    said["odd"] = refusal(lambda: share(devices, 3).__enter__())
     keras.mixed_precision.set_dtype_policy("mixed_float16")
-    said["float16"] = refusal(lambda: share(devices).__enter__())
+    said["float16"] = refusal(lambda: share(devices, 2).__enter__())
     return said
 
 
@@ -123,7 +124,7 @@ def train(devices: list[str]) -> dict[str, Any]:
         learnt = pd.read_csv(history)
     scored = predict_images(model, *table(11, 2))
     signs = 1 - 2 * scored["label"]
-    with share(devices):
+    with share(devices, 2):
         strategy = tf.distribute.get_strategy()
     copies = [strategy.experimental_local_results(weight.value) for weight in model.weights]
     return {

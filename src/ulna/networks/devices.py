@@ -32,19 +32,22 @@ def list_gpus() -> list[str]:
 
 
 @contextmanager
-def share(devices: Sequence[str]) -> Iterator[None]:
+def share(devices: Sequence[str], rows: int) -> Iterator[None]:
     """In this context networks are built, compiled and trained on all devices.
 
     Args:
         devices: Names of TensorFlow's devices; they are checked the first time, which takes some
             5 s. With fewer than two nothing is done.
+        rows: Images of a full batch.
 
     Raises:
-        InputError: The devices together do not compute what one does, or the precision is float16.
+        InputError: The batch does not divide by the number of devices, the precision is float16, or
+            the devices together do not compute what one does.
     """
     if len(devices) < 2:
         yield
         return
+    _check_rows(rows, len(devices))
     if keras.mixed_precision.dtype_policy().compute_dtype == "float16":
         # Seen with Keras 3.15: an overflow on the second device made all weights infinite.
         raise InputError(
@@ -77,7 +80,9 @@ class SameStatistics(keras.callbacks.Callback):
     """
 
     def on_test_begin(self, logs: dict | None = None) -> None:
-        """Average what differs; nothing does on one device."""
+        """Average what differs."""
+        if not tf.distribute.has_strategy():
+            return
         for weight in self.model.non_trainable_weights:
             copies = _copies(weight)
             if any((copy != copies[0]).any() for copy in copies):
@@ -91,13 +96,15 @@ def spread(batches: tf.data.Dataset, learning: bool) -> Any:
         batches: Inputs, labels and weights; any number of rows a batch.
         learning: Keras takes the mean over each part and then the mean of those, which is not the
             mean over the batch where parts differ in size. For training, weights are corrected for
-            it; not for validation, whose means Keras weighs by the number of rows.
+            it, and the loss that Keras reports of such a batch is a little off; not for validation,
+            whose means Keras weighs by the number of rows.
 
     Returns:
         Inside a context of `share` a data set that Keras' `fit` takes; otherwise `batches`.
 
     Raises:
-        InputError: The first batch does not divide by the number of devices.
+        InputError: The first batch of training does not divide by the number of devices, or that of
+            validation has fewer rows.
     """
     if not tf.distribute.has_strategy():
         return batches
@@ -105,14 +112,10 @@ def spread(batches: tf.data.Dataset, learning: bool) -> Any:
     count = strategy.num_replicas_in_sync
     # Keras adds up the parts of the first batch, to learn their shape: they have to be equal.
     rows = len(next(iter(batches))[2])
-    even = rows // count * count
-    if rows != even and (learning or not even):
-        raise InputError(
-            f"batches of {rows} images do not divide by {count} GPUs: change batch_size in "
-            "params.yaml, or take fewer GPUs (CUDA_VISIBLE_DEVICES=0 for one)"
-        )
-    if rows != even:
-        batches = batches.rebatch(even)
+    if learning or rows < count:
+        _check_rows(rows, count)
+    elif rows % count:
+        batches = batches.rebatch(rows // count * count)
 
     def parts(*batch: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.range(count).map(
@@ -123,6 +126,14 @@ def spread(batches: tf.data.Dataset, learning: bool) -> Any:
     # graph: ours are made by NumPy. Elements of this one go to the devices in turn.
     parted = batches.flat_map(parts).prefetch(2 * count)
     return strategy.distribute_datasets_from_function(lambda _: parted)
+
+
+def _check_rows(rows: int, count: int) -> None:
+    if rows % count:
+        raise InputError(
+            f"batches of {rows} images do not divide by {count} GPUs: change batch_size in "
+            "params.yaml, or take fewer GPUs (CUDA_VISIBLE_DEVICES=0 for one)"
+        )
 
 
 def take_part(batch: Tensors, number: tf.Tensor, count: int, learning: bool) -> Tensors:
@@ -147,10 +158,10 @@ def take_part(batch: Tensors, number: tf.Tensor, count: int, learning: bool) -> 
 def check_replicas(
     strategy: tf.distribute.Strategy, build: Callable[[], keras.Model] | None = None
 ) -> None:
-    """Let a small network take a step on all devices and on one, and compare.
+    """Let a small network take two steps on all devices and on one, and compare.
 
-    Of a batch that does not divide by the number of devices: the loss, and the gradient that
-    arrived on every device.
+    Compared are the loss before, and the weights after on every device; the second batch does not
+    divide by the number of devices.
 
     Args:
         strategy: Of all devices.

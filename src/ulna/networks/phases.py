@@ -121,7 +121,7 @@ def train_network(
             see `ulna.networks.devices.share` and `spread`.
     """
     data = TrainingData(training, validation, network.batch_size, seed, augment)
-    with share(list_gpus()):
+    with share(list_gpus(), min(network.batch_size, len(training))):
         model = build_network(training.cache.size_px, network)
         if pretrained is not None:
             load_backbone(model, pretrained)
