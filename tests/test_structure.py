@@ -51,6 +51,7 @@ FLOW = (
     "networks.models",
     "networks.forward",
     "networks.frozen",
+    "networks.devices",
     "networks.training",
     "networks.phases",
     "networks.bundle",

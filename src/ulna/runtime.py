@@ -3,8 +3,13 @@
 The only module that touches global state; stages call it once, before anything else of TensorFlow.
 """
 
+import json
+import os
+
 import keras
 import tensorflow as tf
+
+from ulna.errors import InputError
 
 # Bits depend on how sums are cut over threads: the count is fixed, not taken from the machine. Two
 # threads run on any machine; a GPU does not use them.
@@ -18,12 +23,20 @@ def configure(seed: int, mixed_precision: str = "none") -> None:
         seed: For Python, NumPy and Keras: weight initialisation and dropout.
         mixed_precision: none, or bfloat16 or float16 (weights stay float32; float16 needs a GPU to
             be faster and gets Keras' dynamic loss scaling).
+
+    Raises:
+        InputError: TF_CONFIG asks for training on several computers.
     """
+    _refuse_other_computers()
     threading = tf.config.threading
     # TensorFlow refuses a change after its first operation, even to the value it has.
     if threading.get_intra_op_parallelism_threads() != THREADS:
         threading.set_inter_op_parallelism_threads(THREADS)
         threading.set_intra_op_parallelism_threads(THREADS)
+    # TensorFlow would take all memory of every GPU, used or not. After its first operation
+    # it refuses this, but for a GPU that is set so already.
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
     # ~/.keras/keras.json may say otherwise.
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
@@ -32,3 +45,20 @@ def configure(seed: int, mixed_precision: str = "none") -> None:
     tf.config.experimental.enable_op_determinism()
     policy = "float32" if mixed_precision == "none" else f"mixed_{mixed_precision}"
     keras.mixed_precision.set_dtype_policy(policy)
+
+
+def _refuse_other_computers() -> None:
+    """Each would train a network of its own, and write it to the same files."""
+    described = os.environ.get("TF_CONFIG", "")
+    try:
+        cluster = json.loads(described or "{}").get("cluster", {})
+        tasks = sum(len(addresses) for addresses in cluster.values())
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(
+            f"TF_CONFIG is no description of a cluster: {described!r}: unset it"
+        ) from None
+    if tasks > 1:
+        raise InputError(
+            f"TF_CONFIG names {tasks} processes, but a network is trained by one, on the GPUs of "
+            "one computer: unset TF_CONFIG and run it on one"
+        )

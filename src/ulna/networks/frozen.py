@@ -133,9 +133,11 @@ def _gathered(
     source: Examples,
 ) -> tf.data.Dataset:
     # Tensors, not arrays inside `batch`: TensorFlow keeps a NumPy function, and so what it refers
-    # to, until the process ends, through all of fine-tuning.
-    features = tf.constant(np.stack(passes))
-    labels, weights = tf.constant(source.labels[:, np.newaxis]), tf.constant(source.weights)
+    # to, until the process ends, through all of fine-tuning. In the computer's memory, where the
+    # batches are gathered: a GPU would be given them all (of MURA 245 MB a pass).
+    with tf.device("CPU"):
+        features = tf.constant(np.stack(passes))
+        labels, weights = tf.constant(source.labels[:, np.newaxis]), tf.constant(source.weights)
 
     def gather(number: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return (

@@ -17,6 +17,7 @@ from ulna.networks.dataset import (
     steps,
     training_batches,
 )
+from ulna.networks.devices import list_gpus, share
 from ulna.networks.forward import forward, run_forward
 from ulna.networks.frozen import cut, freeze_below, plain_features, shuffled_features
 from ulna.networks.losses import build_loss, image_weights
@@ -98,7 +99,7 @@ def train_network(
     seed: int,
     history: Path,
 ) -> keras.Model:
-    """Build a network and train it.
+    """Build a network and train it, on every GPU there is.
 
     Args:
         network: The section of the parameters that describes it.
@@ -116,17 +117,19 @@ def train_network(
         The model with the weights of its best epoch.
 
     Raises:
-        InputError: The loss is not finite, or the parameters do not fit the network or its file.
+        InputError: The loss is not finite, the parameters do not fit the network or its file, or
+            see `ulna.networks.devices.share` and `spread`.
     """
-    model = build_network(training.cache.size_px, network)
-    if pretrained is not None:
-        load_backbone(model, pretrained)
     data = TrainingData(training, validation, network.batch_size, seed, augment)
-    if isinstance(network, Cnn):
-        phases = cnn_phases(model, network, data)
-    else:
-        phases = densenet169_phases(model, network, data)
-    fit(model, phases, steps(len(training), network.batch_size), loss, train, history)
+    with share(list_gpus(), min(network.batch_size, len(training))):
+        model = build_network(training.cache.size_px, network)
+        if pretrained is not None:
+            load_backbone(model, pretrained)
+        if isinstance(network, Cnn):
+            phases = cnn_phases(model, network, data)
+        else:
+            phases = densenet169_phases(model, network, data)
+        fit(model, phases, steps(len(training), network.batch_size), loss, train, history)
     return model
 
 
