@@ -24,6 +24,7 @@ FLOW = (
     "files",
     "console",
     "processes",
+    "side_by_side",
     "runtime",
     "predictions",
     "phantom.scene",
