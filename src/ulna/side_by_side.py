@@ -161,13 +161,16 @@ def run_all(
     ended: SimpleQueue[str] = SimpleQueue()
 
     def pass_on(stage: str, job: Job) -> None:
-        with job.process as process:
-            for line in process.stdout or ():
-                job.said.append(line.rstrip())
-                # In one piece: lines of two stages must not mix.
-                sys.stdout.write(f"{stage:<{width}} | {line.rstrip()}\n")
-                sys.stdout.flush()
-        ended.put(stage)
+        try:
+            with job.process as process:
+                for line in process.stdout or ():
+                    job.said.append(line.rstrip())
+                    # In one piece: lines of two stages must not mix.
+                    sys.stdout.write(f"{stage:<{width}} | {line.rstrip()}\n")
+                    sys.stdout.flush()
+        finally:
+            # Even if nobody reads what is printed: the loop below waits for it.
+            ended.put(stage)
 
     try:
         while True:
