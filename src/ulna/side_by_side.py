@@ -23,10 +23,11 @@ import psutil
 
 LOCK = Path("dvc.lock")
 # Stages with a network: they take longest and need most memory, so they go first, and only as many
-# at once as fit into it. All others stay below 0.7 GiB.
+# at once as fit into it. All others stay below 0.3 GiB.
 HEAVY = ("train", "predict", "transfer", "learning_curve", "explain")
 GIB = 2**30
-# Of a stage with a network. Training DenseNet169 at 96 px with 32 images a batch took most.
+# Of a stage with a network. Training and explaining DenseNet169 took most, 1.4 at 96 px with 32
+# images a batch; as much again is left to larger images.
 STAGE_GIB = 3.0
 # What is repeated of a stage that failed: its last lines may stand among those of another.
 LAST_LINES = 12
