@@ -36,7 +36,7 @@ WHY_FEW = (
     "DVC needs 2 to 5 ms for each file that a stage reads, to parse it out of dvc.yaml and "
     "dvc.lock, to lock it and to look its hash up. Ours lists every module that a stage imports, "
     "so that an edit runs again what it touches and nothing else. Tried: the C parser of "
-    "ruamel.yaml (kept: without it 1.6 times as long); for each stage one fingerprint of its "
+    "ruamel.yaml (kept: without it 1.3 to 1.7 times as long); per stage one fingerprint of its "
     "modules, written by a stage of its own (a quarter less, still over twice the `true` stages, "
     "and dvc.yaml would no longer say what a stage runs: dropped); `dvc repro -P`, which reads "
     "dvc.lock once instead of twice (a tenth less, but it is not what people type)."
