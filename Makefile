@@ -1,10 +1,13 @@
 # make repro   set everything up and run the pipeline on the embedded data
+#              JOBS=2: independent stages side by side; STAGE_GIB=12: free memory that each network takes
 # make test    set everything up and run lint, types and tests
 # make bench   time it against peers and limits, write benchmarks/results.md
 # make lock    resolve requirements.lock anew
 # make clean   remove the environment (data, models and the DVC cache stay)
 
 PYTHON ?= python3
+JOBS ?= 1
+STAGE_GIB ?= 3
 BIN := .venv/bin
 # DVC starts `python`: it must be the environment's.
 export PATH := $(abspath $(BIN)):$(PATH)
@@ -12,7 +15,11 @@ export PATH := $(abspath $(BIN)):$(PATH)
 .PHONY: repro test lint bench setup lock clean
 
 repro: setup
+ifeq ($(JOBS),1)
 	dvc repro
+else
+	PYTHONPATH=src python -m ulna.side_by_side $(JOBS) --stage-gib $(STAGE_GIB)
+endif
 
 test: lint
 	python -m pytest

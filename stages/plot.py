@@ -12,9 +12,10 @@ from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.figures import exhibits
 from ulna.figures import results as figures
 from ulna.figures.calibration import reliability_diagrams
+from ulna.figures.names import NETWORKS
 from ulna.figures.review import review_sheet
 from ulna.figures.saliency import saliency_gallery
-from ulna.figures.style import NETWORKS, write_png
+from ulna.figures.style import write_png
 from ulna.files import read_json, read_table
 from ulna.judging.reference import read_reference
 from ulna.maps.gallery import read_gallery
@@ -47,10 +48,9 @@ def plot() -> None:
         "disagreements": review_sheet(wrong, {a: pixels_of(cache, t) for a, t in wrong.items()}),
     }
     for arch in NETWORKS:
-        gallery, maps = read_gallery(paths.maps(arch))
+        seen, maps = read_gallery(paths.maps(arch))
         said = read_json(paths.metrics(f"explain_{arch}"))["randomisation"]["sentence"]
-        seen = pixels_of(cache, gallery)
-        drawn[f"{arch}/saliency"] = saliency_gallery(arch, gallery, seen, maps, said)
+        drawn[f"{arch}/saliency"] = saliency_gallery(arch, seen, pixels_of(cache, seen), maps, said)
     for name, figure in progress(drawn.items(), len(drawn), "plot", "figures"):
         write_png(paths.PLOTS / f"{name}.png", figure)
     print(f"plot: {len(drawn)} figures in {paths.PLOTS}: {', '.join(drawn)}")

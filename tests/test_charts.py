@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulna.figures.style import NETWORK_COLOURS
+from ulna.figures.names import NETWORK_COLOURS
 from ulna.report.charts import (
     LEFT,
     PLOT_HEIGHT,

@@ -4,7 +4,7 @@ import pytest
 from figure_reading import assert_legible, texts
 
 from ulna.figures.exhibits import architecture, example_images, split_sizes, training_curves
-from ulna.figures.style import NETWORK_COLOURS
+from ulna.figures.names import NETWORK_COLOURS
 
 NAMES = ("loss", "auroc", "accuracy")
 

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from figure_reading import assert_legible, texts
 
+from ulna.figures.names import NETWORK_COLOURS
 from ulna.figures.results import confusion_matrices, kappa_by_body_part, roc_and_precision_recall
-from ulna.figures.style import NETWORK_COLOURS, PUBLISHED, write_png
+from ulna.figures.style import PUBLISHED, write_png
 from ulna.judging.reference import NOTE, OVERALL, read_reference
 
 REPOSITORY = Path(__file__).resolve().parents[1]

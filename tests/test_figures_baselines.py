@@ -5,7 +5,8 @@ from figure_reading import assert_legible, texts
 
 from ulna.checks.baselines import BASELINES, SCORE_COLUMNS
 from ulna.figures.baselines import dots_and_intervals
-from ulna.figures.style import INK, NETWORK_COLOURS, write_png
+from ulna.figures.names import NETWORK_COLOURS
+from ulna.figures.style import INK, write_png
 
 WORDS = "Alarm: " + "labels can be told without a look at bone, from corners and border. " * 4
 NETWORKS = {

@@ -7,7 +7,8 @@ from figure_reading import assert_legible, texts
 from matplotlib.colors import to_rgba
 
 from ulna.figures.calibration import reliability_diagrams
-from ulna.figures.style import NETWORK_COLOURS, write_png
+from ulna.figures.names import NETWORK_COLOURS
+from ulna.figures.style import write_png
 from ulna.judging.calibration import summarize
 from ulna.judging.reliability import reliability_curves
 

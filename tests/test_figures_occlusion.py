@@ -4,8 +4,9 @@ import pytest
 from figure_reading import assert_legible, texts
 
 from ulna.checks.occlusion import COLUMNS, SHOWN
+from ulna.figures.names import NETWORK_COLOURS
 from ulna.figures.occlusion import halves
-from ulna.figures.style import NETWORK_COLOURS, write_png
+from ulna.figures.style import write_png
 
 WORDS = "No alarm: cnn needs the centre, and is not above chance by the frame alone. " * 3
 PICTURES = {name: np.full((48, 48), 80 * k, np.uint8) for k, name in enumerate(SHOWN)}

@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 from figure_reading import assert_legible, texts
 
+from ulna.figures.names import NETWORK_COLOURS
 from ulna.figures.overfitting import overfitting_panels
-from ulna.figures.style import NETWORK_COLOURS, write_png
+from ulna.figures.style import write_png
 from ulna.judging import epochs, overfitting, size_curve
 
 NETWORKS = ["cnn", "densenet169"]

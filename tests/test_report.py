@@ -17,8 +17,8 @@ from test_evaluation import random_predictions
 from ulna.checks.occlusion import judge_hidden
 from ulna.checks.occlusion import tabulate as tabulate_halves
 from ulna.checks.occlusion import verdict as occlusion_verdict
-from ulna.figures.style import METRICS as WORDS
-from ulna.figures.style import NAMES
+from ulna.figures.names import METRICS as WORDS
+from ulna.figures.names import NAMES
 from ulna.judging.bootstrap import METRICS, resample
 from ulna.judging.comparison import PAIRS, compare_networks
 from ulna.judging.evaluation import LEVELS, decided, evaluate_table

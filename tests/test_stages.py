@@ -117,10 +117,11 @@ def repository(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def elsewhere(repository, tmp_path_factory) -> tuple[Path, str]:
-    """A second clone, for tests that change it, and what its `dvc repro` said.
+    """A second clone, for tests that change it, and what its `make repro JOBS=2` said.
 
-    All that may differ between two users differs. It knows of the first clone's runs of `TAKEN`:
-    DVC takes their outputs if the hashes of all that they read are those of the first clone.
+    All that may differ between two users differs, and stages run side by side. It knows of the
+    first clone's runs of `TAKEN`: DVC takes their outputs if the hashes of all that they read are
+    those of the first clone.
     """
     folder = tmp_path_factory.mktemp("elsewhere")
     clone, home = checkout(folder / "another place" / "ulna"), folder / "home"
@@ -132,16 +133,18 @@ def elsewhere(repository, tmp_path_factory) -> tuple[Path, str]:
     for runs in (clone / ".dvc/cache/runs").glob("*/*"):
         if read_yaml(next(runs.iterdir()))["cmd"] not in TAKEN.values():
             shutil.rmtree(runs)
-    said = dvc(
+    done = run(
         clone,
-        "repro",
+        *(sys.executable, "-m", "ulna.side_by_side", "2"),
+        PYTHONPATH="src",
         HOME=str(home),
         TZ="Pacific/Kiritimati",
         LC_ALL="C",
         PYTHONHASHSEED="17",
     )
+    assert done.returncode == 0, done.stdout + done.stderr
     commit(clone)
-    return clone, said
+    return clone, done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -9,15 +9,8 @@ from matplotlib import rc_context, rcParams
 from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image
 
-from ulna.figures.style import (
-    DPI,
-    HOUSE,
-    LABEL_COLOURS,
-    NETWORK_COLOURS,
-    PUBLISHED,
-    new_figure,
-    write_png,
-)
+from ulna.figures.names import NETWORK_COLOURS
+from ulna.figures.style import DPI, HOUSE, LABEL_COLOURS, PUBLISHED, new_figure, write_png
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -26,7 +19,7 @@ import sys
 from pathlib import Path
 import pandas as pd
 from ulna.figures.exhibits import split_sizes
-from ulna.figures.style import write_png
+from ulna.figures.style import (write_png)
 columns = ["body_part", "split", "label", "studies", "images"]
 sizes = pd.DataFrame([("HAND", "train", 0, 1234, 2345), ("HAND", "val", 1, 5, 6)], columns=columns)
 write_png(Path(sys.argv[1]), split_sizes(sizes))

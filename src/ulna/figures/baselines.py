@@ -15,12 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ulna.checks.baselines import AUROC, BASELINES, CHANCE
+from ulna.figures.names import NETWORK_COLOURS, NETWORKS
 from ulna.figures.style import (
     FAINT,
     HOUSE,
     INK,
-    NETWORK_COLOURS,
-    NETWORKS,
     SOFT,
     add_note,
     add_title,

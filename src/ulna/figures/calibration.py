@@ -14,17 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ulna.figures.style import (
-    HOUSE,
-    NETWORK_COLOURS,
-    NETWORKS,
-    SOFT,
-    add_heading,
-    add_note,
-    add_title,
-    new_figure,
-    number,
-)
+from ulna.figures.names import NETWORK_COLOURS, NETWORKS
+from ulna.figures.style import HOUSE, SOFT, add_heading, add_note, add_title, new_figure, number
 
 NOTE_CHARACTERS = 150  # of a line under the figure, at 9 inches and 8 points
 

@@ -10,12 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ulna.figures.names import METRICS, NAMES
 from ulna.figures.style import (
     FAINT,
     HOUSE,
     INK,
-    METRICS,
-    NAMES,
     SOFT,
     add_heading,
     add_note,

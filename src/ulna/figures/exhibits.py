@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from ulna.figures.names import NETWORK_COLOURS, NETWORKS
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -22,8 +23,6 @@ from ulna.figures.style import (
     INK,
     LABEL_COLOURS,
     LABELS,
-    NETWORK_COLOURS,
-    NETWORKS,
     SOFT,
     SPLITS,
     WIDTH_INCHES,

@@ -15,15 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ulna.checks.occlusion import CHANCE, SHOWN
+from ulna.figures.names import NETWORK_COLOURS, named
 from ulna.figures.style import (
     FAINT,
     HOUSE,
-    NETWORK_COLOURS,
     NETWORK_MARKERS,
     SOFT,
     add_note,
     add_title,
-    named,
     network_key,
     new_figure,
     with_interval,

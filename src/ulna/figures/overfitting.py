@@ -10,13 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from ulna.figures.names import NETWORK_COLOURS, NETWORKS
 from ulna.figures.style import (
     CENTRED,
     HOUSE,
     INK,
-    NETWORK_COLOURS,
     NETWORK_MARKERS,
-    NETWORKS,
     SOFT,
     SPLITS,
     add_heading,

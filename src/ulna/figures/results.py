@@ -16,14 +16,13 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ulna.figures.names import NETWORK_COLOURS, NETWORKS
 from ulna.figures.style import (
     CENTRED,
     FAINT,
     HOUSE,
     INK,
     LABELS,
-    NETWORK_COLOURS,
-    NETWORKS,
     PUBLISHED,
     SOFT,
     add_heading,

@@ -8,17 +8,8 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from ulna.figures.style import (
-    HOUSE,
-    LABELS,
-    NETWORK_COLOURS,
-    NETWORKS,
-    SOFT,
-    add_note,
-    add_title,
-    new_figure,
-    number,
-)
+from ulna.figures.names import NETWORK_COLOURS, NETWORKS
+from ulna.figures.style import HOUSE, LABELS, SOFT, add_note, add_title, new_figure, number
 
 COLUMNS = 6
 

@@ -15,17 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from ulna.figures.style import (
-    CENTRED,
-    HOUSE,
-    INK,
-    LABELS,
-    NETWORK_COLOURS,
-    NETWORKS,
-    SOFT,
-    WIDTH_INCHES,
-    new_figure,
-)
+from ulna.figures.names import NETWORK_COLOURS, NETWORKS
+from ulna.figures.style import CENTRED, HOUSE, INK, LABELS, SOFT, WIDTH_INCHES, new_figure
 from ulna.maps.gallery import OUTCOMES
 
 Pixels = npt.NDArray[np.uint8]

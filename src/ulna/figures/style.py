@@ -10,26 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ulna.figures.names import NETWORK_COLOURS, NETWORKS
 from ulna.files import replacing
 
-# Okabe and Ito's vermilion and blue for the networks, Tol's teal and purple for the labels: the
-# four can be told apart with any common colour blindness.
-NETWORKS = {"cnn": "CNN", "densenet169": "DenseNet169"}
-NAMES = NETWORKS | {"ensemble": "ensemble"}  # of all that is judged
-METRICS = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "kappa": "kappa",
-    "accuracy": "accuracy",
-    "recall": "sensitivity",
-    "specificity": "specificity",
-    "precision": "precision",
-    "f1": "F1",
-}
-NETWORK_COLOURS = {"cnn": "#D55E00", "densenet169": "#0072B2"}
 NETWORK_MARKERS = {"cnn": "o", "densenet169": "s"}
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 LABELS = ("normal", "abnormal")
+# Tol's teal and purple: they and the networks' colours can be told apart with any common colour
+# blindness.
 LABEL_COLOURS = ("#44AA99", "#AA4499")
 SPLITS = ("train", "val", "test")
 INK, SOFT, FAINT = "#222222", "#6B6B6B", "#E4E4E4"
@@ -96,18 +84,6 @@ def network_key(networks: Iterable[str]) -> list[Line2D]:
     """What a legend shows of networks: a line and a dot each."""
     looks = ((NETWORK_COLOURS[arch], NETWORK_MARKERS[arch], NETWORKS[arch]) for arch in networks)
     return [Line2D([], [], color=c, marker=m, label=name) for c, m, name in looks]
-
-
-def named(text: str) -> str:
-    """Call the networks in a sentence as readers know them.
-
-    Example:
-        >>> named("cnn is better than densenet169")
-        'CNN is better than DenseNet169'
-    """
-    for arch, name in NAMES.items():
-        text = text.replace(arch, name)
-    return text
 
 
 def number(value: float | None, digits: int = 3) -> str:

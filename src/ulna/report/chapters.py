@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from ulna.figures.style import METRICS, NAMES
+from ulna.figures.names import METRICS, NAMES
 from ulna.judging.reference import NOTE
 from ulna.params import ARCHS
 from ulna.report.curves import reliability_charts, roc_charts

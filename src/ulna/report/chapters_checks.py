@@ -7,7 +7,7 @@ import pandas as pd
 
 from ulna.checks.baselines import BASELINES
 from ulna.checks.occlusion import SHOWN
-from ulna.figures.style import NAMES
+from ulna.figures.names import NAMES
 from ulna.params import ARCHS
 from ulna.report.evidence import NOT_A_DEVICE, Evidence, in_words
 from ulna.report.page import (

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from ulna.figures.style import METRICS, NAMES
+from ulna.figures.names import METRICS, NAMES
 from ulna.params import ARCHS
 from ulna.report.curves import training_chart
 from ulna.report.evidence import Evidence, in_words

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ulna.figures.style import NETWORK_COLOURS, NETWORKS
+from ulna.figures.names import NETWORK_COLOURS, NETWORKS
 from ulna.report.charts import Axis, Curve, chart_figure, line_chart
 from ulna.report.evidence import Evidence
 from ulna.report.page import number

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from ulna import paths
-from ulna.figures.style import NETWORKS
+from ulna.figures.names import NETWORKS
 from ulna.judging.reference import NOTE, OVERALL
 from ulna.report import chapters, chapters_checks, chapters_training
 from ulna.report.evidence import NOT_A_DEVICE, Evidence, in_words

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ulna.figures.style import NAMES, NETWORKS, named
+from ulna.figures.names import NAMES, NETWORKS, named
 
 # What the report is made from, by name: each is a dep of its stage in dvc.yaml.
 METRIC_FILES = (
