@@ -77,7 +77,7 @@ def workspace(folder: Path, finished: Path) -> Path:
         source = ROOT if part in ("src", "stages") else finished
         shutil.copytree(source / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     yaml = YAML()
-    params = yaml.load((finished / paths.PARAMS).read_text(encoding="utf-8"))
+    params = yaml.load((ROOT / paths.PARAMS).read_text(encoding="utf-8"))
     params["data"]["root"] = "data/MURA-v1.1.zip"
     params["densenet169"] |= {"weights": "none", "weights_sha256": None}
     with (folder / paths.PARAMS).open("w", encoding="utf-8") as file:
