@@ -5,7 +5,7 @@
 `prepare` and `preprocess` over 1,000 to 40,005 images as a folder, one epoch's memory over the
 first and the last of these caches, `dvc status` and a `dvc repro` with nothing to do over a folder
 and over a .zip. Pictures are a few hundred, hard-linked (see `mura_sized`); those of the .zip are
-small, since DVC hashes it once. Takes about 5 minutes on two idle cores and 2 GB in the temporary
+small, since DVC hashes it once. Takes about 6 minutes on two idle cores and 1 GB in the temporary
 folder; `--images 2000` takes 1.
 """
 
