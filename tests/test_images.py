@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, PngImagePlugin
 
-from ulna.data.images import BIT_DEPTHS, decode, fit_square, measure
+from ulna.data.images import BIT_DEPTHS, Decoded, decode, fit_square, measure
 from ulna.errors import InputError
 
 ODD = Path(__file__).resolve().parents[2] / "shared/data/odd-images"
@@ -441,6 +441,16 @@ def test_measurements_are_of_the_full_size():
     assert (row.mode, row.bit_depth, row.width_px, row.height_px) == ("L", 8, 20, 30)
     assert row.mean == round(int(PICTURE.sum()) / 600, 4)
     assert row.pixel_sha256 == hashlib.sha256(b"30 x 20\n" + PICTURE.tobytes()).hexdigest()
+
+
+@given(
+    arrays.arrays(np.uint8, st.tuples(st.integers(1, 3), st.integers(1, 3))),
+    st.sampled_from([1, 256, 257, 600]),
+)
+def test_the_mean_is_of_all_levels_however_tall_and_bright_the_picture(block, times):
+    for pixels in (np.tile(block, (times, 1)), np.full((times, 2), 255, np.uint8)):
+        total = sum(int(level) for level in pixels.flat)
+        assert measure(Decoded(pixels, "L", 8)).mean == round(total / pixels.size, 4)
 
 
 def test_the_hash_knows_the_picture_whatever_the_file():

@@ -23,11 +23,14 @@ from ulna.files import replacing_folder, write_csv
 from ulna.params import Image
 from ulna.processes import cores, end_with_parent
 
-# Starting processes takes about a second, in which one process caches 500 images of MURA's size.
-PROCESSES_FROM = 256
+# Starting processes takes about a second, in which one process caches some 450 images of MURA: two
+# gain from twice as many on.
+PROCESSES_FROM = 1000
 # A batch takes some 40 ms: small enough to share out evenly, large enough to hide the hand-over.
 BATCH = 16
 BATCHES_IN_FLIGHT = 4  # per process; bounds the memory
+# Larger than the buffers of an image of MURA's size, see `_keep_freed_memory`.
+FREED_BYTES = 16 * 2**20
 
 NAMED_IN_ERROR = 10
 
@@ -122,6 +125,7 @@ def _cache_all(jobs: list[_Job], root: Path, image: Image, workers: int) -> Iter
 
 def _worker(root: Path, image: Image) -> Callable[[_Job], Outcome]:
     read = image_reader(root)
+    _keep_freed_memory()
 
     def cache_one(job: _Job) -> Outcome:
         try:
@@ -138,6 +142,19 @@ def _worker(root: Path, image: Image) -> Callable[[_Job], Outcome]:
         return measure(decoded)
 
     return cache_one
+
+
+def _keep_freed_memory() -> None:
+    """Let the buffers of one image serve the next.
+
+    The C library of Linux gives blocks of over 128 KB back to the system as they are freed, and
+    every image then takes 170 page faults, 8% of its time. It keeps blocks of up to the largest
+    that it has seen freed, and twice as much in all. Elsewhere this does nothing.
+
+    Reference:
+        mallopt(3), M_MMAP_THRESHOLD: "Note: Nowadays, glibc uses a dynamic mmap threshold".
+    """
+    bytes(FREED_BYTES)
 
 
 # Set once in each process that is started, so that each opens a .zip only once.

@@ -7,6 +7,7 @@ key of a study is official split, body part, patient and study together.
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Literal
 
 import pandas as pd
@@ -181,10 +182,12 @@ def _matches(text: str, where: str, split: str, pattern: re.Pattern[str]) -> lis
     example = f"MURA-v1.1/{split}/XR_WRIST/patient00006/study1_positive/"
     example += "image1.png" if pattern is IMAGE_LINE else ",1"
     matches, faults = [], []
+    # What follows the prefix is bound by the pattern: one answer holds for all lines of a prefix.
+    outside = cache(leads_outside)
     # Not splitlines: it would also end a line at characters such as U+2028.
     for number, line in enumerate(text.replace("\r\n", "\n").rstrip("\n").split("\n"), start=1):
         match = pattern.fullmatch(line)
-        if match is not None and match["split"] == split and not leads_outside(line):
+        if match is not None and match["split"] == split and not outside(match["prefix"]):
             matches.append(match)
         elif leads_outside(line):
             faults.append(f"line {number}: {line[:200]!r} leads outside the data set")
