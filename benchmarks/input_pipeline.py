@@ -2,9 +2,9 @@
 
     python -m benchmarks.input_pipeline
 
-Ours reads the cache that preprocess wrote once; the peers decode every PNG file every epoch, as they
-do wherever they are used. Then our batches again, handed over by other means than tf.data. About
-half a minute.
+Ours reads the cache that preprocess wrote once; the peers decode every PNG file every epoch, as
+they do wherever they are used. Then our batches again, handed over by other means than tf.data.
+About a minute.
 """
 
 import tempfile

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ulna.checks.appearance import BORDER, PICTURE
+from ulna.console import progress
 from ulna.data.rows import choose_rows
 from ulna.errors import InputError
 from ulna.judging.bootstrap import resample, with_intervals
@@ -111,7 +112,7 @@ def cross_validate(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
             [_fit_and_score(each, train.iloc[rest], train.iloc[fold]) for rest, fold in folds],
             ignore_index=True,
         )
-        for name, each in BASELINES.items()
+        for name, each in progress(BASELINES.items(), len(BASELINES), "baselines", "models")
     }
 
 
