@@ -15,7 +15,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.timing import Row
+from benchmarks.timing import Row, loop_seconds
 from ulna.processes import cores
 
 FOLDER = Path(__file__).parent
@@ -43,14 +43,6 @@ def processor() -> str:
     lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def loop_seconds() -> float:
-    """Time of twenty million additions in Python: tells a slow phase of a shared machine."""
-    start, total = time.perf_counter(), 0
-    for number in range(20_000_000):
-        total += number
-    return time.perf_counter() - start
 
 
 def measure(name: str) -> dict:
