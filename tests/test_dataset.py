@@ -1,12 +1,17 @@
+import threading
+
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from spots import STILL
+from tensorflow.python.framework import config
 
 from ulna.data.cache import Cache
 from ulna.networks.dataset import (
     augmented_batches,
     examples,
+    from_arrays,
     order,
     plain_batches,
     steps,
@@ -132,3 +137,19 @@ def test_no_thread_of_tf_data_tunes_what_is_fixed():
     ):
         assert batches.options().autotune.enabled is False
         assert batches.options().deterministic is True
+
+
+def test_two_batches_are_made_at_a_time_though_all_is_deterministic():
+    """Each waits for the other; made one after the other, neither would end."""
+    both = threading.Barrier(2)
+
+    def batch(step: int) -> tuple[np.ndarray]:
+        both.wait(timeout=30)
+        return (np.array(step),)
+
+    tf.config.experimental.enable_op_determinism()
+    try:
+        made = from_arrays(tf.data.Dataset.range(6), batch, [tf.TensorSpec((), tf.int64)])
+        assert [int(step) for (step,) in made] == list(range(6))
+    finally:
+        config.disable_op_determinism()
