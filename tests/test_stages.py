@@ -234,8 +234,9 @@ def test_a_loss_can_be_tried_and_taken_back_without_training_again(repository):
     assert "Running stage 'train@cnn'" in focal
 
     assert "focal" in dvc(repository, "params", "diff")
-    changed = json.loads(dvc(repository, "metrics", "diff", "--json"))
-    assert "auroc" in str(changed)
+    changed = json.loads(dvc(repository, "metrics", "diff", "--json"))["metrics/cnn.json"]
+    # Another loss gives other probabilities; their order, and so the AUROC, may stay.
+    assert any(name.startswith("calibration.") for name in changed)
     page = dvc(repository, "plots", "diff", "--out", "diff")
     assert "index.html" in page
 
