@@ -6,16 +6,14 @@ Clones the last commit, so that nothing has been run there, and runs the whole p
 `dvc repro`, and with two stages side by side as `make repro JOBS=2` does. About ten minutes.
 """
 
-import os
 import re
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.timing import Row, command_line, loop_seconds
+from benchmarks.timing import Row, command_line, loop_seconds, own_environment
 
 ROOT = Path(__file__).parents[1]
 AIM_S = 180
@@ -23,14 +21,14 @@ RUNNING = re.compile(r"Running stage '([^']+)'")
 WHY = (
     "Most of it is computing on both cores: training, and DenseNet169 forward over every image "
     "three times. The rest: the import of TensorFlow in seven stages (5 to 10 s each), "
-    "DenseNet169 built, loaded and traced in each of three (8 to 13 s), and DVC between stages, "
+    "DenseNet169 built, loaded and traced in each of three (8 to 15 s), and DVC between stages, "
     "which reads and writes dvc.lock (1 to 3 s each). Kept: no tuner in tf.data, whose end was "
     "waited for after each phase of training (42 s were seen); two stages side by side; one graph "
     "for the frozen layers in training and validation; matplotlib imported by stages that draw "
     "alone. Tried and dropped: XLA (slower, and refused under determinism); no graph optimisation "
     "by TensorFlow (first step of fine-tuning 18.1 and 19.1 s instead of 18.8 and 21.0); freed "
-    "memory kept by the C library (5% of DenseNet169's forward pass, nothing in training); "
-    "Python's garbage collector off (a tenth of the import)."
+    "memory kept by the C library (5 to 20% of DenseNet169's forward pass, nothing that could be "
+    "told in training); Python's garbage collector off (13 and 16% of the import)."
 )
 
 
@@ -55,14 +53,13 @@ def stage_times(command: Sequence[str], folder: Path) -> tuple[float, dict[str, 
     Raises:
         RuntimeError: It failed; its last lines are in the message.
     """
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     began = time.perf_counter()
     starts: list[tuple[str, float]] = []
     lines = []
     with subprocess.Popen(
         command,
         cwd=folder,
-        env=os.environ | {"PATH": path, "PYTHONPATH": "src"},
+        env=own_environment() | {"PYTHONPATH": "src"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

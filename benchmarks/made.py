@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 
 from ulna.data.cache import Cache
+from ulna.networks.dataset import Examples, examples
 
 
-def cached(images: int, size_px: int) -> "Examples":  # noqa: F821  (TensorFlow is imported late)
+def cached(images: int, size_px: int) -> Examples:
     """Random cached images in memory, half of them abnormal, as networks are given them."""
-    from ulna.networks.dataset import examples
-
     draw = np.random.default_rng(1)
     pixels = draw.integers(0, 255, (images, size_px, size_px), dtype=np.uint8)
     rows = pd.DataFrame(

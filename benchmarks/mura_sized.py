@@ -18,6 +18,7 @@ from ulna.params import Phantom
 from ulna.phantom.tree import draw_view, plan_studies, plan_views
 
 ROOT = Path(__file__).resolve().parents[1]
+# The tests know how the official files look; they are found once the folder is on the path.
 sys.path.insert(0, str(ROOT / "tests"))
 from mura_tree import image_names, official_studies, tables  # noqa: E402
 

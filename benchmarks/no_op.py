@@ -13,6 +13,7 @@ Timed are processes, from start to end, in turns:
 Takes about two minutes.
 """
 
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -174,7 +175,7 @@ def start_rows() -> list[Row]:
     taken = in_turns(contenders | floor, ROUNDS)
     rows = []
     for name in LIGHT:
-        within = sorted(taken[name])[ROUNDS // 2] <= AIM_START
+        within = statistics.median(taken[name]) <= AIM_START
         rows.append(
             Row(
                 what=f"Start of stage {name}; floor: Python that imports pandas",

@@ -103,6 +103,12 @@ class Run:
     output: str
 
 
+def own_environment() -> dict[str, str]:
+    """The variables of this process, in which `python` and `dvc` are those that run it."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return os.environ | {"PATH": path}
+
+
 def run_process(
     command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None
 ) -> Run:
@@ -119,8 +125,7 @@ def run_process(
     Raises:
         RuntimeError: It failed; the end of its output is in the message.
     """
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = os.environ | {"PATH": path} | dict(variables or {})
+    environment = own_environment() | dict(variables or {})
     with tempfile.TemporaryDirectory() as own, tempfile.TemporaryFile("w+") as output:
         told = Path(own) / "usage.json"
         ended = subprocess.call(

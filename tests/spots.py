@@ -15,6 +15,14 @@ STILL = Augment(
     brightness=0.0,
     contrast_fraction=0.0,
 )
+LIVELY = Augment(
+    rotation_degrees=30.0,
+    horizontal_flip=True,
+    shift_fraction=0.1,
+    zoom_fraction=0.1,
+    brightness=20.0,
+    contrast_fraction=0.2,
+)
 SIDE = 32
 SPOTS = slice(8, 20)
 

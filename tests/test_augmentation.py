@@ -4,20 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from spots import STILL
+from spots import LIVELY, STILL
 
 from ulna.networks.augmentation import augment_images, draw, exposures, image_key, transforms
 from ulna.params import Augment
 
 SIDE = 8
-LIVELY = Augment(
-    rotation_degrees=30.0,
-    horizontal_flip=True,
-    shift_fraction=0.1,
-    zoom_fraction=0.1,
-    brightness=20.0,
-    contrast_fraction=0.2,
-)
 
 
 def but(**ranges) -> Augment:

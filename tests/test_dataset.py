@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from spots import STILL
+from spots import LIVELY, STILL
 from tensorflow.python.framework import config
 
 from ulna.data.cache import Cache
@@ -17,17 +17,8 @@ from ulna.networks.dataset import (
     steps,
     training_batches,
 )
-from ulna.params import Augment
 
 SIDE = 8
-LIVELY = Augment(
-    rotation_degrees=30.0,
-    horizontal_flip=True,
-    shift_fraction=0.1,
-    zoom_fraction=0.1,
-    brightness=20.0,
-    contrast_fraction=0.2,
-)
 
 
 def source(count: int = 11):
