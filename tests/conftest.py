@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ulna.params import Params, load_params
 
@@ -32,3 +33,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def params() -> Params:
     return load_params(PARAMS)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory) -> Path:
+    """The whole pipeline on a tiny phantom, run once for all test processes and committed.
+
+    Never to be changed: `tiny_pipeline.copy_of` gives one that may be.
+    """
+    from tiny_pipeline import checkout, commit, dvc
+
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # Each test process has a folder of its own below one that they share.
+        shared = shared.parent
+    folder = shared / "built" / "ulna"
+    with FileLock(shared / "built.lock"):
+        if not (shared / "built.done").exists():
+            checkout(folder)
+            dvc(folder, "repro")
+            commit(folder)
+            (shared / "built.done").touch()
+    return folder

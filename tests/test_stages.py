@@ -4,36 +4,24 @@ import json
 import os
 import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import THREADS
-from ruamel.yaml import YAML
+from tiny_pipeline import (
+    ROOT,
+    change,
+    checkout,
+    commit,
+    committed_lock,
+    copy_of,
+    dvc,
+    read_yaml,
+    run,
+)
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[1]
-COPIED = ["stages", "src", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore"]
-TINY = {
-    "phantom": {"patients": 60, "marker_shortcut": True},
-    "image": {"size_px": 48},
-    "augment": {"horizontal_flip": False, "rotation_degrees": 0.0},
-    "evaluate": {"bootstrap_draws": 200},
-    # All parts: a part alone may have one label on val.
-    "transfer": {
-        "train_on": ["ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST"]
-    },
-    "cnn": {"filters": [8, 16, 16], "epochs": 12, "learning_rate": 0.01, "batch_size": 16},
-    "densenet169": {
-        "head_epochs": 1,
-        "finetune_epochs": 1,
-        "finetune_from": "conv5_block32",
-        "head_units": 8,
-    },
-}
 
 # What the second clone does not run again, a third of its time: code that it runs elsewhere. It
 # trains DenseNet169, which runs it forward too, and trains, scores and explains the CNN.
@@ -44,75 +32,10 @@ TAKEN = {
 }
 
 
-def environment(**variables: str) -> dict[str, str]:
-    """`python` is the one that runs the tests.
-
-    Threads are as many as a user has: only the tests are kept to one.
-    """
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    git = {
-        f"GIT_{who}_{what}": "tests"
-        for who in ("AUTHOR", "COMMITTER")
-        for what in ("NAME", "EMAIL")
-    }
-    git["GIT_CONFIG_GLOBAL"] = os.devnull  # no signing, no hooks of the user
-    own = {name: value for name, value in os.environ.items() if name not in THREADS}
-    return own | git | {"PATH": path} | variables
-
-
-def run(folder: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def dvc(folder: Path, *arguments: str, **variables: str) -> str:
-    done = run(folder, sys.executable, "-m", "dvc", *arguments, **variables)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def write_params(folder: Path) -> None:
-    yaml = YAML()
-    params = yaml.load(Path(__file__).parent / "params.yaml")
-    for section, values in TINY.items():
-        params[section].update(values)
-    yaml.dump(params, folder / "params.yaml")
-
-
-def checkout(folder: Path) -> Path:
-    """What a fresh clone holds, with tiny parameters, committed."""
-    for name in COPIED:
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, target)
-    write_params(folder)
-    run(folder, "git", "init", "--quiet")
-    commit(folder)
-    return folder
-
-
-def commit(folder: Path) -> None:
-    for command in [("add", "--all"), ("commit", "--quiet", "--message", "state")]:
-        done = run(folder, "git", *command)
-        assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory) -> Path:
-    """The whole pipeline, run once and committed; for tests that leave it as they find it."""
-    folder = checkout(tmp_path_factory.mktemp("pipeline") / "ulna")
-    dvc(folder, "repro")
-    commit(folder)
-    return folder
+def repository(built, tmp_path_factory) -> Path:
+    """The finished pipeline, for tests that leave it as they find it."""
+    return copy_of(built, tmp_path_factory.mktemp("pipeline") / "ulna")
 
 
 @pytest.fixture(scope="module")
@@ -151,14 +74,6 @@ def elsewhere(repository, tmp_path_factory) -> tuple[Path, str]:
 def spare(elsewhere) -> Path:
     """For tests that change parameters or results."""
     return elsewhere[0]
-
-
-def read_yaml(source: Path | str) -> dict:
-    return YAML(typ="safe", pure=True).load(source)
-
-
-def committed_lock(folder: Path) -> str:
-    return run(folder, "git", "show", "HEAD:dvc.lock").stdout
 
 
 def read_metrics(folder: Path, arch: str = "cnn") -> dict:
@@ -244,14 +159,6 @@ def test_a_loss_can_be_tried_and_taken_back_without_training_again(repository):
     assert "Running stage" not in bce
     # Both are in git: they are as they were.
     assert run(repository, "git", "diff", "HEAD", "--", "dvc.lock", "metrics").stdout == ""
-
-
-def change(folder: Path, old: str, new: str) -> None:
-    """Edit params.yaml as a user does."""
-    path = folder / "params.yaml"
-    text = path.read_text()
-    assert text.count(old) == 1
-    path.write_text(text.replace(old, new))
 
 
 def take_back(folder: Path) -> None:

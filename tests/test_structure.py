@@ -107,6 +107,12 @@ FLOW = (
     "report.chapters_training",
     "report.chapters_checks",
     "report.document",
+    "team.plan",
+    "team.compare",
+    "team.grid",
+    "team.share",
+    "team.verify",
+    "cli",
 )
 ARCHS = ("cnn", "densenet169")
 # Stages that must not wait for TensorFlow, and judge networks of any framework.

@@ -1,0 +1,68 @@
+"""The command line of `ulna`: what DVC does not say or do for a team."""
+
+import argparse
+import importlib
+import sys
+
+from ulna.errors import InputError
+
+# Command -> what it does. Each is a module of `ulna.team` of that name, with two functions:
+# `add_arguments(parser)` and `run(arguments)`; the module's docstring is its help.
+COMMANDS = {
+    "plan": "say which stages would run, and why, and run none",
+    "compare": "say which differences between two revisions are more than chance",
+    "grid": "try a grid of parameters and rank what comes of it",
+    "share": "send data, runs and experiments to a remote, so that nobody trains them again",
+    "verify": "hash everything anew and name what is not as it was",
+}
+
+
+def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands.
+
+    Args:
+        chosen: The command whose arguments are wanted: only its module is imported, as DVC takes
+            half a second.
+
+    Returns:
+        A parser whose result has `command`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="ulna",
+        description="What DVC does not say or do for a team. `dvc` does all else.",
+        epilog="`ulna COMMAND --help` says more of each.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, words in COMMANDS.items():
+        if name == chosen:
+            module = importlib.import_module(f"ulna.team.{name}")
+            module.add_arguments(
+                commands.add_parser(
+                    name,
+                    help=words,
+                    description=module.__doc__,
+                    formatter_class=argparse.RawDescriptionHelpFormatter,
+                )
+            )
+        else:
+            commands.add_parser(name, help=words)
+    return parser
+
+
+def main(*arguments: str) -> None:
+    """Run a command; bad input ends in its message on stderr and exit code 1, without a traceback.
+
+    Args:
+        arguments: Of the command line, which is read without them.
+    """
+    words = list(arguments) or sys.argv[1:]
+    chosen = next((word for word in words if word in COMMANDS), None)
+    parsed = build_parser(chosen).parse_args(words)
+    module = importlib.import_module(f"ulna.team.{parsed.command}")
+    try:
+        module.run(parsed)
+    except (InputError, OSError) as error:
+        print(f"{parsed.command}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

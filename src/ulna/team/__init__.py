@@ -1,0 +1,1 @@
+"""What DVC does not say or do for a team: commands of `ulna`."""
