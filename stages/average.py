@@ -5,18 +5,23 @@ import sys
 from ulna import paths
 from ulna.console import run
 from ulna.judging.ensemble import average as average_tables
-from ulna.judging.ensemble import sha256_of_members
+from ulna.judging.ensemble import common, sha256_of_members
 from ulna.params import ARCHS
-from ulna.predictions import read_model, read_predictions, write_model, write_predictions
+from ulna.predictions import read_origin, read_predictions, write_origin, write_predictions
 
 
 def average() -> None:
     """Load the prediction tables of both networks, average them, write the ensemble's."""
     tables = {arch: read_predictions(paths.predictions(arch)) for arch in ARCHS}
-    models = [read_model(paths.origin(arch)) for arch in ARCHS]
+    origins = [read_origin(paths.origin(arch)) for arch in ARCHS]
     ensemble = average_tables(tables)
     write_predictions(paths.predictions("ensemble"), ensemble)
-    write_model(paths.origin("ensemble"), sha256_of_members(models))
+    write_origin(
+        paths.origin("ensemble"),
+        sha256_of_members([origin["model_sha256"] for origin in origins]),
+        common([origin["environment"] for origin in origins]),
+        common([origin["predicted_on"] for origin in origins]),
+    )
     print(
         f"average: {len(ensemble)} images, mean probability of {' and '.join(ARCHS)}, "
         f"in {paths.predictions('ensemble')}"

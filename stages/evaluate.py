@@ -9,7 +9,7 @@ from ulna.files import write_csv, write_json
 from ulna.judging.evaluation import LEVELS, TOO_FEW, evaluate_table
 from ulna.judging.metrics import confusion, precision_recall, roc
 from ulna.params import load_params
-from ulna.predictions import read_model, read_predictions
+from ulna.predictions import read_origin, read_predictions
 
 
 def evaluate(arch: str) -> None:
@@ -17,9 +17,7 @@ def evaluate(arch: str) -> None:
     params = load_params(paths.PARAMS)
     images = read_predictions(paths.predictions(arch))
     found = evaluate_table(images, params.evaluate, params.seed)
-    write_json(
-        paths.metrics(arch), found.metrics | {"model_sha256": read_model(paths.origin(arch))}
-    )
+    write_json(paths.metrics(arch), found.metrics | read_origin(paths.origin(arch)))
 
     truth = (found.studies["label"], found.studies["probability"])
     tables = {

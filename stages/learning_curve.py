@@ -35,6 +35,7 @@ def learning_curve() -> None:
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna import runtime
+    from ulna.networks.checkpoints import forget
     from ulna.networks.inference import predict_images
     from ulna.networks.phases import learn
 
@@ -48,9 +49,11 @@ def learning_curve() -> None:
                 loss=params.loss, class_weights=params.class_weights, focal=params.focal,
                 train=params.train, augment=params.augment, seed=params.seed,
                 history=folder / "history" / f"{fraction}.csv",
+                checkpoints=paths.checkpoints("learning_curve") / str(fraction),
             )  # fmt: skip
             table = predict_images(model, cache, judged)
             write_predictions(folder / paths.scored_by_fraction(fraction).name, table)
+    forget(paths.checkpoints("learning_curve"))
 
 
 if __name__ == "__main__":

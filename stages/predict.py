@@ -8,7 +8,7 @@ from ulna.data.cache import load_cache
 from ulna.data.regions import REGIONS
 from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.params import check_arch, load_params
-from ulna.predictions import SPLITS, write_model, write_predictions
+from ulna.predictions import SPLITS, write_origin, write_predictions
 
 
 def predict(arch: str) -> None:
@@ -38,7 +38,12 @@ def predict(arch: str) -> None:
 
     table = score_images(network, cache, judged, f"predict {arch}, val and test")
     write_predictions(paths.predictions(arch), table)
-    write_model(paths.origin(arch), recipe["weights_sha256"])
+    write_origin(
+        paths.origin(arch),
+        recipe["weights_sha256"],
+        recipe["environment"],
+        runtime.environment()["fingerprint"],
+    )
     learnt = score_images(network, cache, train, f"predict {arch}, train")
     write_predictions(paths.scored(arch, "train"), learnt, ("train",))
     for region in REGIONS:

@@ -25,6 +25,7 @@ def train(arch: str) -> None:
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna import runtime
     from ulna.networks.bundle import write_bundle
+    from ulna.networks.checkpoints import forget
     from ulna.networks.losses import describe_weights, image_weights
     from ulna.networks.phases import learn
 
@@ -44,8 +45,10 @@ def train(arch: str) -> None:
         augment=params.augment,
         seed=params.seed,
         history=paths.history(arch),
+        checkpoints=paths.checkpoints(f"train-{arch}"),
     )
     write_bundle(paths.bundle(arch), model, cache.size_px, network, params.train.mixed_precision)
+    forget(paths.checkpoints(f"train-{arch}"))
 
 
 if __name__ == "__main__":

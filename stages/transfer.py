@@ -28,6 +28,7 @@ def transfer() -> None:
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna import runtime
+    from ulna.networks.checkpoints import forget
     from ulna.networks.inference import predict_images
     from ulna.networks.phases import learn
 
@@ -47,8 +48,10 @@ def transfer() -> None:
                 augment=params.augment,
                 seed=params.seed,
                 history=folder / "history" / f"{network.name}.csv",
+                checkpoints=paths.checkpoints("transfer") / network.name,
             )
             write_predictions(folder / f"{network.name}.csv", predict_images(model, cache, scored))
+    forget(paths.checkpoints("transfer"))
 
 
 if __name__ == "__main__":

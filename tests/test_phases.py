@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from keras import layers
-from spots import SIDE, source
+from spots import SIDE, likeness, source
 
 from ulna.errors import InputError
 from ulna.networks.dataset import steps, training_batches
@@ -45,20 +44,6 @@ def head_only(params):
 @pytest.fixture
 def both(head_only):
     return head_only.model_copy(update={"head_epochs": 1, "finetune_epochs": 2})
-
-
-def likeness() -> keras.Model:
-    """Two layers with DenseNet169's names under a head of its form; the real one takes 20 s."""
-    keras.utils.set_random_seed(3)
-    inputs = keras.Input((SIDE, SIDE, 1), dtype="uint8", name="pixels")
-    x = layers.Rescaling(1 / 255, name="rescale")(inputs)
-    for number in (1, 2):
-        x = layers.Conv2D(4, 3, name=f"conv{number}_conv")(x)
-        x = layers.BatchNormalization(name=f"conv{number}_bn")(x)
-    x = layers.GlobalAveragePooling2D(name="head_average_pooling")(x)
-    x = layers.BatchNormalization(name="head_batch_normalization")(x)
-    x = layers.Dropout(0.3, name="head_dropout")(x)
-    return keras.Model(inputs, layers.Dense(1, name="head_logit")(x))
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from ulna import paths
 from ulna.errors import InputError
+from ulna.processes import end_with_dvc, only_one
 
 T = TypeVar("T")
 
@@ -17,6 +19,9 @@ SECONDS_BETWEEN_LINES = 30.0
 
 def run(stage: Callable[..., None], *arguments: str) -> None:
     """Run a stage; bad input ends in its message on stderr and exit code 1, without a traceback.
+
+    A second run of the same stage in the same folder is kept out, and a stage that DVC started ends
+    with DVC.
 
     Args:
         stage: A function of strings; its name, parameters and docstring make the help.
@@ -30,8 +35,11 @@ def run(stage: Callable[..., None], *arguments: str) -> None:
     if len(arguments) != len(names):
         print(usage, file=sys.stderr)
         raise SystemExit(2)
+    end_with_dvc()
+    name = " ".join([stage.__name__, *arguments])
     try:
-        stage(*arguments)
+        with only_one(paths.lock(name), name):
+            stage(*arguments)
     except InputError as error:
         print(f"{stage.__name__}: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -20,6 +20,18 @@ LEARNING_CURVE = Path("data/learning_curve")
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 
+CHECKPOINTS = Path(".checkpoints")
+
+
+def checkpoints(name: str) -> Path:
+    """What a training can be taken up from; no output, and in neither git nor DVC."""
+    return CHECKPOINTS / name
+
+
+def lock(name: str) -> Path:
+    """Held by the one process that may run a stage, such as `train cnn`."""
+    return CHECKPOINTS / f"{name.replace('/', '-').replace(' ', '-')}.lock"
+
 
 def bundle(arch: str) -> Path:
     """Folder of a trained network: weights, what rebuilds it, its layers as a table."""

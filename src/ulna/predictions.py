@@ -6,10 +6,10 @@ judges an ensemble, a radiologist or another framework that writes the same CSV 
 
 import csv
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ TEXT_COLUMNS = ("image", "patient", "study", "body_part", "split")
 COLUMNS = (*TEXT_COLUMNS, "label", "logit", "probability")
 STUDY_COLUMNS = ("study", "patient", "body_part", "split", "label", "views", "probability")
 SPLITS = ("val", "test")
+ORIGIN = ("model_sha256", "environment", "predicted_on")
 Aggregation = Literal["mean_probability", "mean_logit", "max", "noisy_or"]
 
 # A float32 sigmoid is off by up to 1e-7; a probability that was clipped, smoothed or taken for the
@@ -78,21 +79,28 @@ def write_predictions(path: Path, table: pd.DataFrame, splits: tuple[str, ...] =
     write_csv(path, table[list(COLUMNS)].astype(types))
 
 
-def read_model(path: Path) -> str | None:
-    """Read which weights a prediction table is of.
+def read_origin(path: Path) -> dict[str, Any]:
+    """Read where a prediction table comes from.
 
     Args:
         path: The JSON file beside the table.
 
     Returns:
-        SHA-256 of the weights; None where there is no such file, as for a table from elsewhere.
+        model_sha256 (of the weights); environment (where these were trained, see
+        `ulna.environment.describe`); predicted_on (the fingerprint of where they scored). All are
+        None where there is no such file, as for a table from elsewhere.
     """
-    return read_json(path)["model_sha256"] if path.exists() else None
+    return dict.fromkeys(ORIGIN) | (read_json(path) if path.exists() else {})
 
 
-def write_model(path: Path, model_sha256: str | None) -> None:
-    """Write which weights a prediction table is of, see `read_model`."""
-    write_json(path, {"model_sha256": model_sha256})
+def write_origin(
+    path: Path,
+    model_sha256: str | None,
+    environment: Mapping[str, Any] | None,
+    predicted_on: str | None,
+) -> None:
+    """Write where a prediction table comes from, see `read_origin`."""
+    write_json(path, dict(zip(ORIGIN, (model_sha256, environment, predicted_on), strict=True)))
 
 
 def check_predictions(table: pd.DataFrame, source: str, splits: tuple[str, ...] = SPLITS) -> None:

@@ -5,10 +5,12 @@ The only module that touches global state; stages call it once, before anything 
 
 import json
 import os
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from ulna.environment import describe
 from ulna.errors import InputError
 
 # Bits depend on how sums are cut over threads: the count is fixed, not taken from the machine. Two
@@ -45,6 +47,15 @@ def configure(seed: int, mixed_precision: str = "none") -> None:
     tf.config.experimental.enable_op_determinism()
     policy = "float32" if mixed_precision == "none" else f"mixed_{mixed_precision}"
     keras.mixed_precision.set_dtype_policy(policy)
+
+
+def environment() -> dict[str, Any]:
+    """Describe where this process computes, see `ulna.environment.describe`; after `configure`."""
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    return describe(tf.config.threading.get_intra_op_parallelism_threads(), gpus)
 
 
 def _refuse_other_computers() -> None:

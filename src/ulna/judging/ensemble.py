@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from ulna.errors import InputError
 from ulna.predictions import sigmoid
+
+T = TypeVar("T")
 
 SHARED = ("patient", "study", "body_part", "split", "label")
 
@@ -91,3 +94,13 @@ def sha256_of_members(models: Sequence[str | None]) -> str | None:
     if len(known) < len(models):
         return None
     return hashlib.sha256(" ".join(known).encode()).hexdigest()
+
+
+def common(values: Sequence[T]) -> T | None:
+    """What all members say; None where they differ.
+
+    Example:
+        >>> common(["one class of machines", "one class of machines"])
+        'one class of machines'
+    """
+    return values[0] if all(value == values[0] for value in values) else None

@@ -14,11 +14,12 @@ from ulna.errors import InputError
 from ulna.files import replacing_folder, sha256, write_csv, write_json
 from ulna.networks.models import build_network, describe_layers
 from ulna.params import Cnn, DenseNet169, check_arch
+from ulna.runtime import environment
 
 WEIGHTS = "model.weights.h5"
 RECIPE = "model.json"
 LAYERS = "layers.csv"
-RECIPE_KEYS = {"arch", "size_px", "mixed_precision", "network", "weights_sha256"}
+RECIPE_KEYS = {"arch", "size_px", "mixed_precision", "network", "weights_sha256", "environment"}
 
 
 def write_bundle(
@@ -45,6 +46,8 @@ def write_bundle(
             "mixed_precision": mixed_precision,
             "network": network.model_dump(mode="json"),
             "weights_sha256": sha256(partial / WEIGHTS),
+            # Another class of machines gives other weights: their file says where they come from.
+            "environment": environment(),
         }
         write_json(partial / RECIPE, recipe)
         write_csv(partial / LAYERS, describe_layers(model))

@@ -9,6 +9,8 @@ import keras
 import pandas as pd
 
 from ulna.data.cache import Cache
+from ulna.files import sha256
+from ulna.networks.checkpoints import Checkpoints
 from ulna.networks.dataset import (
     Examples,
     augmented_batches,
@@ -29,6 +31,7 @@ from ulna.networks.models import (
     load_backbone,
     unfreeze_from,
 )
+from ulna.networks.resume import key
 from ulna.networks.training import Fit, Phase, fit
 from ulna.params import Augment, Cnn, DenseNet169, Focal, Train
 
@@ -47,8 +50,9 @@ def learn(
     augment: Augment,
     seed: int,
     history: Path,
+    checkpoints: Path,
 ) -> keras.Model:
-    """Build a network and train it on cached images.
+    """Build a network and train it on cached images; go on with a training that was killed.
 
     Args:
         network: See `train_network`, as for every argument that is not named here.
@@ -64,6 +68,8 @@ def learn(
         augment: Ranges of the changes to training images.
         seed: Of the order of images and their changes.
         history: CSV file for the training curves.
+        checkpoints: Folder that a killed training is taken up from; to be removed once what came of
+            it is on disk.
 
     Returns:
         The model with the weights of its best epoch.
@@ -71,6 +77,17 @@ def learn(
     Raises:
         InputError: See `image_weights` and `train_network`.
     """
+    settings = {
+        "network": network.model_dump(mode="json"),
+        "pretrained": pretrained and sha256(pretrained),
+        "precision": keras.mixed_precision.dtype_policy().name,
+        "loss": loss,
+        "class_weights": class_weights,
+        "focal": focal.model_dump(mode="json"),
+        "train": train.model_dump(mode="json"),
+        "augment": augment.model_dump(mode="json"),
+        "seed": seed,
+    }
     data = [
         examples(cache, rows, image_weights(rows, training, loss, class_weights))
         for rows in (training, validation)
@@ -84,6 +101,7 @@ def learn(
         augment=augment,
         seed=seed,
         history=history,
+        checkpoints=Checkpoints(checkpoints, key(settings, *data)),
     )
 
 
@@ -98,6 +116,7 @@ def train_network(
     augment: Augment,
     seed: int,
     history: Path,
+    checkpoints: Checkpoints | None = None,
 ) -> keras.Model:
     """Build a network and train it, on every GPU there is.
 
@@ -112,6 +131,7 @@ def train_network(
         seed: Of the order of images and their changes; initial weights and dropout follow from
             `ulna.runtime.configure`.
         history: CSV file for the training curves.
+        checkpoints: Where each epoch's end is kept, and may be from before.
 
     Returns:
         The model with the weights of its best epoch.
@@ -129,7 +149,8 @@ def train_network(
             phases = cnn_phases(model, network, data)
         else:
             phases = densenet169_phases(model, network, data)
-        fit(model, phases, steps(len(training), network.batch_size), loss, train, history)
+        epoch = steps(len(training), network.batch_size)
+        fit(model, phases, epoch, loss, train, history, checkpoints)
     return model
 
 

@@ -1,8 +1,10 @@
 """Fit in phases, keep the best epoch."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -14,7 +16,9 @@ import tensorflow as tf
 from ulna.console import SECONDS_BETWEEN_LINES
 from ulna.errors import InputError
 from ulna.files import write_csv
+from ulna.networks.checkpoints import Checkpoints
 from ulna.networks.devices import SameStatistics, spread
+from ulna.networks.resume import Checkpointing, take_up
 from ulna.params import Train
 
 MEASURES = ("loss", "accuracy", "auroc", "val_loss", "val_accuracy", "val_auroc")
@@ -71,7 +75,7 @@ class BestEpoch(keras.callbacks.Callback):
         self.records: list[dict[str, Any]] = []
         self.phase = ""
         self.best_loss = float("inf")
-        self.best_weights: list | None = None
+        self.best_weights: list = []
         self._began = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -100,16 +104,20 @@ class BestEpoch(keras.callbacks.Callback):
             | measured
             | {"best": best}
         )
-        write_csv(self.history, pd.DataFrame(self.records))
+        self.write()
         if not sys.stdout.isatty():
             numbers = ", ".join(f"{name} {value:.3f}" for name, value in measured.items())
             seconds = monotonic() - self._began
             of = f"{epoch + 1} of at most {self.params['epochs']}"
             print(f"{self.phase} epoch {of}: {numbers} ({seconds:.1f} s)", flush=True)
 
+    def write(self) -> None:
+        """Write the training curves so far."""
+        write_csv(self.history, pd.DataFrame(self.records))
+
     def restore(self) -> None:
         """Put the best epoch's weights into the network."""
-        if self.best_weights is not None:
+        if self.best_weights:
             self.network.set_weights(self.best_weights)
 
 
@@ -150,6 +158,7 @@ def fit(
     loss: keras.losses.Loss,
     train: Train,
     history: Path,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Train a network in phases and leave it with the weights of its best epoch.
 
@@ -164,14 +173,32 @@ def fit(
         train: Early stopping and reduction of the learning rate.
         history: CSV file for the training curves: epoch (from 1), phase, learning_rate, the
             measures on train and val (image level, train under augmentation), best.
+        checkpoints: Where each epoch's end is kept; training goes on from the newest.
 
     Raises:
         InputError: The loss is not finite.
     """
     best = BestEpoch(network, history)
     on_terminal = sys.stdout.isatty()
-    for phase in phases:
-        done = len(best.records)
+    state = checkpoints.load() if checkpoints else None
+    if state is not None and checkpoints is not None:
+        take_up(network, best, state)
+        best.write()
+        print(
+            f"taken up after epoch {len(best.records)}, from {checkpoints.folder} (to begin anew, "
+            "delete it)",
+            flush=True,
+        )
+    for number, phase in enumerate(phases):
+        done = began = len(best.records)
+        if state is not None:
+            if number < state.values["phase"]:
+                continue
+            began = state.values["began"]
+            if state.values["stopped"] or done == began + phase.epochs:
+                best.restore()
+                state = None
+                continue
         fitted = phase.begin(done)
         fitted.model.compile(
             optimizer=keras.optimizers.Adam(phase.learning_rate),
@@ -187,25 +214,61 @@ def fit(
             jit_compile=False,
         )
         best.phase = phase.name
+        counting = [
+            keras.callbacks.EarlyStopping("val_loss", patience=train.early_stopping_epochs),
+            keras.callbacks.ReduceLROnPlateau(
+                "val_loss",
+                factor=train.plateau_factor,
+                patience=train.plateau_epochs,
+                min_lr=train.min_learning_rate,
+            ),
+        ]
+        keeping = []
+        if checkpoints is not None:
+            keeping = [Checkpointing(checkpoints, network, best, counting, (number, began), state)]
         fitted.model.fit(
             spread(fitted.training, learning=True),
             initial_epoch=done,
-            epochs=done + phase.epochs,
+            epochs=began + phase.epochs,
             steps_per_epoch=steps_per_epoch,
             validation_data=spread(fitted.validation, learning=False),
             callbacks=[
                 SameStatistics(),
                 best,
                 *([] if on_terminal else [Lines(phase.name)]),
-                keras.callbacks.EarlyStopping("val_loss", patience=train.early_stopping_epochs),
-                keras.callbacks.ReduceLROnPlateau(
-                    "val_loss",
-                    factor=train.plateau_factor,
-                    patience=train.plateau_epochs,
-                    min_lr=train.min_learning_rate,
-                ),
+                *counting,
+                *tensorboard(history),
+                *keeping,
             ],
             shuffle=False,
             verbose=1 if on_terminal else 0,
         )
         best.restore()
+        state = None
+
+
+def tensorboard(history: Path) -> list[keras.callbacks.Callback]:
+    """The callback that writes logs for TensorBoard where `ULNA_TENSORBOARD` names a folder.
+
+    Not a parameter: logs hold times, so they are no output, and asking for them must not train
+    anything anew.
+
+    Args:
+        history: CSV file of the training curves; its name, or its folder's, tells runs apart.
+
+    Returns:
+        None or one.
+
+    Raises:
+        InputError: The package that writes them is not installed.
+    """
+    folder = os.environ.get("ULNA_TENSORBOARD")
+    if not folder:
+        return []
+    if find_spec("tensorboard") is None:
+        raise InputError(
+            "ULNA_TENSORBOARD is set, but the package tensorboard is not installed: run "
+            "`make extras`, or unset it"
+        )
+    name = history.parent.name if history.stem == "history" else history.stem
+    return [keras.callbacks.TensorBoard(str(Path(folder) / name), write_graph=False)]
