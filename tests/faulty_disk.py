@@ -45,7 +45,8 @@ def used(disk: Disk) -> Iterator[None]:
     real_open = builtins.open
 
     def opened(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, **rest):
-        if not set(mode) & set("wax+") or not isinstance(file, (str, os.PathLike)):
+        lock = str(file).endswith(".lock")  # it is no output, and never whole or half
+        if lock or not set(mode) & set("wax+") or not isinstance(file, (str, os.PathLike)):
             return real_open(file, mode, buffering, encoding, errors, newline, **rest)
         raw = FaultyFile(file, mode.replace("b", "").replace("t", ""))
         raw.disk = disk
