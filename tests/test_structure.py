@@ -115,6 +115,7 @@ FLOW = (
     "team.grid",
     "team.share",
     "team.verify",
+    "team.check",
     "cli",
 )
 ARCHS = ("cnn", "densenet169")

@@ -13,6 +13,7 @@ COMMANDS = {
     "compare": "say which differences between two revisions are more than chance",
     "grid": "try a grid of parameters and rank what comes of it",
     "share": "send data, runs and experiments to a remote, so that nobody trains them again",
+    "check": "say whether dvc.lock is that of what is to be committed",
     "verify": "hash everything anew and name what is not as it was",
 }
 

@@ -1,10 +1,13 @@
 """Write files whole or not at all, and hash them; undefined numbers become null or nothing."""
 
+import configparser
+import errno
 import hashlib
 import io
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,64 +18,166 @@ import pandas as pd
 
 from ulna.errors import InputError
 
+# What to do about a disk that does not take what is written.
+ADVICE = {
+    errno.ENOSPC: "free some, then run `dvc repro` again",
+    errno.EDQUOT: "free some of your share, then run `dvc repro` again",
+    errno.EFBIG: "see `ulimit -f` and what the file system allows",
+    errno.EIO: "the disk may be failing; once it is mended, run `dvc repro` again",
+    errno.EROFS: "mount it for writing, or work in another folder",
+    errno.EACCES: "give yourself the right to write there",
+}
+NOT_WRITTEN = "was not written"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path to write to, and rename it to `path` once the block ends without an error.
 
-    A reader sees the old file or the new one, never a part; after an error the old one stays and
-    the partial one is removed.
+    A reader sees the old file or the new one, never a part, and so it is after a power cut. After
+    an error the old one stays and the partial one is removed; what a killed run left behind goes.
 
     Args:
         path: The file to replace; missing folders are made.
 
     Yields:
         A path in the same folder with the same ending.
+
+    Raises:
+        OSError: It cannot be written; the message is one sentence.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    partial = _beside(path)
+    with _naming(path, partial):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        try:
+            yield partial
+            _sync(partial)
+            partial.replace(path)
+            _sync(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder to fill, and rename it to `folder` once the block ends without an error.
 
-    After an error the old folder stays. What a killed run left behind goes: it may be gigabytes.
+    A reader sees the old folder, for a moment none, or the new one; after an error the old one.
+    What a killed run left behind goes: it may be gigabytes.
 
     Args:
         folder: The folder to replace; folders above it are made.
 
     Yields:
         A folder beside it.
+
+    Raises:
+        OSError: It cannot be written; the message is one sentence.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.parent.glob(f".partial-*-{folder.name}"):
-        shutil.rmtree(leftover)
-    partial = folder.with_name(f".partial-{os.getpid()}-{folder.name}")
-    partial.mkdir()
-    try:
-        yield partial
-        for path in partial.iterdir():
-            if path.is_file():
-                with path.open("rb") as written:
-                    os.fsync(written.fileno())
-        if folder.exists():
+    partial, replaced = _beside(folder), _beside(folder, "replaced-")
+    with _naming(folder, partial):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        partial.mkdir()
+        try:
+            yield partial
+            _sync_tree(partial)
             # A folder cannot be renamed over another that holds files.
-            replaced = folder.with_name(f".partial-{os.getpid()}-replaced-{folder.name}")
-            folder.rename(replaced)
+            if folder.exists():
+                folder.rename(replaced)
             partial.rename(folder)
-            shutil.rmtree(replaced)
+            _sync(folder.parent)
+        finally:
+            if replaced.exists() and not folder.exists():
+                replaced.rename(folder)
+            for rest in (partial, replaced):
+                shutil.rmtree(rest, ignore_errors=True)
+
+
+def _beside(path: Path, what: str = "") -> Path:
+    """A name that git and DVC ignore."""
+    return path.with_name(f".partial-{os.getpid()}-{what}{path.name}")
+
+
+def _remove_leftovers(path: Path) -> None:
+    ours = re.compile(rf"\.partial-\d+-(replaced-)?{re.escape(path.name)}")
+    for leftover in path.parent.iterdir():
+        if not ours.fullmatch(leftover.name):
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
         else:
-            partial.rename(folder)
+            leftover.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(path) / name)
+        _sync(Path(path))
+
+
+@contextmanager
+def _naming(path: Path, partial: Path) -> Iterator[None]:
+    """Turn a fault of the disk into a sentence that names the file and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        words = str(error).replace(str(partial), str(path))
+        if NOT_WRITTEN not in words:
+            fault = error.strerror or words
+            named = str(error.filename or path).replace(str(partial), str(path))
+            if not named.startswith(str(path)):
+                # Something that is read: its name belongs to the fault.
+                named, fault = str(path), f"{fault}: {named}"
+            advice = ADVICE.get(error.errno or 0)
+            words = f"{named} {NOT_WRITTEN}: {fault}" + (f"; {advice}" if advice else "")
+        raise OSError(words) from error
+
+
+def check_space(folder: Path, bytes_needed: int, what: str) -> None:
+    """Refuse work whose output would fill the disk, before it begins.
+
+    Args:
+        folder: Where the output will lie; it need not be there yet.
+        bytes_needed: Of the output alone. DVC copies it into its cache, which counts too unless
+            the configuration of this checkout puts it elsewhere or lets it link.
+        what: The output, as a reader calls it, such as "the cache of 800 images".
+
+    Raises:
+        InputError: There is less room.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    copied = _dvc_copies()
+    needed = bytes_needed * (2 if copied else 1)
+    if free < needed:
+        raise InputError(
+            f"{what} needs {_megabytes(needed)} in {folder}{' (with the copy of DVC)' * copied}, "
+            f"but {_megabytes(free)} are free on that disk: free {_megabytes(needed - free)} more, "
+            "or work on a larger one"
+        )
+
+
+def _megabytes(number: int) -> str:
+    """At least 1 MB: nothing smaller decides."""
+    return f"{max(1, math.ceil(number / 10**6)):,} MB"
+
+
+def _dvc_copies() -> bool:
+    config = configparser.ConfigParser()
+    config.read([".dvc/config", ".dvc/config.local"], encoding="utf-8")
+    return not {"dir", "type"} & set(config["cache"] if "cache" in config else ())
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

@@ -19,7 +19,7 @@ from ulna.data.cache import COLUMNS, IMAGES, REJECTED
 from ulna.data.images import Measurements, decode, fit_square, measure
 from ulna.data.source import image_reader
 from ulna.errors import InputError
-from ulna.files import replacing_folder, write_csv
+from ulna.files import check_space, replacing_folder, write_csv
 from ulna.params import Image
 from ulna.processes import cores, end_with_parent
 
@@ -65,8 +65,11 @@ def build_cache(
         The images set aside: image, reason.
 
     Raises:
-        InputError: More images are unusable than `max_bad_fraction` allows. The old cache stays.
+        InputError: More images are unusable than `max_bad_fraction` allows, or the disk has no room
+            for the cache. The old cache stays.
     """
+    what = f"the cache of {len(images):,} images of {image.size_px} x {image.size_px} pixels"
+    check_space(folder, len(images) * image.size_px**2, what)
     with replacing_folder(folder) as partial:
         jobs = _lay_out(images, partial, image.size_px)
         workers = workers or (cores() if len(jobs) >= PROCESSES_FROM else 1)

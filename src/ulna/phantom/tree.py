@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ulna.console import progress
-from ulna.files import replacing_folder, write_csv
+from ulna.files import check_space, replacing_folder, write_csv
 from ulna.params import Phantom
 from ulna.phantom.anatomy import build_scene
 from ulna.phantom.pathology import SHARES, draw_finding, plant
@@ -45,6 +45,7 @@ RGB_FRACTION = 0.02
 HIDDEN_FRACTION = 0.05  # of the later views of an abnormal study: the finding is not seen there
 PROBLEMS = ("inverted",) * 3 + ("blank",) * 2 + ("cut_off",) * 3
 TRUTH_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
+BYTES_A_VIEW = 41_000  # on a disk with blocks of 4 KiB, folders included: the mean of 809 views
 SHORTCUT_FRACTION = 0.05  # side of the planted corner marker, of the picture's longer side
 
 # Streams of random numbers; the last number of a seed sequence keeps them apart.
@@ -326,9 +327,13 @@ def write_phantom(root: Path, truth: Path, phantom: Phantom, workers: int | None
             pixels of the written image, x1 and y1 exclusive, empty where nothing is seen.
         phantom: Seed, number of patients, corner marker.
         workers: Processes; by default one a CPU. The bytes do not depend on it.
+
+    Raises:
+        InputError: The disk has no room for it.
     """
     studies = plan_studies(phantom)
     views = plan_views(studies, phantom)
+    check_space(root, len(views) * BYTES_A_VIEW, f"a phantom of {len(views):,} images")
     with replacing_folder(root) as partial:
         jobs = [(view, phantom, str(partial)) for view in views]
         rows = _run(jobs, workers or cores())
