@@ -62,7 +62,8 @@ def test_help_waits_for_neither_dvc_nor_tensorflow():
     program = (
         "import sys; from ulna import cli\n"
         "try:\n    cli.main(*sys.argv[1:])\nexcept SystemExit:\n    pass\n"
-        "sys.exit(' '.join(sorted({'dvc', 'tensorflow', 'keras', 'matplotlib'} & set(sys.modules))))"
+        "slow = {'dvc', 'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(' '.join(sorted(slow)) or 0)"
     )
     for words in (["--help"], *([command, "--help"] for command in cli.COMMANDS)):
         done = subprocess.run(

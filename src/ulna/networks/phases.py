@@ -153,9 +153,8 @@ def train_network(
             # With each weight its best value and two averages of Adam's, in 4 bytes each; a new
             # file is whole before an old one goes.
             needed = (KEPT + 1) * 4 * 4 * model.count_params()
-            check_space(
-                checkpoints.folder, needed, "what a killed training is taken up from", False
-            )
+            what = "what a killed training is taken up from"
+            check_space(checkpoints.folder, needed, what, output=False)
         epoch = steps(len(training), network.batch_size)
         fit(model, phases, epoch, loss, train, history, checkpoints)
     return model
