@@ -21,7 +21,7 @@ from ulna.judging.evaluation import (
 )
 from ulna.judging.metrics import score
 from ulna.judging.thresholds import choose_threshold
-from ulna.predictions import by_study, sigmoid, write_predictions
+from ulna.predictions import ORIGIN, by_study, sigmoid, write_origin, write_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = Path(__file__).parent / "params.yaml"
@@ -120,7 +120,8 @@ def test_the_stage_judges_studies_and_images_apart(
 @pytest.mark.promise("A10")
 def test_every_number_stands_with_its_interval_its_size_and_its_hashes(repository: Path) -> None:
     write_predictions(paths.predictions("cnn"), random_predictions(1))
-    paths.origin("cnn").write_text('{"model_sha256": "%s"}' % ("ab" * 32))
+    environment = {"fingerprint": "12" * 8, "threads": 2}
+    write_origin(paths.origin("cnn"), "ab" * 32, environment, "34" * 8)
     evaluate("cnn")
     judged = read_json(paths.metrics("cnn"))
     for level in ("study", "image"):
@@ -130,13 +131,16 @@ def test_every_number_stands_with_its_interval_its_size_and_its_hashes(repositor
         assert scores["n"] > scores["abnormal"] > 0
         assert scores["patients"] == judged["test"]["patients"]
     assert judged["model_sha256"] == "ab" * 32
+    assert judged["environment"] == environment
+    assert judged["predicted_on"] == "34" * 8
     assert len(judged["split_sha256"]) == 64
 
 
 def test_a_table_from_elsewhere_has_no_model(repository: Path) -> None:
     write_predictions(paths.predictions("reader"), random_predictions(1))
     evaluate("reader")
-    assert read_json(paths.metrics("reader"))["model_sha256"] is None
+    judged = read_json(paths.metrics("reader"))
+    assert [judged[name] for name in ORIGIN] == [None, None, None]
 
 
 @pytest.mark.promise("E31")

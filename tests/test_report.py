@@ -17,6 +17,7 @@ from test_evaluation import random_predictions
 from ulna.checks.occlusion import judge_hidden
 from ulna.checks.occlusion import tabulate as tabulate_halves
 from ulna.checks.occlusion import verdict as occlusion_verdict
+from ulna.environment import describe
 from ulna.figures.names import METRICS as WORDS
 from ulna.figures.names import NAMES
 from ulna.judging.bootstrap import METRICS, resample
@@ -36,6 +37,7 @@ PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8"
     "ffff3f0005fe02fea735819e0000000049454e44ae426082"
 )
+ENVIRONMENT = describe(2, [])
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,8 @@ def evidence(params, tmp_path_factory) -> Evidence:
         "localisation": {"abnormal": {"pointing_game": localisation}},
     }
     counts = {"duplicate_across_splits": 1, "contradicting_duplicate": 0, "inverted": 3}
-    metrics = {arch: found.metrics | {"model_sha256": "ab" * 32} for arch, found in judged.items()}
+    origin = {"model_sha256": "ab" * 32, "environment": ENVIRONMENT}
+    metrics = {arch: found.metrics | origin for arch, found in judged.items()}
     hidden = {
         arch: judge_hidden(
             {"whole": images[arch]} | dict.fromkeys(("frame_hidden", "centre_hidden"), halves),
@@ -259,6 +262,10 @@ def test_maps_that_fail_their_test_are_said_not_to_be_shown(html):
 
 
 @pytest.mark.promise("E33")
+def test_where_the_networks_were_trained_is_said(html):
+    assert html.count(f"class {ENVIRONMENT['fingerprint']}: ") == 2
+
+
 def test_every_place_in_the_checklist_is_a_section_of_the_page(evidence, html):
     for place in set(evidence.checklist["place"]) - {""}:
         assert f'id="{place}"' in html

@@ -110,6 +110,8 @@ FLOW = (
     "report.chapters_training",
     "report.chapters_checks",
     "report.document",
+    "team.overrides",
+    "team.revisions",
     "team.plan",
     "team.compare",
     "team.grid",

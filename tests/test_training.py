@@ -203,3 +203,24 @@ def test_a_line_an_epoch_is_printed_into_a_log(tiny, params, tmp_path, capsys):
         "scratch epoch 1 of at most 2",
         "scratch epoch 2 of at most 2",
     ]
+
+
+def test_logs_for_tensorboard_are_written_where_asked_and_change_nothing(
+    tiny, params, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("ULNA_TENSORBOARD", raising=False)
+    without = trained(tiny, params, tmp_path / "plain" / "history.csv")
+    monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path / "logs"))
+    logged = trained(tiny, params, tmp_path / "cnn" / "history.csv")
+    assert list((tmp_path / "logs" / "cnn" / "validation").glob("events.*"))
+    histories = [(tmp_path / name / "history.csv").read_bytes() for name in ("plain", "cnn")]
+    assert histories[0] == histories[1]
+    for one, two in zip(without.get_weights(), logged.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_without_the_package_the_wish_for_its_logs_is_answered(tiny, params, tmp_path, monkeypatch):
+    monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path))
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        trained(tiny, params, tmp_path / "h.csv")

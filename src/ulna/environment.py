@@ -21,6 +21,7 @@ PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "opencv-python-headless")
 VECTORS = (
     "avx", "avx2", "fma", "avx_vnni", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni",
     "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "sve", "bf16",
+    "i8mm",
 )  # fmt: skip
 CPUINFO = Path("/proc/cpuinfo")
 LOCK = Path("requirements.lock")

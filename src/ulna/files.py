@@ -145,21 +145,22 @@ def _naming(path: Path, partial: Path) -> Iterator[None]:
         raise OSError(words) from error
 
 
-def check_space(folder: Path, bytes_needed: int, what: str) -> None:
+def check_space(folder: Path, bytes_needed: int, what: str, output: bool = True) -> None:
     """Refuse work whose output would fill the disk, before it begins.
 
     Args:
         folder: Where the output will lie; it need not be there yet.
-        bytes_needed: Of the output alone. DVC copies it into its cache, which counts too unless
-            the configuration of this checkout puts it elsewhere or lets it link.
-        what: The output, as a reader calls it, such as "the cache of 800 images".
+        bytes_needed: Of the files alone.
+        what: What they are, as a reader calls it, such as "the cache of 800 images".
+        output: Whether DVC copies them into its cache, which counts too unless the configuration of
+            this checkout puts that elsewhere or lets it link.
 
     Raises:
         InputError: There is less room.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
-    copied = _dvc_copies()
+    copied = output and _dvc_copies()
     needed = bytes_needed * (2 if copied else 1)
     if free < needed:
         raise InputError(

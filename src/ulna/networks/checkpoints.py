@@ -102,7 +102,7 @@ def encode(key: str, state: State) -> bytes:
     """
     body = io.BytesIO()
     values = json.dumps(state.values)
-    np.savez(body, allow_pickle=False, **{VALUES: np.array(values)}, **state.arrays)
+    np.savez(body, **{VALUES: np.array(values)}, **state.arrays)
     digest = hashlib.sha256(body.getbuffer()).hexdigest()
     return f"{FORMAT} {key} {digest}\n".encode() + body.getvalue()
 
@@ -129,7 +129,8 @@ def decode(key: str, written: bytes) -> State:
     if hashlib.sha256(body).hexdigest() != words[-1]:
         raise ValueError("it is damaged")
     try:
-        with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
+        # NumPy refuses to load objects, which could run code, unless it is told to.
+        with np.load(io.BytesIO(body)) as arrays:
             held = dict(arrays)
     except zipfile.BadZipFile as fault:
         raise ValueError(f"it is damaged ({fault})") from None

@@ -9,8 +9,8 @@ import keras
 import pandas as pd
 
 from ulna.data.cache import Cache
-from ulna.files import sha256
-from ulna.networks.checkpoints import Checkpoints
+from ulna.files import check_space, sha256
+from ulna.networks.checkpoints import KEPT, Checkpoints
 from ulna.networks.dataset import (
     Examples,
     augmented_batches,
@@ -137,8 +137,8 @@ def train_network(
         The model with the weights of its best epoch.
 
     Raises:
-        InputError: The loss is not finite, the parameters do not fit the network or its file, or
-            see `ulna.networks.devices.share` and `spread`.
+        InputError: The loss is not finite, the parameters do not fit the network or its file, the
+            disk has no room for checkpoints, or see `ulna.networks.devices.share` and `spread`.
     """
     data = TrainingData(training, validation, network.batch_size, seed, augment)
     with share(list_gpus(), min(network.batch_size, len(training))):
@@ -149,6 +149,12 @@ def train_network(
             phases = cnn_phases(model, network, data)
         else:
             phases = densenet169_phases(model, network, data)
+        if checkpoints is not None:
+            # With each weight its best value and two averages of Adam's, in 4 bytes each; a new
+            # file is whole before an old one goes.
+            needed = (KEPT + 1) * 4 * 4 * model.count_params()
+            what = "what a killed training is taken up from"
+            check_space(checkpoints.folder, needed, what, output=False)
         epoch = steps(len(training), network.batch_size)
         fit(model, phases, epoch, loss, train, history, checkpoints)
     return model

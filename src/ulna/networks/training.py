@@ -267,8 +267,8 @@ def tensorboard(history: Path) -> list[keras.callbacks.Callback]:
         return []
     if find_spec("tensorboard") is None:
         raise InputError(
-            "ULNA_TENSORBOARD is set, but the package tensorboard is not installed: run "
-            "`make extras`, or unset it"
+            "ULNA_TENSORBOARD is set, but the package tensorboard is not installed: "
+            "`pip install tensorboard`, or unset it"
         )
     name = history.parent.name if history.stem == "history" else history.stem
     return [keras.callbacks.TensorBoard(str(Path(folder) / name), write_graph=False)]

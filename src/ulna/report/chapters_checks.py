@@ -277,6 +277,23 @@ def limits(evidence: Evidence) -> Section:
     )
 
 
+def say_environment(record: Mapping[str, Any] | None) -> str:
+    """One line of what `ulna.environment.describe` found; `unknown` where nothing did.
+
+    Example:
+        >>> say_environment(None)
+        'unknown'
+    """
+    if record is None:
+        return "unknown"
+    return (
+        f"class {record['fingerprint']}: {record['system']} {record['machine']}, {record['device']}"
+        f", processor {record['cpu']} ({record['vectors']}), {record['threads']} threads, oneDNN "
+        f"{'on' if record['onednn'] else 'off'}, TensorFlow {record['tensorflow']}, Keras "
+        f"{record['keras']}, NumPy {record['numpy']}"
+    )
+
+
 def provenance(evidence: Evidence) -> Section:
     """Hashes, versions and parameters."""
     rows = [
@@ -289,6 +306,13 @@ def provenance(evidence: Evidence) -> Section:
     rows.append(
         {"what": "split (val and test), SHA-256", "value": evidence.metrics["cnn"]["split_sha256"]}
     )
+    rows += [
+        {
+            "what": f"{NAMES[arch]} trained on",
+            "value": say_environment(evidence.metrics[arch].get("environment")),
+        }
+        for arch in ARCHS
+    ]
     rows += [{"what": name, "value": version} for name, version in evidence.versions.items()]
     return section(
         "provenance",

@@ -1,0 +1,76 @@
+"""The command line: help of every command, one sentence for bad input."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ulna import cli
+from ulna.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_says_what_it_does(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(command, "--help")
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: ulna {command}")
+    assert len(said) > 200
+
+
+def test_without_a_command_the_list_of_them_is_shown(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main("--help")
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    for command, words in cli.COMMANDS.items():
+        assert command in said
+        assert words.split()[0] in said
+
+
+@pytest.mark.parametrize("fault", [InputError("a.csv: expected 1"), OSError("a.csv: expected 1")])
+def test_bad_input_ends_in_its_sentence_and_exit_code_1(fault, monkeypatch, capsys):
+    def fail(arguments):
+        raise fault
+
+    module = SimpleNamespace(add_arguments=lambda parser: None, run=fail)
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
+    with pytest.raises(SystemExit) as ended:
+        cli.main("plan")
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "plan: a.csv: expected 1\n"
+
+
+def test_the_script_runs_the_source_beside_it_from_anywhere(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "ulna"), "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "verify" in done.stdout
+
+
+def test_help_waits_for_neither_dvc_nor_tensorflow():
+    program = (
+        "import sys; from ulna import cli\n"
+        "try:\n    cli.main(*sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        "slow = {'dvc', 'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(' '.join(sorted(slow)) or 0)"
+    )
+    for words in (["--help"], *([command, "--help"] for command in cli.COMMANDS)):
+        done = subprocess.run(
+            [sys.executable, "-c", program, *words],
+            env={"PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, (words, done.stderr)

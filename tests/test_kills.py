@@ -1,0 +1,159 @@
+"""DVC killed at random moments, time and again: what is there is whole, and the end is the same."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_pipeline import checkout, committed_lock, dvc, environment, read_yaml
+
+pytestmark = pytest.mark.slow
+
+# Stage -> how often it is killed, and within how many seconds of its start (training: of one of its
+# epochs, see below).
+KILLS = {
+    "prepare": (5, 1.2),
+    "preprocess": (5, 1.5),
+    "train@cnn": (7, 1.0),
+    "evaluate@cnn": (5, 1.2),
+}
+# Taken from the first run: they are code that is killed elsewhere.
+TAKEN = ("python -m stages.phantom", "python -m stages.predict cnn")
+SECONDS_TO_END = 30.0
+
+
+@pytest.fixture(scope="module")
+def killed(built, tmp_path_factory) -> tuple[Path, list[str], list[str]]:
+    """A second clone after all kills, what was seen half-written, and what each stage said."""
+    clone = checkout(tmp_path_factory.mktemp("killed") / "ulna")
+    shutil.copytree(built / ".dvc/cache", clone / ".dvc/cache", copy_function=os.link)
+    for runs in (clone / ".dvc/cache/runs").glob("*/*"):
+        if read_yaml(next(runs.iterdir()))["cmd"] not in TAKEN:
+            shutil.rmtree(runs)
+    draw = random.Random(7)
+    torn: list[str] = []
+    said: list[str] = []
+    for stage, (kills, seconds) in KILLS.items():
+        upstream = {"prepare": "phantom", "evaluate@cnn": "predict@cnn"}.get(stage)
+        if upstream:
+            dvc(clone, "repro", upstream)
+        done = 0
+        for _ in range(3 * kills):
+            epochs = draw.randint(0, 5) if stage == "train@cnn" else 0
+            landed, lines = kill(clone, stage, epochs, draw.uniform(0.0, seconds))
+            done += landed
+            said += lines
+            torn += half_written(clone, built)
+            if done == kills:
+                break
+        assert done == kills, f"{stage} was too fast to be killed"
+        dvc(clone, "repro", "--single-item", stage)
+    return clone, torn, said
+
+
+def kill(folder: Path, stage: str, epochs: int, seconds: float) -> tuple[bool, list[str]]:
+    """Start a stage with DVC and kill DVC alone; wait until the stage ends of its own.
+
+    Args:
+        folder: The clone.
+        stage: Run even if nothing has changed.
+        epochs: How many epochs to let it train first.
+        seconds: How much longer to let it live.
+
+    Returns:
+        Whether it was alive when it was killed, and what it had said.
+    """
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines = []
+    with process:
+        running = False
+        for line in process.stdout:
+            lines.append(line)
+            running = running or line.startswith("Running stage")
+            epochs -= line.startswith("scratch epoch")
+            if running and epochs <= 0:
+                break
+        time.sleep(seconds)
+        alive = process.poll() is None
+        children = psutil.Process(process.pid).children(recursive=True) if alive else []
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    psutil.wait_procs(children, SECONDS_TO_END)
+    left = [child for child in children if child.is_running()]
+    assert not left, f"{stage} goes on without its DVC: {left}"
+    return alive, lines
+
+
+def outputs(folder: Path) -> list[Path]:
+    """Every file that a stage has published."""
+    return [
+        path.relative_to(folder)
+        for top in ("data", "models", "metrics", "plots")
+        for path in (folder / top).rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".partial-") for part in path.relative_to(folder).parts)
+        and path.name != ".gitignore"
+    ]
+
+
+def half_written(folder: Path, whole: Path) -> list[str]:
+    """What differs from the same file of a run that was never killed.
+
+    The training curves are written anew after each epoch: they have to be its first lines.
+    """
+    found = []
+    for path in outputs(folder):
+        ours, theirs = (place / path for place in (folder, whole))
+        if path.name == "history.csv":
+            rows = [file.read_text().splitlines() for file in (ours, theirs)]
+            # The last column says which epoch is the best so far.
+            first, second = ([row.rpartition(",")[0] for row in lines] for lines in rows)
+            if first != second[: len(first)] or not ours.read_text().endswith("\n"):
+                found.append(str(path))
+        elif ours.read_bytes() != theirs.read_bytes():
+            found.append(str(path))
+    return found
+
+
+@pytest.mark.promise("C18")
+def test_what_was_killed_at_random_moments_ends_in_the_bytes_of_what_was_not(built, killed):
+    clone, _, _ = killed
+    assert sum(kills for kills, _ in KILLS.values()) >= 20
+    ours = read_yaml((clone / "dvc.lock").read_text())["stages"]
+    theirs = read_yaml(committed_lock(built))["stages"]
+    assert set(KILLS) <= set(ours)
+    for stage, recorded in ours.items():
+        assert recorded == theirs[stage], stage
+    assert half_written(clone, built) == []
+
+
+@pytest.mark.promise("C19")
+def test_no_half_written_output_was_ever_seen(killed):
+    _, torn, _ = killed
+    assert torn == []
+
+
+@pytest.mark.promise("C18")
+def test_training_did_not_begin_anew_each_time(killed):
+    _, _, said = killed
+    assert any(line.startswith("taken up after epoch") for line in said)
+
+
+def test_nothing_of_the_kills_is_left(killed):
+    clone, _, _ = killed
+    assert not list((clone / ".checkpoints").glob("*/*"))
+    assert not [path for path in clone.rglob(".partial-*") if ".dvc" not in path.parts]

@@ -1,0 +1,93 @@
+"""How processes end, and how two are kept apart; with real ones."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ulna.errors import InputError
+from ulna.processes import only_one
+
+SOURCE = str(Path(__file__).resolve().parents[1] / "src")
+# What a stage does first, and then a long time of work.
+STAGE = (
+    "import os, sys, time; from ulna.processes import end_with_dvc; end_with_dvc(); "
+    "open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+)
+# What DVC does: start a shell with the command, and wait.
+DVC = "import subprocess, sys; subprocess.run(sys.argv[1], shell=True)"
+HOLDER = (
+    "import sys, time; from pathlib import Path; from ulna.processes import only_one\n"
+    "with only_one(Path(sys.argv[1]), 'train cnn'):\n"
+    "    print('held', flush=True); time.sleep(60)"
+)
+
+
+def wait_for(condition, seconds: float = 20.0) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def alive(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("shell", ["replaced", "waits"])
+@pytest.mark.parametrize("started_by_dvc", [True, False])
+@pytest.mark.promise("C21")
+def test_a_stage_ends_once_its_dvc_is_killed_and_only_then(tmp_path, shell, started_by_dvc):
+    note = tmp_path / "pid"
+    command = f'"{sys.executable}" -c "{STAGE}" "{note}"' + ("; true" if shell == "waits" else "")
+    env = os.environ | {"PYTHONPATH": SOURCE}
+    if started_by_dvc:
+        env["DVC_STAGE"] = "train@cnn"
+    dvc = subprocess.Popen([sys.executable, "-c", DVC, command], env=env)
+    assert wait_for(lambda: note.exists() and note.read_text())
+    stage = int(note.read_text())
+    time.sleep(0.2)
+    assert alive(stage)
+    dvc.send_signal(signal.SIGKILL)
+    dvc.wait()
+    try:
+        assert wait_for(lambda: not alive(stage), 20.0 if started_by_dvc else 0.5) == started_by_dvc
+    finally:
+        if alive(stage):
+            os.kill(stage, signal.SIGKILL)
+
+
+@pytest.mark.promise("C21")
+def test_the_second_run_of_a_stage_is_refused_with_the_number_of_the_first(tmp_path):
+    lock = tmp_path / "locks" / "train-cnn.lock"
+    env = os.environ | {"PYTHONPATH": SOURCE}
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(lock)], env=env, stdout=subprocess.PIPE, text=True
+    )
+    with first:
+        assert first.stdout.readline() == "held\n"
+        expected = rf"another process \(PID {first.pid}\) runs train cnn in this folder"
+        with pytest.raises(InputError, match=expected), only_one(lock, "train cnn", seconds=0.2):
+            pass
+        first.send_signal(signal.SIGKILL)
+    with only_one(lock, "train cnn", seconds=0.2):
+        pass
+
+
+def test_the_second_run_goes_on_when_the_first_ends_in_time(tmp_path):
+    lock = tmp_path / "train-cnn.lock"
+    program = HOLDER.replace("sleep(60)", "sleep(0.5)")
+    env = os.environ | {"PYTHONPATH": SOURCE}
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(lock)], env=env, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout.readline() == "held\n"
+        with only_one(lock, "train cnn", seconds=10.0):
+            assert wait_for(lambda: first.poll() == 0)
