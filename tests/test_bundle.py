@@ -1,9 +1,14 @@
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from spots import SIDE, table
 
 from ulna.errors import InputError
@@ -28,6 +33,51 @@ def test_a_bundle_gives_the_same_predictions_bit_for_bit(tiny, model, tmp_path):
     cache, images = table(10, 2)
     again = predict_images(load_bundle(tmp_path / "cnn"), cache, images)
     np.testing.assert_array_equal(again["logit"], predict_images(model, cache, images)["logit"])
+
+
+# Loads a bundle, scores with it, and writes it again: `python -c ... bundle copy scores`.
+AGAIN = """
+import sys
+from pathlib import Path
+import numpy as np
+from spots import table
+from ulna.networks.bundle import load_bundle, read_recipe, write_bundle
+from ulna.networks.inference import predict_images
+from ulna.params import Cnn
+bundle, copy, scores = map(Path, sys.argv[1:])
+model, recipe = load_bundle(bundle), read_recipe(bundle)
+np.save(scores, predict_images(model, *table(40, 2))["logit"].to_numpy())
+write_bundle(copy, model, recipe["size_px"], Cnn(**recipe["network"]), recipe["mixed_precision"])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.promise("B16")
+def test_another_process_scores_to_the_bit_and_writes_the_same_bytes(tiny, model, tmp_path):
+    """Whatever networks either process has made before: Keras numbers those without a name."""
+    draw = np.random.default_rng(5)
+    # As after a training: moving variances too, which are positive.
+    model.set_weights([draw.uniform(0.1, 1, w.shape).astype(w.dtype) for w in model.get_weights()])
+    write_bundle(tmp_path / "cnn", model, SIDE, tiny, "none")
+    ours = predict_images(model, *table(40, 2))["logit"]
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", AGAIN, *(str(tmp_path / n) for n in ("cnn", "copy", "logit.npy"))],
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONPATH": f"{here}:{here.parent / 'src'}", "PYTHONHASHSEED": "5", "TZ": "Asia/Tokyo"}
+        | ({"TF_NUM_INTRAOP_THREADS": str(threads)} if threads else {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "logit.npy"), ours)
+    for name in (WEIGHTS, "layers.csv"):
+        assert (tmp_path / "copy" / name).read_bytes() == (tmp_path / "cnn" / name).read_bytes()
+    recipes = [read_recipe(tmp_path / folder) for folder in ("cnn", "copy")]
+    assert recipes[0] == recipes[1] | {"environment": recipes[0]["environment"]}
 
 
 @pytest.mark.promise("D25")

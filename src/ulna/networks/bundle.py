@@ -39,7 +39,8 @@ def write_bundle(
         network = network.model_copy(update={"weights": "none", "weights_sha256": None})
     with replacing_folder(folder) as partial:
         # The file of a compiled model would hold Adam's state too, twice the size of the weights.
-        keras.Model(model.input, model.output).save_weights(partial / WEIGHTS)
+        # The name is in it: Keras would number this model among all that the process has made.
+        keras.Model(model.input, model.output, name=model.name).save_weights(partial / WEIGHTS)
         recipe = {
             "arch": model.name,
             "size_px": size_px,
