@@ -16,31 +16,17 @@ import pandas as pd
 import pytest
 from faulty_disk import FAULTS, Disk, no_file_larger_than, used
 from matplotlib.figure import Figure
-from mura_tree import image_names, small_studies, tables
-from PIL import Image
-from ruamel.yaml import YAML
+from tiny_stages import Stages, bytes_below
 
-from stages.evaluate import evaluate
-from stages.prepare import prepare
 from stages.preprocess import preprocess
-from ulna import console, files, paths
+from ulna import files, paths
 from ulna.data import cache_writer
 from ulna.errors import InputError
 from ulna.figures.style import write_png
 from ulna.maps.gallery import write_gallery
 from ulna.phantom.tree import write_phantom
-from ulna.predictions import sigmoid, write_predictions
 
 HERE = Path(__file__).parent
-
-
-def bytes_below(folder: Path) -> dict[str, bytes]:
-    """File -> its bytes, those of hidden files too."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def write_a_folder(folder: Path, number: int) -> None:
@@ -125,77 +111,6 @@ def test_a_fault_of_reading_is_not_taken_for_one_of_writing(tmp_path):
         files.replacing(tmp_path / "out"),
     ):
         (tmp_path / "in.csv").read_text()
-
-
-def judged() -> pd.DataFrame:
-    """Predictions of 60 patients with one image each."""
-    logits = np.random.default_rng(2).normal(0, 2, 60)
-    numbers = range(60)
-    return pd.DataFrame(
-        {
-            "image": [f"{k:02d}.png" for k in numbers],
-            "patient": [f"p{k:02d}" for k in numbers],
-            "study": [f"valid/WRIST/p{k:02d}/study1" for k in numbers],
-            "body_part": "WRIST",
-            "split": ["val" if k < 25 else "test" for k in numbers],
-            "label": [k % 2 for k in numbers],
-            "logit": logits,
-            "probability": sigmoid(logits),
-        }
-    )
-
-
-class Stages:
-    """A tiny data set in a working folder, and what its stages write in it."""
-
-    outputs = {
-        prepare: ["data/prepared"],
-        preprocess: ["data/cache"],
-        evaluate: ["metrics", "plots"],
-    }
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        root = folder / "data" / "MURA-v1.1"
-        studies = small_studies() + [
-            ("train", "WRIST", f"patient1{k:04d}", "study1", k % 2, 1) for k in range(20)
-        ]
-        listed = tables(studies)
-        root.mkdir(parents=True)
-        for name, text in listed.items():
-            (root / name).write_bytes(text.encode())
-        rng = np.random.default_rng(1)
-        for name in image_names(listed):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (40, 30), np.uint8)).save(root / name)
-        yaml = YAML()
-        params = yaml.load(HERE / "params.yaml")
-        params["data"]["root"] = "data/MURA-v1.1"
-        params["image"]["size_px"] = 32
-        params["evaluate"]["bootstrap_draws"] = 100
-        yaml.dump(params, folder / "params.yaml")
-        write_predictions(folder / paths.predictions("cnn"), judged())
-        files.write_json(folder / paths.origin("cnn"), {"model_sha256": "0" * 64})
-
-    def run(self, stage: Callable[..., None]) -> None:
-        arguments = ["cnn"] if stage is evaluate else []
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(self.folder)
-            console.run(stage, *arguments)
-
-    def written(self, stage: Callable[..., None]) -> dict[str, bytes]:
-        return {
-            f"{name}/{file}": data
-            for name in self.outputs[stage]
-            if (self.folder / name).is_dir()
-            for file, data in bytes_below(self.folder / name).items()
-        }
-
-    def age(self, stage: Callable[..., None]) -> dict[str, bytes]:
-        """Make what it wrote another's: bytes that it would never write."""
-        for name in self.written(stage):
-            (self.folder / name).write_bytes(b"of an older run\n")
-        return self.written(stage)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ PROMISES = {
     "A9": "A study's score does not depend on the order of its views or on other studies.",
     "A10": "Every reported number carries n, interval, split hash and model hash.",
     "B11": "Two clean clones give the same bytes.",
-    "B12": "Place, HOME, locale, time zone and hash seed change nothing.",
+    "B12": "Place, HOME, locale, time, umask, hash seed and order of folders change nothing.",
     "B13": "Each stage declares the code and the parameters that it reads.",
     "B14": "Preprocessing does not depend on the number of processes.",
     "B15": "Augmentation is a function of seed, epoch and image.",

@@ -58,6 +58,7 @@ def elsewhere(repository, tmp_path_factory) -> tuple[Path, str]:
             shutil.rmtree(runs)
     done = run(
         clone,
+        *("sh", "-c", 'umask 077 && exec "$@"', "sh"),
         *(sys.executable, "-m", "ulna.side_by_side", "2"),
         PYTHONPATH="src",
         HOME=str(home),
