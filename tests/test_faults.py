@@ -92,6 +92,24 @@ def test_without_an_old_one_nothing_is_left(tmp_path):
 
 
 @pytest.mark.promise("C19")
+@pytest.mark.parametrize("writer", WRITERS)
+def test_all_is_on_the_disk_before_it_gets_its_name_and_the_name_after(writer, tmp_path):
+    """A power cut may otherwise leave a name without what belongs under it."""
+    done: list[int | str] = []
+    sync, rename, replace = os.fsync, os.rename, os.replace
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda n: (done.append(os.fstat(n).st_ino), sync(n)))
+        patch.setattr(os, "rename", lambda *a: (done.append("named"), rename(*a)))
+        patch.setattr(os, "replace", lambda *a: (done.append("named"), replace(*a)))
+        WRITERS[writer](tmp_path / "output", 1)
+    last = len(done) - done[::-1].index("named") - 1
+    output = tmp_path / "output"
+    below = [output, *(output.rglob("*") if output.is_dir() else ())]
+    assert {path.stat().st_ino for path in below} <= set(done[:last])
+    assert done[last + 1 :] == [tmp_path.stat().st_ino]
+
+
+@pytest.mark.promise("C19")
 def test_what_a_killed_run_left_behind_goes_and_nothing_else(tmp_path):
     (tmp_path / ".partial-1-a.txt").write_text("half")
     (tmp_path / ".partial-1-b-a.txt").write_text("of another file")
