@@ -63,6 +63,21 @@ def test_a_commit_without_its_results_is_stopped_and_one_with_them_passes(reposi
     assert run(repository, "git", "rev-parse", "HEAD").stdout == before
 
 
+def test_a_merge_without_its_results_is_stopped(repository, commit, home):
+    """git runs other hooks for a merge that it can make by itself."""
+    start = run(repository, "git", "branch", "--show-current").stdout.strip()
+    run(repository, "git", "checkout", "--quiet", "-b", "side")
+    change(repository, "loss: bce", "loss: focal")
+    run(repository, "git", "commit", "--quiet", "--all", "--no-verify", "--message", "focal")
+    run(repository, "git", "checkout", "--quiet", start)
+    (repository / "README.md").write_text("Another word.\n")
+    run(repository, "git", "add", "README.md")
+    assert commit("README")[0] == 0
+    merged = run(repository, "git", "merge", "--no-edit", "side", PRE_COMMIT_HOME=home)
+    assert merged.returncode != 0
+    assert "train@cnn: loss in params.yaml is modified" in merged.stdout + merged.stderr
+
+
 def test_images_large_files_and_unformatted_code_are_stopped(repository, commit):
     (repository / "data" / "wrist.PNG").write_bytes(b"\x89PNG")
     (repository / "notes.txt").write_bytes(b"0" * 1_100_000)
