@@ -93,9 +93,17 @@ def kill(folder: Path, stage: str, epochs: int, seconds: float) -> tuple[bool, l
         process.send_signal(signal.SIGKILL)
         process.wait()
     psutil.wait_procs(children, SECONDS_TO_END)
-    left = [child for child in children if child.is_running()]
+    left = [child for child in children if is_alive(child)]
     assert not left, f"{stage} goes on without its DVC: {left}"
     return alive, lines
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Neither gone nor only unburied."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def outputs(folder: Path) -> list[Path]:

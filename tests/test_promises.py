@@ -25,6 +25,7 @@ PROMISES = {
     "B14": "Preprocessing does not depend on the number of processes.",
     "B15": "Augmentation is a function of seed, epoch and image.",
     "B16": "A saved network has the same bytes from two processes, and scores to the bit.",
+    "B17": "Other threads, and oneDNN off, agree inside a stated band, under another fingerprint.",
     "C18": "What was killed at random moments ends in the bytes of what was not.",
     "C19": "No half-written file is left or seen after an error.",
     "C20": "A damaged, stale or foreign checkpoint is never used.",

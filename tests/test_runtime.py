@@ -1,9 +1,12 @@
 """What runtime sets holds for a whole process, so the test has its own."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,3 +52,58 @@ def test_seed_threads_and_precision_are_as_asked_for():
     assert again == plain
     # No GPU takes all its memory at the start: both are set.
     assert gpus == "{'a': True, 'b': True}"
+
+
+TRAINING = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from spots import LIVELY, SIDE, source, table
+from ulna import runtime
+from ulna.networks.inference import predict_images
+from ulna.networks.losses import build_loss
+from ulna.networks.models import build_network
+from ulna.networks.phases import train_network
+from ulna.params import load_params
+
+params = load_params(Path(sys.argv[1]))
+runtime.THREADS = int(sys.argv[2])
+cnn = params.cnn.model_copy(update={"filters": (8, 16), "epochs": 5, "batch_size": 8})
+cache, images = table(40, 2)
+runtime.configure(3)
+logits = [predict_images(build_network(SIDE, cnn), cache, images)["logit"].tolist()]
+runtime.configure(3)
+model = train_network(
+    cnn, None, source(40, 1), source(20, 3), loss=build_loss("bce", params.focal),
+    train=params.train, augment=LIVELY, seed=3, history=Path(sys.argv[3]),
+)
+logits.append(predict_images(model, cache, images)["logit"].tolist())
+print(json.dumps([runtime.environment()["fingerprint"], *logits]))
+"""
+
+
+@pytest.mark.promise("B17")
+def test_other_threads_and_another_library_agree_within_the_band_and_say_who_they_are(tmp_path):
+    """The band of the README: the same network to 1e-5 of a logit, a short training to 1e-3."""
+    tests = Path(__file__).parent
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", TRAINING, str(tests / "params.yaml"), threads, f"{threads}.csv"],
+            cwd=tmp_path,
+            env=os.environ
+            | {
+                "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{tests}",
+                "TF_ENABLE_ONEDNN_OPTS": onednn,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for threads, onednn in (("2", "1"), ("1", "0"))
+    ]
+    said = [process.communicate()[0].splitlines()[-1] for process in running]
+    (ours, *one), (theirs, *two) = map(json.loads, said)
+    assert ours != theirs
+    for first, second, band in zip(one, two, (1e-5, 1e-3), strict=True):
+        np.testing.assert_allclose(first, second, rtol=0, atol=band)
+    assert np.ptp(one[1]) > 0.5, "nothing was learnt: the test says little"

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -5,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -196,3 +198,39 @@ def is_running(pid: int) -> bool:
     """Not gone, and not only unburied."""
     shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
     return shown.stdout.strip()[:1] not in ("", "Z")
+
+
+STAGES = """stages:
+  wait:
+    cmd: python -c "import os, time; open('pid', 'w').write(str(os.getppid())); time.sleep(60)"
+    outs: [pid]
+"""
+
+
+@pytest.mark.promise("C21")
+def test_no_dvc_that_it_started_outlives_it(tmp_path):
+    """Killed, it can end nothing: its children have to see to that."""
+    for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
+        subprocess.run(command, cwd=tmp_path, check=True)
+    (tmp_path / "dvc.yaml").write_text(STAGES)
+    with subprocess.Popen(
+        [sys.executable, "-m", "ulna.side_by_side", "2"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.DEVNULL,
+    ) as ours:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "pid").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        started = psutil.Process(ours.pid).children(recursive=True)
+        dvcs = [process for process in started if "dvc.cli" in " ".join(process.cmdline())]
+        ours.kill()
+    assert dvcs
+    while any(is_running(process.pid) for process in dvcs):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for process in started:
+        # The stage is none of ours: it does not watch its DVC.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -143,25 +143,6 @@ def test_a_second_clone_elsewhere_gives_the_same_bytes(repository, elsewhere):
     assert locks[0] == locks[1]
 
 
-def test_a_loss_can_be_tried_and_taken_back_without_training_again(repository):
-    focal = dvc(repository, "exp", "run", "evaluate@cnn", "-S", "loss=focal")
-    for stage in ("phantom", "prepare", "preprocess"):
-        assert f"Stage '{stage}' didn't change, skipping" in focal
-    assert "Running stage 'train@cnn'" in focal
-
-    assert "focal" in dvc(repository, "params", "diff")
-    changed = json.loads(dvc(repository, "metrics", "diff", "--json"))["metrics/cnn.json"]
-    # Another loss gives other probabilities; their order, and so the AUROC, may stay.
-    assert any(name.startswith("calibration.") for name in changed)
-    page = dvc(repository, "plots", "diff", "--out", "diff")
-    assert "index.html" in page
-
-    bce = dvc(repository, "exp", "run", "evaluate@cnn", "-S", "loss=bce")
-    assert "Running stage" not in bce
-    # Both are in git: they are as they were.
-    assert run(repository, "git", "diff", "HEAD", "--", "dvc.lock", "metrics").stdout == ""
-
-
 def take_back(folder: Path) -> None:
     run(folder, "git", "checkout", "--", "params.yaml")
 

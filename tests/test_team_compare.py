@@ -131,7 +131,7 @@ def test_too_few_patients_give_no_number():
     rows = compare_tables((predict(2.0, 1), EVALUATE), (predict(2.0, 2), strict), 7)
     assert set(rows["found"]) == {UNKNOWN}
     assert rows[["before", "after", "difference", "low", "high"]].isna().all(axis=None)
-    assert "too few patients" in verdict(rows.assign(network="cnn"), ("a", "b"))
+    assert "no difference has an interval" in verdict(rows.assign(network="cnn"), ("a", "b"))
 
 
 # What cannot be compared
@@ -222,14 +222,16 @@ def test_markdown_begins_with_the_verdict_and_folds_the_rest():
     assert max(map(len, plain.splitlines())) <= 100
 
 
-def test_a_network_that_was_not_run_again_is_named():
+def test_a_network_that_was_not_run_again_is_left_out_by_name():
     before = revision("main", cnn=predict(1.0, 1), ensemble=predict(1.0, 1))
     after = Revision("mine", RAW, EVALUATE, 7, {"cnn": predict(1.0, 1)}, {"cnn": {"loss": "bce"}})
+    sentence = "CNN of mine was made with loss bce, and not again with what its params.yaml says."
     assert notes(before, after, []) == [
-        "The CNN of mine was made with loss bce, not with what its params.yaml says now: it was not "
-        "run again.",
+        f"Left out. {sentence}",
         "Only main has predictions of ensemble.",
     ]
+    with pytest.raises(InputError, match=f"^{sentence} Run `dvc repro` there$"):
+        compare_revisions(before, after)
 
 
 def test_parameters_that_differ_are_named():

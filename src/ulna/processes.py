@@ -55,7 +55,12 @@ def end_with_dvc() -> None:
         if parent is not None and "-c" in parent.cmdline():
             watched.append(parent.parent())
     for process in watched:
-        threading.Thread(target=_end_after, args=(process,), daemon=True).start()
+        end_with(process)
+
+
+def end_with(process: psutil.Process | None) -> None:
+    """Let this process end once another has ended, at once if there is none."""
+    threading.Thread(target=_end_after, args=(process,), daemon=True).start()
 
 
 def _end_after(process: psutil.Process | None) -> None:

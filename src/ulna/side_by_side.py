@@ -32,6 +32,13 @@ STAGE_GIB = 3.0
 # What is repeated of a stage that failed: its last lines may stand among those of another.
 LAST_LINES = 12
 DVC = (sys.executable, "-m", "dvc")
+# The same, but a DVC that ends when this process is killed, and with it the stage that it runs.
+WATCHED_DVC = (
+    sys.executable,
+    "-c",
+    "import psutil, sys; from ulna.processes import end_with; end_with(psutil.Process().parent()); "
+    "from dvc.cli import main; sys.exit(main(sys.argv[1:]))",
+)
 # How long stages may take to end once they are asked to.
 SECONDS_TO_END = 10.0
 
@@ -314,7 +321,7 @@ def repro(jobs: int, stage_gib: float) -> int:
     try:
         failed = run_all(
             todo,
-            lambda stage: [*DVC, "--wait-for-lock", "repro", "--single-item", stage],
+            lambda stage: [*WATCHED_DVC, "--wait-for-lock", "repro", "--single-item", stage],
             jobs,
             heavy,
         )

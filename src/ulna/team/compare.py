@@ -23,7 +23,7 @@ from ulna.figures.names import METRICS as METRIC_NAMES
 from ulna.figures.names import NAMES
 from ulna.judging.bootstrap import METRICS, resample
 from ulna.judging.comparison import differences
-from ulna.judging.evaluation import LEVELS, TOO_FEW, decided
+from ulna.judging.evaluation import LEVELS, decided
 from ulna.judging.metrics import score
 from ulna.params import Evaluate
 from ulna.team.overrides import flatten
@@ -52,7 +52,7 @@ COLUMNS = (
     "found",
 )
 # What can be found of a difference, in the order in which they are listed.
-REAL, NOISE, UNKNOWN = "real", "noise", TOO_FEW
+REAL, NOISE, UNKNOWN = "real", "noise", "no interval"
 LIMITS = (
     "Intervals are over test patients, and each holds for itself: of twenty between equally good "
     "networks about one misses 0. What another seed of training would change is not in them: "
@@ -164,7 +164,8 @@ def compare_revisions(
 
     Returns:
         One row a network that both have, level and metric, columns `COLUMNS`: real differences,
-        the largest first, then noise, then those without an interval.
+        the largest first, then noise, then those without an interval. Predictions that were made
+        with other parameters than their revision has are left out.
 
     Raises:
         InputError: The test sets differ, or no network has predictions in both.
@@ -175,6 +176,9 @@ def compare_revisions(
             f"{before.name} has predictions of {', '.join(before.tables)} alone, {after.name} of "
             f"{', '.join(after.tables)}: there is no network to compare"
         )
+    shared = [net for net in shared if net not in before.stale and net not in after.stale]
+    if not shared:
+        raise InputError(f"{stale_sentences(before, after)[0]} Run `dvc repro` there")
     found = []
     for network in shared:
         tables = before.tables[network], after.tables[network]
@@ -206,7 +210,10 @@ def verdict(rows: pd.DataFrame, names: tuple[str, str]) -> str:
     real = known[known["found"] == REAL]
     per = f"per {rows['level'].iloc[0]}"
     if known.empty:
-        return f"{after} cannot be told apart from {before}: too few patients."
+        return (
+            f"{after} cannot be told apart from {before}: no difference has an interval, as there "
+            "are too few patients or all draws of them give the same."
+        )
     if not known[["difference", "low", "high"]].to_numpy().any():
         return f"{after} scores as {before} does, in all of {len(known)} numbers {per}."
     if real.empty:
@@ -256,18 +263,23 @@ def notes(before: Revision, after: Revision, code: Sequence[str]) -> list[str]:
     found = []
     if code:
         found.append(f"Code differs in {len(code)} files: {', '.join(code[:5])}.")
-    for revision in (before, after):
-        for network, old in revision.stale.items():
-            values = ", ".join(f"{name} {show(value)}" for name, value in old.items())
-            found.append(
-                f"The {NAMES.get(network, network)} of {revision.name} was made with {values}, not "
-                "with what its params.yaml says now: it was not run again."
-            )
+    found += [f"Left out. {sentence}" for sentence in stale_sentences(before, after)]
     for network in NETWORKS:
         having = [revision.name for revision in (before, after) if network in revision.tables]
         if len(having) == 1:
             found.append(f"Only {having[0]} has predictions of {NAMES[network]}.")
     return found
+
+
+def stale_sentences(*revisions: Revision) -> list[str]:
+    """Which predictions were made with other parameters than their revision has."""
+    return [
+        f"{NAMES.get(network, network)} of {revision.name} was made with "
+        f"{', '.join(f'{name} {show(value)}' for name, value in old.items())}, and not again with "
+        "what its params.yaml says."
+        for revision in revisions
+        for network, old in revision.stale.items()
+    ]
 
 
 def render(

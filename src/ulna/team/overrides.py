@@ -84,7 +84,7 @@ def points(words: Sequence[str]) -> list[list[str]]:
 
 def read_raw(source: Path | str) -> Any:
     """YAML as DVC reads it: a path or the text."""
-    return YAML(typ="safe", pure=True).load(source)
+    return YAML(typ="safe").load(source)
 
 
 def flatten(values: Any, above: str = "") -> dict[str, Any]:
@@ -105,13 +105,12 @@ def flatten(values: Any, above: str = "") -> dict[str, Any]:
 def _of_params(words: Sequence[str]) -> list[str]:
     from dvc.utils.cli_parse import to_path_overrides
 
-    by_file = to_path_overrides(words)
-    for file, overrides in by_file.items():
-        if file != str(paths.PARAMS):
-            raise InputError(
-                f"-S {file}:{overrides[0]} is of {file}: parameters are in {paths.PARAMS} alone"
-            )
-    overrides: list[str] = by_file.get(str(paths.PARAMS), [])
+    by_file: dict[str, list[str]] = to_path_overrides(words)
+    overrides = by_file.pop(str(paths.PARAMS), [])
+    for file, others in by_file.items():
+        raise InputError(
+            f"-S {file}:{others[0]} is of {file}: parameters are in {paths.PARAMS} alone"
+        )
     for word in overrides:
         _sweeps(word)
     return overrides

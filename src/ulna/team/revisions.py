@@ -106,8 +106,8 @@ def read_revision(repo: Any, name: str, networks: Sequence[str] = NETWORKS) -> R
 
 
 def _read(repo: Any, name: str, networks: Sequence[str]) -> Revision:
-    text = read_text(repo, paths.PARAMS)
-    lock = read_text(repo, Path(LOCK))
+    text = _read_text(repo, paths.PARAMS)
+    lock = _read_text(repo, Path(LOCK))
     if text is None:
         raise InputError(f"{name} has no {paths.PARAMS}: it is no revision of this pipeline")
     params = read_raw(text)
@@ -134,13 +134,24 @@ def _read(repo: Any, name: str, networks: Sequence[str]) -> Revision:
     )
 
 
-def read_text(repo: Any, path: Path) -> str | None:
+def _read_text(repo: Any, path: Path) -> str | None:
     """A file that git keeps, at the revision that `repo` is switched to; None without it."""
     try:
         with repo.fs.open(str(Path(repo.root_dir) / path), encoding="utf-8") as file:
             return str(file.read())
     except FileNotFoundError:
         return None
+
+
+def git_text(commit: str, path: Path) -> str | None:
+    """A file that git keeps, at a commit; None without it. A hundred times as fast as a switch."""
+    done = subprocess.run(
+        ["git", "show", f"{commit}:./{path.as_posix()}"],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    return None if done.returncode else done.stdout
 
 
 def _read_table(repo: Any, path: Path) -> pd.DataFrame | None:

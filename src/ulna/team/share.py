@@ -116,13 +116,24 @@ def wanted_of(
     # The workspace comes with any revision.
     for revision in repo.brancher(revs=list(commits), all_commits=everywhere):
         try:
-            objects, lost = objects_of(outputs(repo), places)
+            current = outputs(repo)
+            objects, lost = objects_of(current, places)
+            found |= uncached(current, places[0])
         except DvcException as error:
             print(f"share: {revision} is left out, DVC cannot read it: {in_full(error)}")
             continue
         found |= objects
         unknown += lost
     return found, unknown
+
+
+def uncached(items: Sequence[Output], cache: Place) -> dict[str, str]:
+    """What git holds and the DVC cache as well, for the run cache: metrics, MD5 -> path.
+
+    Without them in the remote a stage that writes metrics is not restored but run.
+    """
+    paths = {item.md5: item.path for item in items if not item.cached and item.md5}
+    return {md5: paths[md5] for md5 in cache.sizes(paths)}
 
 
 def check_own(cache: Place, objects: Collection[str], paths: dict[str, str]) -> None:
@@ -213,7 +224,7 @@ def run(arguments: argparse.Namespace) -> None:
         run_dvc("push", "--remote", name, "--run-cache", *(["--all-commits"] * arguments.all))
         if mine:
             refs = sorted(mine)
-            run_dvc("exp", "push", "--remote", name, "--run-cache", arguments.git_remote, *refs)
+            run_dvc("exp", "push", "--remote", name, arguments.git_remote, *refs)
         with reaching(name, url):
             send_left_out(cache, place, here, wanted)
             remote = repo.cloud.get_remote(name)
@@ -258,7 +269,7 @@ def send_left_out(cache: Place, place: Place, here: dict[str, int], wanted: dict
     for md5 in sorted(left_out, key=lambda md5: (md5.endswith(LIST), md5)):
         place.replace(md5, Path(cache.odb.oid_to_path(md5)))
     if left_out:
-        print(f"share: {len(left_out)} files sent that DVC took for sent")
+        print(f"share: {len(left_out)} files sent that DVC leaves out or took for sent")
         there = place.sizes(wanted)
     lacking = [
         wanted[md5] for md5 in wanted if md5 not in there or there[md5] != here.get(md5, there[md5])

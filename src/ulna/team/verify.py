@@ -172,6 +172,9 @@ def _faults_of(output: Output, found: Evidence) -> Iterator[Fault]:
     absent = output.path in found.absent
     stores = [place for place in found.stores if output.cached]
     if output.path not in found.files:
+        if absent and not stores[1:] and found.stores[stores[0]].get(output.md5) is None:
+            yield _not_here(output)
+            return
         places = " and ".join(stores)
         yield Fault(
             output.path, places, "its list of files is missing or damaged", _from_elsewhere(output)
@@ -206,12 +209,16 @@ def _faults_of(output: Output, found: Evidence) -> Iterator[Fault]:
                 continue
             yield Fault(path, place, _what(seen, size), _mend_object(output, place, sound), md5)
     if unknown and not stores[1:]:
-        yield Fault(
-            output.path,
-            f"{WORKSPACE} and cache",
-            "not here, so nothing was checked",
-            f"dvc pull {output.path}, or look in the remote: ./ulna verify --remote",
-        )
+        yield _not_here(output)
+
+
+def _not_here(output: Output) -> Fault:
+    return Fault(
+        output.path,
+        f"{WORKSPACE} and cache",
+        "not here, so nothing was checked",
+        f"dvc pull {output.path}, or look in the remote: ./ulna verify --remote",
+    )
 
 
 def _what(seen: Seen | None, size: int | None) -> str:
@@ -259,7 +266,9 @@ def _faults_by_manifest(output: Output, found: Evidence, record: Record | None) 
     if record.md5 != output.md5:
         yield Fault(output.path, "manifest", "has the SHA-256 of an older dvc.lock", WRITE)
         return
-    files = found.files.get(output.path, {})
+    files = found.files.get(output.path)
+    if files is None:
+        return
     for place in (WORKSPACE, *found.stores):
         seen = {
             path: found.workspace.get(path) if place == WORKSPACE else found.stores[place].get(md5)

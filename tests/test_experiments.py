@@ -1,0 +1,339 @@
+"""Experiments as a team makes them: DVC itself and `ulna`, on a copy of the finished pipeline.
+
+Three networks are trained in all; everything else must come from DVC's caches.
+"""
+
+import io
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny_pipeline import ROOT, copy_of, dvc, environment, run
+
+pytestmark = pytest.mark.slow
+
+ULNA = str(ROOT / "ulna")
+# What a queue worker needs that imports TensorFlow, twice over.
+SECONDS_FOR_THE_QUEUE = 300
+LIGHT = ("phantom", "prepare", "preprocess")
+TRAINED = ("train@cnn", "predict@cnn", "evaluate@cnn")
+
+
+def ulna(folder: Path, *arguments: str) -> str:
+    done = run(folder, sys.executable, ULNA, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def refused(folder: Path, *arguments: str) -> str:
+    """The one sentence with which a command ends that cannot do what it was asked."""
+    done = run(folder, sys.executable, ULNA, *arguments)
+    assert (done.returncode, done.stdout) == (1, ""), done.stdout + done.stderr
+    (sentence,) = done.stderr.splitlines()
+    return sentence
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, str]:
+    found = json.loads(ulna(folder, "plan", "--json", *arguments))
+    return {stage["stage"]: stage["verdict"] for stage in found["stages"]}
+
+
+def clean(folder: Path) -> None:
+    """Back to the commit, as a user takes an experiment back."""
+    run(folder, "git", "checkout", "--", ".")
+    dvc(folder, "checkout", "--force", "--quiet")
+
+
+def read_metrics(folder: Path, revision: str) -> dict:
+    shown = run(folder, "git", "show", f"{revision}:metrics/cnn.json")
+    assert shown.returncode == 0, shown.stderr
+    return json.loads(shown.stdout)
+
+
+@pytest.fixture(scope="module")
+def repository(built, tmp_path_factory) -> Path:
+    return copy_of(built, tmp_path_factory.mktemp("experiments") / "ulna")
+
+
+@pytest.fixture(scope="module")
+def focal(repository) -> dict[str, object]:
+    """`dvc exp run -S loss=focal`: what was planned, what DVC said, what curves it drew."""
+    plan = planned(repository, "-S", "loss=focal", "evaluate@cnn")
+    history = repository / "plots/cnn/history.csv"
+    command = [sys.executable, "-m", "dvc", "exp", "run", "-n", "focal", "-S", "loss=focal"]
+    seen: list[str] = []
+    with (repository.parent / "said.txt").open("w+") as said:
+        process = subprocess.Popen(
+            [*command, "evaluate@cnn"],
+            cwd=repository,
+            env=environment(),
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        while process.poll() is None:
+            text = history.read_text() if history.exists() else ""
+            if text and (not seen or seen[-1] != text):
+                seen.append(text)
+            time.sleep(0.005)
+        said.seek(0)
+        output = said.read()
+    assert process.returncode == 0, output
+    clean(repository)
+    return {"plan": plan, "output": output, "curves": seen}
+
+
+# One after the other
+
+
+def test_another_loss_trains_and_does_not_prepare_again(focal):
+    for stage in LIGHT:
+        assert f"Stage '{stage}' didn't change, skipping" in focal["output"]
+    for stage in TRAINED:
+        assert f"Running stage '{stage}'" in focal["output"]
+
+
+def test_the_plan_was_what_dvc_then_did(focal):
+    assert focal["plan"] == dict.fromkeys(LIGHT, "does not run") | {
+        "train@cnn": "runs",
+        "predict@cnn": "may run",
+        "evaluate@cnn": "may run",
+    }
+
+
+def test_learning_curves_can_be_read_after_each_epoch(focal):
+    """Each time whole: header and full rows, one more than before."""
+    lengths = [len(pd.read_csv(io.StringIO(text))) for text in focal["curves"]]
+    # The first is that of the run before; then it begins anew.
+    grown = lengths[1:]
+    assert grown == sorted(grown) and len(grown) >= 3 and grown[0] <= 2
+    for text in focal["curves"]:
+        assert text.endswith("\n") and len({line.count(",") for line in text.splitlines()}) == 1
+
+
+def test_going_back_and_forth_trains_nothing(repository, focal):
+    """bce -> focal -> bce, and the plan knows it beforehand."""
+    for loss in ("focal", "bce"):
+        plan = planned(repository, "-S", f"loss={loss}", "evaluate@cnn")
+        assert plan == dict.fromkeys(LIGHT, "does not run") | dict.fromkeys(TRAINED, "is restored")
+        done = dvc(repository, "exp", "run", "-S", f"loss={loss}", "evaluate@cnn")
+        assert "Running stage" not in done
+    # Both are in git: they are as they were.
+    assert run(repository, "git", "diff", "HEAD", "--", "dvc.lock", "metrics").stdout == ""
+    clean(repository)
+
+
+def test_dvc_shows_what_differs_between_two_commits(repository, focal, tmp_path):
+    dvc(repository, "exp", "branch", "focal", "focal-branch")
+    pair = ("HEAD", "focal-branch")
+    params = json.loads(dvc(repository, "params", "diff", "--json", *pair))
+    assert params == {"params.yaml": {"loss": {"old": "bce", "new": "focal"}}}
+    changed = json.loads(dvc(repository, "metrics", "diff", "--json", *pair))["metrics/cnn.json"]
+    # Another loss gives other probabilities; their order, and so the AUROC, may stay.
+    assert any(name.startswith("calibration.") for name in changed)
+    dvc(repository, "plots", "diff", *pair, "--out", str(tmp_path / "page"))
+    page = (tmp_path / "page/index.html").read_text()
+    assert "focal-branch" in page and "val_loss" in page
+    shown = dvc(repository, "exp", "show", "--csv", "--no-pager")
+    table = pd.read_csv(io.StringIO(shown))
+    losses = dict(zip(table["Experiment"], table["loss"], strict=True))
+    assert losses["focal"] == "focal"
+
+
+def test_an_experiment_is_applied_to_the_workspace(repository, focal):
+    dvc(repository, "exp", "apply", "focal")
+    assert "loss: focal" in (repository / "params.yaml").read_text()
+    applied = json.loads((repository / "metrics/cnn.json").read_text())
+    assert applied == read_metrics(repository, "refs/heads/focal-branch")
+    assert "does not run" in set(planned(repository, "evaluate@cnn").values())
+    assert len(set(planned(repository, "evaluate@cnn").values())) == 1
+    clean(repository)
+
+
+def test_a_name_in_use_is_refused_and_the_experiment_is_kept(repository, focal):
+    before = read_metrics(repository, "refs/heads/focal-branch")
+    names = dvc(repository, "exp", "list")
+    words = ("exp", "run", "-n", "focal", "-S", "seed=3", "evaluate@cnn")
+    done = run(repository, sys.executable, "-m", "dvc", *words)
+    assert done.returncode != 0
+    assert "conflicts with existing experiment 'focal'" in done.stderr
+    assert "Running stage" not in done.stdout
+    assert dvc(repository, "exp", "list") == names
+    assert read_metrics(repository, "refs/heads/focal-branch") == before
+    assert run(repository, "git", "status", "--porcelain").stdout == ""
+
+
+# Differences
+
+
+def test_revisions_are_compared_and_what_was_not_run_again_is_left_out(repository, focal):
+    text = ulna(repository, "compare", "HEAD", "focal")
+    assert "loss: bce -> focal" in text
+    assert "Left out. DenseNet169 of focal was made with loss bce" in text
+    rows = [line for line in text.splitlines() if line.startswith("CNN ")]
+    assert len(rows) == 8
+
+    same = ulna(repository, "compare", "focal-branch", "focal", "--format", "markdown")
+    assert same.startswith("**focal scores as focal-branch does, in all of 8 numbers per study.**")
+    here = ulna(repository, "compare", "HEAD", "--metric", "auroc")
+    assert here.startswith("workspace scores as HEAD does, in all of 3 numbers per study.")
+
+
+def test_a_revision_that_cannot_be_compared_is_refused_in_a_sentence(repository, focal, tmp_path):
+    assert "nosuch is no commit, branch, tag or experiment here" in refused(
+        repository, "compare", "nosuch"
+    )
+    assert "HEAD~1 has no predictions: its dvc.lock does not know data/predictions/cnn.csv" in (
+        refused(repository, "compare", "HEAD~1")
+    )
+    table = repository / "data/predictions/cnn.csv"
+    rows = table.read_text().splitlines(keepends=True)
+    table.unlink()
+    patient = next(row.split(",")[1] for row in rows if ",test," in row)
+    table.write_text("".join(row for row in rows if row.split(",")[1] != patient))
+    gone = sum(row.split(",")[1] == patient for row in rows)
+    sentence = refused(repository, "compare", "HEAD", "--network", "cnn")
+    assert f"judge different test sets (39 and {39 - gone} images): {gone} are only in HEAD" in (
+        sentence
+    )
+    clean(repository)
+    outside = refused(tmp_path, "compare", "HEAD")
+    assert "run it in a clone of the repository" in outside
+
+
+def test_a_clone_compares_what_its_remote_holds(repository, focal, tmp_path):
+    clone, remote = tmp_path / "clone", tmp_path / "remote"
+    run(tmp_path, "git", "clone", "--quiet", str(repository), str(clone))
+    sentence = refused(clone, "compare", "HEAD", "focal-branch")
+    assert "HEAD are neither in the cache nor on a remote" in sentence
+    assert "`dvc fetch -A`" in sentence
+    run(clone, "git", "branch", "focal-branch", "origin/focal-branch")
+    # Without data and cache, the plan is that of the first clone.
+    assert planned(clone, "-S", "seed=3", "evaluate@cnn") == planned(
+        repository, "-S", "seed=3", "evaluate@cnn"
+    )
+    for folder in (repository, clone):
+        dvc(folder, "remote", "add", "--local", "--default", "shared", str(remote))
+    for revision in ("HEAD", "focal-branch"):
+        run(repository, "git", "checkout", "--quiet", revision)
+        dvc(repository, "push", "--quiet", "data/predictions/cnn.csv")
+    run(repository, "git", "checkout", "--quiet", "master")
+    run(repository, "git", "checkout", "--quiet", "main")
+    words = ("compare", "HEAD", "focal-branch", "--network", "cnn")
+    assert ulna(clone, *words) == ulna(repository, *words)
+    dvc(repository, "remote", "remove", "--local", "shared")
+
+
+# Side by side
+
+
+@pytest.fixture(scope="module")
+def queued(repository, focal) -> dict[str, str]:
+    """Six experiments in DVC's queue, run by two workers: what was queued -> its name.
+
+    One of them from a changed source, which the workspace has no more when it runs; two of them by
+    `ulna grid`, which waits and must fail: they want ImageNet's weights, which are not here.
+    """
+    target = "evaluate@cnn"
+    words = ["-S", "loss=bce,focal", "-S", "cnn.learning_rate=0.01,0.003"]
+    said = dvc(repository, "exp", "run", "--queue", *words, target)
+    names = re.findall(r"Queued experiment '([^']+)'", said)
+    points = re.findall(r"\['loss=(\w+)', 'cnn.learning_rate=([\d.]+)'\]", said)
+    found = dict(zip(map(" ".join, points), names, strict=True))
+
+    source = repository / "src/ulna/judging/exact.py"
+    text = source.read_text()
+    assert text.count("TAIL = 0.025") == 1
+    source.write_text(text.replace("TAIL = 0.025", "TAIL = 0.25"))
+    dvc(repository, "exp", "run", "--queue", "-n", "narrow", target)
+    source.write_text(text)
+    assert run(repository, "git", "status", "--porcelain").stdout == ""
+
+    closed = "http://127.0.0.1:9"
+    grid = run(
+        repository,
+        *(sys.executable, ULNA, "grid", "-S", "loss=bce,focal", "--jobs", "2"),
+        *("-S", "densenet169.weights=none,imagenet", target),
+        HOME=str(repository.parent),
+        https_proxy=closed,
+        HTTPS_PROXY=closed,
+    )
+    found |= {"grid": grid.stdout + grid.stderr, "code": str(grid.returncode)}
+    deadline = time.monotonic() + SECONDS_FOR_THE_QUEUE
+    while re.search("Queued|Running", status := dvc(repository, "queue", "status")):
+        assert time.monotonic() < deadline, status
+        time.sleep(0.5)
+    return found | {"status": status}
+
+
+def test_a_queue_of_two_workers_runs_every_point(repository, queued):
+    losses = {"bce 0.01", "bce 0.003", "focal 0.01", "focal 0.003"}
+    assert losses <= set(queued)
+    for point in losses:
+        name, (loss, rate) = queued[point], point.split()
+        assert re.search(rf"{name} .*Success", queued["status"])
+        params = run(repository, "git", "show", f"{name_of(repository, name)}:params.yaml").stdout
+        assert f"loss: {loss}" in params and f"learning_rate: {rate}\n" in params
+    # What was trained before was not trained again, and gives the same.
+    log = dvc(repository, "queue", "logs", queued["focal 0.01"])
+    assert "Stage 'train@cnn' is cached" in log and "Running stage" not in log
+    assert "Running stage 'train@cnn'" in dvc(repository, "queue", "logs", queued["bce 0.003"])
+    before = read_metrics(repository, "refs/heads/focal-branch")
+    assert read_metrics(repository, name_of(repository, queued["focal 0.01"])) == before
+
+
+def name_of(folder: Path, experiment: str) -> str:
+    """The full name of an experiment in git."""
+    refs = run(folder, "git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
+    return next(ref for ref in refs if ref.endswith(f"/{experiment}"))
+
+
+def test_a_queue_worker_runs_the_source_of_its_experiment(repository, queued):
+    """Its intervals leave out half of the draws, as its source says; the workspace's do not."""
+    here = json.loads((repository / "metrics/cnn.json").read_text())["image"]
+    there = read_metrics(repository, name_of(repository, "narrow"))["image"]
+    assert there["kappa"] == here["kappa"]
+    width, narrow = (scores["kappa_high"] - scores["kappa_low"] for scores in (here, there))
+    assert 0 < narrow < 0.6 * width
+    log = dvc(repository, "queue", "logs", "narrow")
+    assert "Running stage 'evaluate@cnn'" in log and "Running stage 'train" not in log
+    # Its predictions are the same; the code is said to differ.
+    text = ulna(repository, "compare", "HEAD", "narrow", "--network", "cnn")
+    assert "narrow scores as HEAD does" in text
+    assert "Code differs in 1 files: src/ulna/judging/exact.py." in text
+
+
+def test_a_grid_names_what_failed_and_ranks_the_rest(queued):
+    said = queued["grid"]
+    assert queued["code"] == "1"
+    assert "4 points, 2 to run" in said
+    assert "loss=bce densenet169.weights=none is the workspace as it is: not run again" in said
+    assert "5 other runs in DVC's queue are started with them" in said
+    assert re.search(r"2 of 2 done, \S+ \(loss=\w+ densenet169.weights=imagenet\): failed", said)
+    assert said.count("put it there, or set densenet169.weights to none") >= 2
+    ranking = said.split("Ranked by cnn:study.auroc")[1]
+    assert "loss=bce densenet169.weights=none" in ranking and "2 failed: " in ranking
+
+
+def test_a_grid_that_has_run_is_ranked_without_running_it(repository, queued):
+    words = ("-S", "loss=bce,focal", "-S", "cnn.learning_rate=0.01,0.003", "evaluate@cnn")
+    before = dvc(repository, "exp", "list")
+    said = ulna(repository, "grid", *words)
+    assert dvc(repository, "exp", "list") == before
+    assert "4 points, 0 to run" in said
+    lines = said.split("Ranked by")[1].splitlines()
+    scores = [float(re.search(r"  (\d\.\d{3}) \(", line).group(1)) for line in lines[1:5]]
+    assert scores == sorted(scores, reverse=True)
+    assert lines[1].endswith("best")
+    assert "`dvc exp apply " in said
+
+
+def test_a_wrong_point_keeps_the_whole_grid_out_of_the_queue(repository, queued):
+    before = dvc(repository, "queue", "status")
+    sentence = refused(repository, "grid", "-S", "loss=bce,focall", "--queue-only")
+    assert "loss=focall: params.yaml: loss is 'focall'" in sentence
+    assert dvc(repository, "queue", "status") == before
