@@ -111,6 +111,7 @@ FLOW = (
     "team.revisions",
     "team.plan",
     "team.compare",
+    "team.ranking",
     "team.grid",
     "team.share",
     "team.verify",
