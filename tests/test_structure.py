@@ -116,8 +116,10 @@ FLOW = (
     "team.compare",
     "team.ranking",
     "team.grid",
-    "team.share",
+    "team.tracked",
+    "team.manifest",
     "team.verify",
+    "team.share",
     "team.check",
     "cli",
 )

@@ -101,8 +101,8 @@ def encode(key: str, state: State) -> bytes:
         The same bytes for the same state.
     """
     body = io.BytesIO()
-    values = json.dumps(state.values)
-    np.savez(body, **{VALUES: np.array(values)}, **state.arrays)
+    arrays: dict[str, Any] = {VALUES: np.array(json.dumps(state.values)), **state.arrays}
+    np.savez(body, **arrays)
     digest = hashlib.sha256(body.getbuffer()).hexdigest()
     return f"{FORMAT} {key} {digest}\n".encode() + body.getvalue()
 
