@@ -2,7 +2,8 @@
 #              JOBS=2: independent stages side by side; STAGE_GIB=12: free memory that each network takes
 # make test    set everything up and run lint, types and tests
 # make bench   time it against peers and limits, write benchmarks/results.md
-# make lock    resolve requirements.lock anew
+# make remotes install what remotes by SSH and S3 need
+# make lock    resolve requirements.lock and those of remotes anew
 # make clean   remove the environment (data, models and the DVC cache stay)
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN := .venv/bin
 # DVC starts `python`: it must be the environment's.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: repro test lint bench setup lock clean
+.PHONY: repro test lint bench setup remotes lock clean
 
 repro: setup
 ifeq ($(JOBS),1)
@@ -42,11 +43,20 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	touch $@
 
+# REMOTES=remotes-dev: what the tests of remotes need as well.
+REMOTES ?= remotes
+remotes: setup
+	python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-$(REMOTES).lock
+
+LOCK = .venv/lock/bin/uv pip compile --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-header --quiet --upgrade
+
 lock:
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --quiet uv
-	.venv/lock/bin/uv pip compile requirements-dev.txt --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
+	$(LOCK) requirements-dev.txt --output-file requirements.lock
+	$(LOCK) requirements-remotes.txt -c requirements.lock --output-file requirements-remotes.lock
+	$(LOCK) requirements-remotes-dev.txt -c requirements.lock --output-file requirements-remotes-dev.lock
 
 clean:
 	rm -rf .venv

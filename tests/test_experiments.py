@@ -18,8 +18,8 @@ from tiny_pipeline import ROOT, copy_of, dvc, environment, run
 pytestmark = pytest.mark.slow
 
 ULNA = str(ROOT / "ulna")
-# What a queue worker needs that imports TensorFlow, twice over.
-SECONDS_FOR_THE_QUEUE = 300
+# Alone on two cores the queue takes a tenth of it.
+SECONDS_FOR_THE_QUEUE = 600
 LIGHT = ("phantom", "prepare", "preprocess")
 TRAINED = ("train@cnn", "predict@cnn", "evaluate@cnn")
 
@@ -53,6 +53,20 @@ def read_metrics(folder: Path, revision: str) -> dict:
     shown = run(folder, "git", "show", f"{revision}:metrics/cnn.json")
     assert shown.returncode == 0, shown.stderr
     return json.loads(shown.stdout)
+
+
+def experiments(folder: Path) -> list[str]:
+    """Git's names of all experiments, with the commits that they are."""
+    words = ("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps")
+    return [
+        line for line in run(folder, "git", *words).stdout.splitlines() if "/celery" not in line
+    ]
+
+
+def name_of(folder: Path, experiment: str) -> str:
+    """Git's name of an experiment."""
+    names = [line.split()[0] for line in experiments(folder)]
+    return next(name for name in names if name.endswith(f"/{experiment}"))
 
 
 @pytest.fixture(scope="module")
@@ -148,22 +162,21 @@ def test_an_experiment_is_applied_to_the_workspace(repository, focal):
     dvc(repository, "exp", "apply", "focal")
     assert "loss: focal" in (repository / "params.yaml").read_text()
     applied = json.loads((repository / "metrics/cnn.json").read_text())
-    assert applied == read_metrics(repository, "refs/heads/focal-branch")
-    assert "does not run" in set(planned(repository, "evaluate@cnn").values())
-    assert len(set(planned(repository, "evaluate@cnn").values())) == 1
+    assert applied == read_metrics(repository, name_of(repository, "focal"))
+    assert set(planned(repository, "evaluate@cnn").values()) == {"does not run"}
     clean(repository)
 
 
 def test_a_name_in_use_is_refused_and_the_experiment_is_kept(repository, focal):
-    before = read_metrics(repository, "refs/heads/focal-branch")
-    names = dvc(repository, "exp", "list")
+    before = read_metrics(repository, name_of(repository, "focal"))
+    names = experiments(repository)
     words = ("exp", "run", "-n", "focal", "-S", "seed=3", "evaluate@cnn")
     done = run(repository, sys.executable, "-m", "dvc", *words)
     assert done.returncode != 0
     assert "conflicts with existing experiment 'focal'" in done.stderr
     assert "Running stage" not in done.stdout
-    assert dvc(repository, "exp", "list") == names
-    assert read_metrics(repository, "refs/heads/focal-branch") == before
+    assert experiments(repository) == names
+    assert read_metrics(repository, name_of(repository, "focal")) == before
     assert run(repository, "git", "status", "--porcelain").stdout == ""
 
 
@@ -206,7 +219,7 @@ def test_a_revision_that_cannot_be_compared_is_refused_in_a_sentence(repository,
 
 
 def test_a_clone_compares_what_its_remote_holds(repository, focal, tmp_path):
-    clone, remote = tmp_path / "clone", tmp_path / "remote"
+    clone = tmp_path / "clone"
     run(tmp_path, "git", "clone", "--quiet", str(repository), str(clone))
     sentence = refused(clone, "compare", "HEAD", "focal-branch")
     assert "HEAD are neither in the cache nor on a remote" in sentence
@@ -216,16 +229,11 @@ def test_a_clone_compares_what_its_remote_holds(repository, focal, tmp_path):
     assert planned(clone, "-S", "seed=3", "evaluate@cnn") == planned(
         repository, "-S", "seed=3", "evaluate@cnn"
     )
-    for folder in (repository, clone):
-        dvc(folder, "remote", "add", "--local", "--default", "shared", str(remote))
-    for revision in ("HEAD", "focal-branch"):
-        run(repository, "git", "checkout", "--quiet", revision)
-        dvc(repository, "push", "--quiet", "data/predictions/cnn.csv")
-    run(repository, "git", "checkout", "--quiet", "master")
-    run(repository, "git", "checkout", "--quiet", "main")
+    # To DVC, a remote in a folder is laid out as a cache is.
+    remote = repository / ".dvc/cache"
+    dvc(clone, "remote", "add", "--local", "--default", "shared", str(remote))
     words = ("compare", "HEAD", "focal-branch", "--network", "cnn")
     assert ulna(clone, *words) == ulna(repository, *words)
-    dvc(repository, "remote", "remove", "--local", "shared")
 
 
 # Side by side
@@ -235,8 +243,8 @@ def test_a_clone_compares_what_its_remote_holds(repository, focal, tmp_path):
 def queued(repository, focal) -> dict[str, str]:
     """Six experiments in DVC's queue, run by two workers: what was queued -> its name.
 
-    One of them from a changed source, which the workspace has no more when it runs; two of them by
-    `ulna grid`, which waits and must fail: they want ImageNet's weights, which are not here.
+    One of them from a changed source, which the workspace has no more when it runs; the last by
+    `ulna grid`, which waits, and must fail: it wants ImageNet's weights, which are not here.
     """
     target = "evaluate@cnn"
     words = ["-S", "loss=bce,focal", "-S", "cnn.learning_rate=0.01,0.003"]
@@ -256,7 +264,7 @@ def queued(repository, focal) -> dict[str, str]:
     closed = "http://127.0.0.1:9"
     grid = run(
         repository,
-        *(sys.executable, ULNA, "grid", "-S", "loss=bce,focal", "--jobs", "2"),
+        *(sys.executable, ULNA, "grid", "--jobs", "2"),
         *("-S", "densenet169.weights=none,imagenet", target),
         HOME=str(repository.parent),
         https_proxy=closed,
@@ -282,14 +290,8 @@ def test_a_queue_of_two_workers_runs_every_point(repository, queued):
     log = dvc(repository, "queue", "logs", queued["focal 0.01"])
     assert "Stage 'train@cnn' is cached" in log and "Running stage" not in log
     assert "Running stage 'train@cnn'" in dvc(repository, "queue", "logs", queued["bce 0.003"])
-    before = read_metrics(repository, "refs/heads/focal-branch")
+    before = read_metrics(repository, name_of(repository, "focal"))
     assert read_metrics(repository, name_of(repository, queued["focal 0.01"])) == before
-
-
-def name_of(folder: Path, experiment: str) -> str:
-    """The full name of an experiment in git."""
-    refs = run(folder, "git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split()
-    return next(ref for ref in refs if ref.endswith(f"/{experiment}"))
 
 
 def test_a_queue_worker_runs_the_source_of_its_experiment(repository, queued):
@@ -310,20 +312,20 @@ def test_a_queue_worker_runs_the_source_of_its_experiment(repository, queued):
 def test_a_grid_names_what_failed_and_ranks_the_rest(queued):
     said = queued["grid"]
     assert queued["code"] == "1"
-    assert "4 points, 2 to run" in said
-    assert "loss=bce densenet169.weights=none is the workspace as it is: not run again" in said
+    assert "2 points, 1 to run" in said
+    assert "densenet169.weights=none is the workspace as it is: not run again" in said
     assert "5 other runs in DVC's queue are started with them" in said
-    assert re.search(r"2 of 2 done, \S+ \(loss=\w+ densenet169.weights=imagenet\): failed", said)
-    assert said.count("put it there, or set densenet169.weights to none") >= 2
+    assert re.search(r"1 of 1 done, \S+ \(densenet169.weights=imagenet\): failed", said)
+    assert "put it there, or set densenet169.weights to none" in said
     ranking = said.split("Ranked by cnn:study.auroc")[1]
-    assert "loss=bce densenet169.weights=none" in ranking and "2 failed: " in ranking
+    assert "densenet169.weights=none  workspace" in ranking and "1 failed: " in ranking
 
 
 def test_a_grid_that_has_run_is_ranked_without_running_it(repository, queued):
     words = ("-S", "loss=bce,focal", "-S", "cnn.learning_rate=0.01,0.003", "evaluate@cnn")
-    before = dvc(repository, "exp", "list")
+    before = experiments(repository)
     said = ulna(repository, "grid", *words)
-    assert dvc(repository, "exp", "list") == before
+    assert experiments(repository) == before
     assert "4 points, 0 to run" in said
     lines = said.split("Ranked by")[1].splitlines()
     scores = [float(re.search(r"  (\d\.\d{3}) \(", line).group(1)) for line in lines[1:5]]
@@ -333,7 +335,6 @@ def test_a_grid_that_has_run_is_ranked_without_running_it(repository, queued):
 
 
 def test_a_wrong_point_keeps_the_whole_grid_out_of_the_queue(repository, queued):
-    before = dvc(repository, "queue", "status")
     sentence = refused(repository, "grid", "-S", "loss=bce,focall", "--queue-only")
     assert "loss=focall: params.yaml: loss is 'focall'" in sentence
-    assert dvc(repository, "queue", "status") == before
+    assert dvc(repository, "queue", "status") == queued["status"]

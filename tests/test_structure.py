@@ -114,6 +114,7 @@ FLOW = (
     "team.revisions",
     "team.plan",
     "team.compare",
+    "team.ranking",
     "team.grid",
     "team.share",
     "team.verify",

@@ -7,7 +7,7 @@ import pytest
 
 from ulna.errors import InputError
 from ulna.params import load_params
-from ulna.team.overrides import check_overrides, flatten, points, write_overridden
+from ulna.team.overrides import check_overrides, flatten, points, read_raw, write_overridden
 
 PARAMS = Path(__file__).parent / "params.yaml"
 
@@ -73,6 +73,12 @@ def test_a_list_is_one_value_and_lists_can_be_swept():
 def test_globs_are_refused():
     with pytest.raises(InputError, match="Glob"):
         points(["loss=glob(*)"])
+
+
+def test_a_file_with_conflicts_is_refused_in_a_sentence():
+    with pytest.raises(InputError, match="^dvc.lock is not valid YAML .*settle its conflicts$"):
+        read_raw("<<<<<<< HEAD\na: 1\n=======\na: 2\n>>>>>>> mine\n", "dvc.lock")
+    assert read_raw("", "dvc.lock") == {}
 
 
 def test_names_are_dotted_and_lists_stay_whole():

@@ -10,34 +10,25 @@ from noise as `ulna compare` does.
 """
 
 import argparse
-import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from ulna import paths
 from ulna.errors import InputError
-from ulna.judging.bootstrap import METRICS
-from ulna.judging.evaluation import LEVELS, decided
-from ulna.judging.metrics import score
 from ulna.params import Params, load_params, parse_params
-from ulna.team.compare import UNKNOWN, check_same_test, compare_tables
 from ulna.team.overrides import check_overrides, points, read_raw
 from ulna.team.plan import plan
+from ulna.team.ranking import Metric, rank, render
 from ulna.team.revisions import (
     LOCK,
-    NETWORKS,
     WORKSPACE,
     Revision,
     different_code,
@@ -71,43 +62,6 @@ class Point:
     def __str__(self) -> str:
         """As it is typed."""
         return " ".join(self.words)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number of `metrics/<network>.json`.
-
-    Example:
-        >>> str(Metric.parse("cnn:study.auroc"))
-        'cnn:study.auroc'
-    """
-
-    network: str
-    level: str
-    name: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Metric":
-        """Read one from the command line; an unknown one is an InputError."""
-        found = re.fullmatch(r"(\w+):(\w+)\.(\w+)", text)
-        if found:
-            network, level, name = found.groups()
-            if network in NETWORKS and level in LEVELS and name in METRICS:
-                return cls(network, level, name)
-        raise InputError(
-            f"--metric {text} is unknown: expected NETWORK:LEVEL.METRIC, as in cnn:study.auroc, of "
-            f"{', '.join(NETWORKS)}; {', '.join(LEVELS)}; {', '.join(METRICS)}"
-        )
-
-    def __str__(self) -> str:
-        """As it is typed."""
-        return f"{self.network}:{self.level}.{self.name}"
-
-    def read(self, text: str) -> tuple[float, float, float]:
-        """The value and its interval from `metrics/<network>.json`, NaN where there is none."""
-        scores = json.loads(text)[self.level]
-        value, low, high = (scores[f"{self.name}{end}"] for end in ("", "_low", "_high"))
-        return tuple(np.nan if number is None else float(number) for number in (value, low, high))  # type: ignore[return-value]
 
 
 def check_points(words: Sequence[str]) -> list[Point]:
@@ -185,7 +139,10 @@ def known_results(repo: Any, metric: Metric, targets: Sequence[str]) -> dict[str
             if different_code(commit, WORKSPACE):
                 continue
             params = _params_of(commit)
-            raw, lock = (read_raw(git_text(commit, f) or "{}") for f in (paths.PARAMS, Path(LOCK)))
+            raw, lock = (
+                read_raw(git_text(commit, file) or "", f"{file} of {name}")
+                for file in (paths.PARAMS, Path(LOCK))
+            )
             path = paths.metrics(metric.network)
             if params and not stale_params(lock.get("stages", {}), path, raw):
                 found[name] = params
@@ -195,7 +152,7 @@ def known_results(repo: Any, metric: Metric, targets: Sequence[str]) -> dict[str
 def _params_of(commit: str) -> Params | None:
     """Parameters of a commit; None of another form."""
     try:
-        return parse_params(read_raw(git_text(commit, paths.PARAMS) or ""), source=commit)
+        return parse_params(read_raw(git_text(commit, paths.PARAMS) or "", commit), source=commit)
     except InputError:
         return None
 
@@ -285,91 +242,6 @@ def wait(repo: Any, named: Mapping[str, Point]) -> list[str]:
                 "`dvc queue status` shows them, `dvc queue start` starts workers"
             )
         time.sleep(SECONDS_BETWEEN_LOOKS)
-
-
-def rank(
-    metric: Metric, results: Mapping[str, tuple[float, float, float]], held: Mapping[str, Revision]
-) -> pd.DataFrame:
-    """Rank by a metric, and tell the distance from the best from noise.
-
-    Args:
-        metric: Higher is better, as of all metrics.
-        results: Name -> value, low and high of the test split; NaN where undefined.
-        held: Name -> its predictions, of those that have them.
-
-    Returns:
-        One row a name, the best first: name, value, low, high, val (the metric on val, NaN without
-        predictions), behind, behind_low, behind_high (value less the best, with its paired 95%
-        interval), found (see `ulna.team.compare`; of the best: best).
-    """
-    order = sorted(results, key=lambda name: -np.nan_to_num(results[name][0], nan=-np.inf))
-    best = order[0]
-    rows = []
-    for name in order:
-        value, low, high = results[name]
-        row = {"name": name, "value": value, "low": low, "high": high, "val": np.nan}
-        row |= {"behind": value - results[best][0], "behind_low": np.nan, "behind_high": np.nan}
-        row["found"] = "best" if name == best else UNKNOWN
-        if name in held:
-            row["val"] = val_score(held[name], metric)
-            if name != best and best in held:
-                pair = [(held[each].tables[metric.network], held[each].evaluate)
-                        for each in (best, name)]  # fmt: skip
-                check_same_test(pair[0][0], pair[1][0], (best, name))
-                compared = compare_tables(pair[0], pair[1], held[best].seed, [metric.level])
-                found = compared[compared["metric"] == metric.name].iloc[0]
-                row |= {"behind_low": found["low"], "behind_high": found["high"]}
-                row["found"] = found["found"]
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def val_score(revision: Revision, metric: Metric) -> float:
-    """A metric on val: what a choice may look at."""
-    table, _ = decided(revision.tables[metric.network], metric.level, revision.evaluate)
-    val = table[table["split"] == "val"]
-    return float(score(val["label"], val["probability"], val["threshold"])[metric.name])
-
-
-def render(
-    rows: pd.DataFrame, metric: Metric, labels: Mapping[str, str], failed: Sequence[str]
-) -> str:
-    """The ranking for a terminal, and what to do next."""
-    width = max(len(labels[name]) for name in rows["name"])
-    names = max(map(len, rows["name"]))
-    lines = [f"Ranked by {metric} of the test split (95% interval over patients):"]
-    for row in rows.to_dict("records"):
-        span = f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
-        behind = f"{row['behind']:+z.3f} ({row['behind_low']:+z.3f} to {row['behind_high']:+z.3f})"
-        said = row["found"] if row["found"] in ("best", UNKNOWN) else f"{behind} {row['found']}"
-        val = f"val {row['val']:.3f}"
-        lines.append(
-            f"{labels[row['name']]:<{width}}  {row['name']:<{names}}  {span:<24}  {val:<9}  {said}"
-        )
-    alike = rows[rows["found"].isin(["noise", UNKNOWN])]
-    first = labels[rows["name"].iloc[0]]
-    lines.append("")
-    if len(rows) > 1:
-        verdict = (
-            f"{len(alike)} of {len(rows) - 1} others cannot be told apart from {first}."
-            if len(alike)
-            else f"{first} is better than all others by more than noise."
-        )
-        lines += textwrap.wrap(
-            f"{verdict} The best of {len(rows)} on test is flattered by having been chosen there: "
-            "to report a test score, choose by val. Another seed of training is not in the "
-            "intervals.",
-            100,
-        )
-    best = next((name for name in rows["name"] if name != WORKSPACE), None)
-    if best:
-        lines.append(
-            f"`dvc exp apply {best}` brings that into the workspace, `dvc exp branch {best} NAME` "
-            f"makes it a branch, `ulna compare HEAD {best}` says more."
-        )
-    if failed:
-        lines.append(f"{len(failed)} failed: {', '.join(failed)}.")
-    return "\n".join(lines)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from ulna import paths
 from ulna.errors import InputError
@@ -51,7 +52,9 @@ def write_overridden(words: Sequence[str], target: Path) -> Params:
             apply_overrides(target, [f"++{word.lstrip('+')}" for word in overrides])
         except InvalidArgumentError:
             raise InputError(f"-S {' -S '.join(overrides)} cannot be set: {EXAMPLES}") from None
-    return parse_params(read_raw(target), source=str(paths.PARAMS))
+    return parse_params(
+        read_raw(target.read_text(encoding="utf-8"), str(paths.PARAMS)), source=str(paths.PARAMS)
+    )
 
 
 def check_overrides(words: Sequence[str]) -> Params:
@@ -82,9 +85,23 @@ def points(words: Sequence[str]) -> list[list[str]]:
     return [list(sweep[str(paths.PARAMS)]) for sweep in sweeps]
 
 
-def read_raw(source: Path | str) -> Any:
-    """YAML as DVC reads it: a path or the text."""
-    return YAML(typ="safe").load(source)
+def read_raw(text: str, source: str) -> Any:
+    """Nested values of a YAML file as DVC reads it, unchecked; an empty one has none.
+
+    Args:
+        text: Its content.
+        source: What to call it in an error.
+
+    Raises:
+        InputError: It is not YAML, such as after a merge with conflicts.
+    """
+    try:
+        return YAML(typ="safe").load(text) or {}
+    except YAMLError as error:
+        raise InputError(
+            f"{source} is not valid YAML ({' '.join(str(error).split())}): after a merge, settle "
+            "its conflicts"
+        ) from None
 
 
 def flatten(values: Any, above: str = "") -> dict[str, Any]:

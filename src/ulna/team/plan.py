@@ -325,7 +325,8 @@ class _Planner:
         runs = list((Path(self.repo.stage_cache.cache_dir) / key[:2] / key).glob("*"))
         if not runs:
             return None
-        entry = read_raw(max(runs, key=lambda path: path.stat().st_mtime))
+        newest = max(runs, key=lambda path: path.stat().st_mtime)
+        entry = read_raw(newest.read_text(encoding="utf-8"), str(newest))
         made = {item["path"]: item for item in entry["outs"]}
         found = {
             out.fs_path: (

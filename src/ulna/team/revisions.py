@@ -110,8 +110,8 @@ def _read(repo: Any, name: str, networks: Sequence[str]) -> Revision:
     lock = _read_text(repo, Path(LOCK))
     if text is None:
         raise InputError(f"{name} has no {paths.PARAMS}: it is no revision of this pipeline")
-    params = read_raw(text)
-    stages = (read_raw(lock) or {}).get("stages", {}) if lock else {}
+    params = read_raw(text, f"{paths.PARAMS} of {name}")
+    stages = read_raw(lock or "", f"{LOCK} of {name}").get("stages", {})
     try:
         evaluate, seed = Evaluate.model_validate(params["evaluate"]), int(params["seed"])
     except (ValidationError, KeyError, TypeError):

@@ -301,9 +301,9 @@ def mend(found: Evidence, faults: Sequence[Fault], repo: Any, places: Sequence[P
         How many objects were replaced.
     """
     by_name = {place.name: place for place in places}
-    count = 0
+    done: set[tuple[str, str]] = set()
     for fault in faults:
-        if not fault.md5:
+        if not fault.md5 or (fault.place, fault.md5) in done:
             continue
         sound = found.where_sound(fault.md5, fault.path)
         if not sound:
@@ -317,8 +317,8 @@ def mend(found: Evidence, faults: Sequence[Fault], repo: Any, places: Sequence[P
                 copy = Path(folder, "object")
                 odb.fs.get_file(odb.oid_to_path(fault.md5), os.fspath(copy))
                 target.replace(fault.md5, copy)
-        count += 1
-    return count
+        done.add((fault.place, fault.md5))
+    return len(done)
 
 
 def refresh(repo: Any, found: Evidence, records: Mapping[str, Record]) -> bool:

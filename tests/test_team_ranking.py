@@ -1,0 +1,72 @@
+"""Ranking: the best first, and what cannot be told apart from it."""
+
+import json
+
+import numpy as np
+import pytest
+from test_team_compare import EVALUATE, predict, revision
+
+from ulna.errors import InputError
+from ulna.judging.evaluation import evaluate_table
+from ulna.team.ranking import Metric, rank, render
+
+AUROC = Metric.parse("cnn:study.auroc")
+
+
+@pytest.mark.parametrize("text", ["auroc", "cnn:auroc", "cnn:study.speed", "vgg:study.auroc"])
+def test_an_unknown_metric_is_refused_with_those_there_are(text):
+    with pytest.raises(InputError, match=f"--metric {text} is unknown: .* densenet169.* kappa"):
+        Metric.parse(text)
+
+
+def test_a_metric_is_read_with_its_interval_and_null_is_undefined():
+    scores = {"auroc": 0.9, "auroc_low": 0.8, "auroc_high": None}
+    value, low, high = AUROC.read(json.dumps({"study": scores}))
+    assert (value, low) == (0.9, 0.8) and np.isnan(high)
+
+
+def results_of(held) -> dict[str, tuple[float, float, float]]:
+    found = {}
+    for name, each in held.items():
+        study = evaluate_table(each.tables["cnn"], EVALUATE, 7).metrics["study"]
+        found[name] = (study["auroc"], study["auroc_low"], study["auroc_high"])
+    return found
+
+
+def test_the_best_comes_first_and_the_rest_is_told_from_noise():
+    held = {
+        "weak": revision("weak", cnn=predict(0.5, 1)),
+        "good": revision("good", cnn=predict(4.0, 2)),
+        "twin": revision("twin", cnn=predict(3.9, 3)),
+    }
+    rows = rank(AUROC, results_of(held), held).set_index("name")
+    assert rows.index[-1] == "weak" and rows.loc["weak", "found"] == "real"
+    assert rows["found"].tolist()[:2] == ["best", "noise"]
+    behind = rows.loc["weak"]
+    assert behind["behind"] == pytest.approx(behind["value"] - rows["value"].iloc[0])
+    assert behind["behind_low"] < behind["behind"] < behind["behind_high"] < 0
+
+
+def test_val_is_shown_beside_and_does_not_rank():
+    table = predict(2.0, 1)
+    blind = table.assign(
+        logit=np.where(table["split"] == "val", 0.0, table["logit"]),
+        probability=np.where(table["split"] == "val", 0.5, table["probability"]),
+    )
+    held = {"seeing": revision("seeing", cnn=table), "blind": revision("blind", cnn=blind)}
+    rows = rank(AUROC, results_of(held), held).set_index("name")
+    assert rows.loc["seeing", "val"] > 0.6
+    assert rows.loc["blind", "val"] == 0.5
+    assert rows.loc["blind", "value"] == rows.loc["seeing", "value"]
+
+
+def test_without_predictions_or_a_score_there_is_no_interval_and_no_crash():
+    results = {"a": (np.nan, np.nan, np.nan), "b": (0.7, 0.6, 0.8)}
+    rows = rank(AUROC, results, {})
+    assert rows["name"].tolist() == ["b", "a"]
+    assert rows["found"].tolist() == ["best", "no interval"]
+    text = render(rows, AUROC, {"a": "loss=bce", "b": "loss=focal"}, ["c"])
+    assert "0.700 (0.600 to 0.800)" in text
+    assert "1 of 1 others cannot be told apart from loss=focal." in text
+    assert "flattered by" in text
+    assert "`dvc exp apply b`" in text and "1 failed: c." in text
