@@ -7,7 +7,7 @@ in a fresh clone it checks the last commit. The exit code is 1 if a stage would 
 import argparse
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ulna.errors import InputError
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     except DvcException as error:
         raise InputError(f"what is staged cannot be read by DVC: {error}") from None
     if stale:
-        lines = (f"  {stage}: {', '.join(reasons)}" for stage, reasons in stale.items())
+        lines = (f"  {reason}: {', '.join(names)}" for reason, names in by_reason(stale).items())
         raise InputError("\n".join(["dvc.lock is not that of what is staged:", *lines, MEND]))
     print(f"dvc.lock is that of what is staged: {stages} stages")
 
@@ -76,6 +76,20 @@ def find_stale(stages: Iterable[Any]) -> dict[str, list[str]]:
     made = {out.fs_path: out.hash_info for stage in stages for out in stage.outs}
     stale = {stage.name: _changes(stage, made) for stage in stages if not stage.is_data_source}
     return {name: reasons for name, reasons in stale.items() if reasons}
+
+
+def by_reason(stale: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Turn stage -> reasons round: most stages share the module that changed.
+
+    Example:
+        >>> by_reason({"plot": ["a is modified", "b is modified"], "report": ["a is modified"]})
+        {'a is modified': ['plot', 'report'], 'b is modified': ['plot']}
+    """
+    found: dict[str, list[str]] = {}
+    for stage, reasons in stale.items():
+        for reason in reasons:
+            found.setdefault(reason, []).append(stage)
+    return found
 
 
 def _changes(stage: Any, made: dict[str, Any]) -> list[str]:
