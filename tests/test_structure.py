@@ -109,6 +109,7 @@ FLOW = (
     "report.document",
     "team.overrides",
     "team.revisions",
+    "team.planner",
     "team.plan",
     "team.compare",
     "team.ranking",

@@ -25,7 +25,7 @@ from ulna import paths
 from ulna.errors import InputError
 from ulna.params import Params, load_params, parse_params
 from ulna.team.overrides import check_overrides, points, read_raw
-from ulna.team.plan import plan
+from ulna.team.planner import plan
 from ulna.team.ranking import Metric, rank, render
 from ulna.team.revisions import (
     LOCK,
