@@ -112,6 +112,7 @@ FLOW = (
     "report.document",
     "team.overrides",
     "team.revisions",
+    "team.planner",
     "team.plan",
     "team.compare",
     "team.ranking",

@@ -27,7 +27,7 @@ from ulna.judging.evaluation import LEVELS, decided
 from ulna.judging.metrics import score
 from ulna.params import Evaluate
 from ulna.team.overrides import flatten
-from ulna.team.plan import show
+from ulna.team.planner import show
 from ulna.team.revisions import (
     NETWORKS,
     WORKSPACE,

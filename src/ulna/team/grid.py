@@ -25,7 +25,7 @@ from ulna import paths
 from ulna.errors import InputError
 from ulna.params import Params, load_params, parse_params
 from ulna.team.overrides import check_overrides, points, read_raw
-from ulna.team.plan import plan
+from ulna.team.planner import plan
 from ulna.team.ranking import Metric, rank, render
 from ulna.team.revisions import (
     LOCK,
@@ -135,16 +135,14 @@ def known_results(repo: Any, metric: Metric, targets: Sequence[str]) -> dict[str
     if not todo and paths.metrics(metric.network).exists():
         found[WORKSPACE] = load_params(paths.PARAMS)
     for experiments in repo.experiments.ls(rev="HEAD").values():
-        for name, commit in experiments:
-            if different_code(commit, WORKSPACE):
-                continue
-            params = _params_of(commit)
+        commits = dict(experiments)
+        for name, params in with_this_code(commits).items():
             raw, lock = (
-                read_raw(git_text(commit, file) or "", f"{file} of {name}")
+                read_raw(git_text(commits[name], file) or "", f"{file} of {name}")
                 for file in (paths.PARAMS, Path(LOCK))
             )
             path = paths.metrics(metric.network)
-            if params and not stale_params(lock.get("stages", {}), path, raw):
+            if not stale_params(lock.get("stages", {}), path, raw):
                 found[name] = params
     return found
 
@@ -157,13 +155,19 @@ def _params_of(commit: str) -> Params | None:
         return None
 
 
-def waiting_in_queue(repo: Any) -> dict[str, Params]:
-    """Name -> parameters of what DVC's queue holds and has not finished."""
-    queue = repo.experiments.celery_queue
+def in_queue(repo: Any) -> dict[str, str]:
+    """Name -> commit of what DVC's queue holds and has not finished."""
+    tasks = repo.experiments.celery_queue
+    return {entry.name: entry.stash_rev for entry in [*tasks.iter_active(), *tasks.iter_queued()]}
+
+
+def with_this_code(commits: Mapping[str, str]) -> dict[str, Params]:
+    """Name -> parameters, of those commits that have the code of the workspace."""
     found = {}
-    for entry in [*queue.iter_active(), *queue.iter_queued()]:
-        if params := _params_of(entry.stash_rev):
-            found[entry.name] = params
+    for name, commit in commits.items():
+        params = _params_of(commit)
+        if params and not different_code(commit, WORKSPACE):
+            found[name] = params
     return found
 
 
@@ -233,9 +237,7 @@ def wait(repo: Any, named: Mapping[str, Point]) -> list[str]:
         before = now
         if all(now.get(name) in ("Success", "Failed") for name in named):
             return [name for name in named if now[name] == "Failed"]
-        idle = "Running" not in now.values() and not any(
-            task["status"] == "Running" for task in tasks
-        )
+        idle = all(task["status"] != "Running" for task in tasks)
         if idle and time.monotonic() - changed > SECONDS_WITHOUT_WORKER:
             raise InputError(
                 f"runs wait and none has begun for {SECONDS_WITHOUT_WORKER:.0f} s: "
@@ -269,7 +271,8 @@ def run(arguments: argparse.Namespace) -> None:
     wanted = check_points(arguments.set_param)
     with open_repo() as repo:
         known = known_results(repo, metric, arguments.targets)
-        waiting = waiting_in_queue(repo)
+        before = in_queue(repo)
+        waiting = with_this_code(before)
         new, there, said = sort_out(wanted, known | waiting)
         print("\n".join([f"{len(wanted)} points, {len(new)} to run", *said]), flush=True)
         named = {queue(point, arguments.targets): point for point in new}
@@ -283,8 +286,7 @@ def run(arguments: argparse.Namespace) -> None:
             return
         failed: list[str] = []
         if named:
-            others = len(waiting) - sum(name in named for name in waiting)
-            if others:
+            if others := sum(name not in named for name in before):
                 print(f"{others} other runs in DVC's queue are started with them")
             call_dvc("queue", "start", "--jobs", str(arguments.jobs))
             try:
