@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from small_repository import git, ulna
-from tiny_pipeline import commit, copy_of, dvc, run
+from tiny_pipeline import ROOT, commit, copy_of, dvc, read_yaml, run
 
 pytestmark = pytest.mark.slow
 
@@ -124,3 +124,27 @@ def test_an_experiment_of_the_same_name_is_not_overwritten(owner, said, tmp_path
     words = ulna(owner, "share", code=1)
     assert "experiment focal is on origin as well, with another content" in words
     git(owner, "push", "--quiet", "--force", "origin", f"{commit_of_it}:{ref}")
+
+
+def test_a_released_model_is_had_from_anywhere(owner, said, tmp_path):
+    """By its name and version, with neither the repository's data nor its stages."""
+    gto = Path(sys.executable).with_name("gto")
+    done = run(owner, str(gto), "register", "cnn", "--version", "v1.0.0")
+    assert done.returncode == 0, done.stderr
+    git(owner, "push", "--quiet", "origin", "cnn@v1.0.0")
+    origin = str(owner.parents[1] / "origin.git")
+    dvc(tmp_path, "artifacts", "get", origin, "cnn", "--rev", "v1.0.0", "--out", "cnn")
+    files = sorted((owner / "models/cnn").iterdir())
+    assert [path.name for path in sorted((tmp_path / "cnn").iterdir())] == [f.name for f in files]
+    for file in files:
+        assert (tmp_path / "cnn" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_the_names_of_released_models_change_no_result():
+    """dvc.lock knows stages only: `artifacts:` may be edited at will."""
+    assert set(read_yaml((ROOT / "dvc.lock").read_text())) == {"schema", "stages"}
+    pipeline = read_yaml((ROOT / "dvc.yaml").read_text())
+    outs = {out for out in pipeline["stages"]["train"]["outs"] if isinstance(out, str)}
+    for name, artifact in pipeline["artifacts"].items():
+        assert artifact["path"] == f"models/{name}"
+        assert "models/${item.arch}" in outs

@@ -1,0 +1,107 @@
+"""Where data, weights and models come from: recorded, pinned, and taken from the remote."""
+
+import hashlib
+import http.server
+import threading
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+from small_repository import git, ulna
+from tiny_pipeline import ROOT, change, checkout, commit, dvc, read_yaml, run
+
+from ulna.errors import InputError
+from ulna.networks import pretrained
+from ulna.params import load_params
+
+pytestmark = pytest.mark.slow
+
+ZIP = "data/MURA-v1.1.zip"
+
+
+def zip_tree(tree: Path, target: Path, leave_out: str = "nothing") -> None:
+    """A data set as one file, as Stanford hands MURA out."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for path in sorted(tree.rglob("*")):
+            if leave_out not in path.name:
+                archive.write(path, f"MURA-v1.1/{path.relative_to(tree).as_posix()}")
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A fresh clone of the pipeline, nothing run."""
+    clone = checkout(tmp_path / "clone")
+    (clone / "data").mkdir()
+    dvc(clone, "remote", "add", "--default", "team", str(tmp_path / "team"))
+    commit(clone)
+    return clone
+
+
+def test_a_data_set_in_a_zip_is_imported_prepared_and_followed(built, clone, tmp_path):
+    """The .dvc file in git says where it came from and what it was; `dvc update` asks anew."""
+    tree = built / "data/phantom/MURA-v1.1"
+    source = tmp_path / "store" / "MURA-v1.1.zip"
+    source.parent.mkdir()
+    zip_tree(tree, source)
+    dvc(clone, "import-url", str(source), ZIP)
+    (dep,) = read_yaml((clone / f"{ZIP}.dvc").read_text())["deps"]
+    digest = hashlib.md5(source.read_bytes()).hexdigest()
+    assert dep["path"].endswith("store/MURA-v1.1.zip")
+    assert dep["md5"] == digest
+    assert f"{ZIP}.dvc" in git(clone, "status", "--porcelain", "--untracked-files=all")
+    assert run(clone, "git", "check-ignore", ZIP).returncode == 0
+
+    change(clone, "root: data/phantom/MURA-v1.1", f"root: {ZIP}")
+    dvc(clone, "repro", "prepare")
+    images = clone / "data/prepared/images.csv"
+    assert images.read_text() == (built / "data/prepared/images.csv").read_text()
+
+    commit(clone)
+    zip_tree(tree, source, leave_out="truth.csv")
+    # An import is frozen: `dvc status` does not look at where it came from.
+    assert "up to date" in dvc(clone, "status", f"{ZIP}.dvc")
+    dvc(clone, "update", f"{ZIP}.dvc")
+    (dep,) = read_yaml((clone / f"{ZIP}.dvc").read_text())["deps"]
+    assert dep["md5"] == hashlib.md5(source.read_bytes()).hexdigest() != digest
+    assert ZIP in dvc(clone, "status", "prepare")
+
+
+def test_weights_reach_a_node_without_internet(clone, tmp_path, monkeypatch):
+    """Imported once from their address, pinned by hash, and then taken from the remote."""
+    store = tmp_path / "store"
+    store.mkdir()
+    content = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 40
+    (store / pretrained.IMAGENET_FILE).write_bytes(content)
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(store))
+    handler.log_message = lambda *_: None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/{pretrained.IMAGENET_FILE}"
+    (clone / "data/pretrained").mkdir()
+    try:
+        dvc(clone, "import-url", address, f"data/pretrained/{pretrained.IMAGENET_FILE}")
+    finally:
+        server.shutdown()
+        server.server_close()
+    recorded = f"data/pretrained/{pretrained.IMAGENET_FILE}.dvc"
+    assert address in (clone / recorded).read_text()
+    commit(clone)
+    assert recorded in git(clone, "ls-files")
+    ulna(clone, "share")
+
+    git(tmp_path, "clone", "--quiet", str(clone), "node")
+    dvc(tmp_path / "node", "pull", recorded)
+    folder = tmp_path / "node/data/pretrained"
+    # What stands in for 52 MB of weights has another digest than these.
+    monkeypatch.setattr(pretrained, "IMAGENET_MD5", hashlib.md5(content).hexdigest())
+    monkeypatch.setattr(pretrained, "KERAS_FOLDER", tmp_path / "none")
+    network = load_params(ROOT / "tests/params.yaml").densenet169.model_copy(
+        update={"weights": "imagenet", "weights_sha256": hashlib.sha256(content).hexdigest()}
+    )
+    found = pretrained.find_weights(network, folder)
+    assert found == folder / pretrained.IMAGENET_FILE
+    found.chmod(0o644)
+    found.write_bytes(content[:-1] + b"?")
+    with pytest.raises(InputError, match="is not Keras' ImageNet file"):
+        pretrained.find_weights(network, folder)
