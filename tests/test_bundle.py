@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -143,3 +144,14 @@ def test_a_bundle_holds_no_state_of_the_optimizer(tiny, model, tmp_path):
     with h5py.File(tmp_path / "cnn" / WEIGHTS) as file:
         assert "optimizer" not in file
         assert "layers" in file
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_written(
+    tiny, model, tmp_path, monkeypatch
+):
+    """HDF5 would end the process."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(InputError, match="the network needs 9 MB"):
+        write_bundle(tmp_path / "cnn", model, SIDE, tiny, "none")
+    assert list(tmp_path.iterdir()) == []

@@ -86,6 +86,28 @@ def test_after_a_damaged_checkpoint_the_one_before_is_used(tmp_path, capsys):
     assert capsys.readouterr().out == f"{newest} is not used: it is damaged\n"
 
 
+@pytest.mark.promise("C20")
+def test_when_all_are_damaged_new_ones_are_kept_all_the_same(tmp_path):
+    kept = Checkpoints(tmp_path, KEY)
+    for epoch in (5, 6):
+        kept.save(epoch, state(epoch))
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    assert kept.load() is None
+    kept.save(1, state(1))
+    assert same(state(1), kept.load())
+
+
+def test_of_a_training_that_is_over_the_newest_stays(tmp_path):
+    kept = Checkpoints(tmp_path, KEY)
+    for epoch in (1, 2):
+        kept.save(epoch, state(epoch))
+    two = kept.size_bytes()
+    kept.keep_newest()
+    assert same(state(2), kept.load())
+    assert kept.size_bytes() == two // 2
+
+
 def test_one_that_was_half_written_when_its_process_was_killed_is_no_checkpoint(tmp_path):
     kept = Checkpoints(tmp_path, KEY)
     kept.save(1, state(1))

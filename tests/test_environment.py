@@ -70,6 +70,19 @@ def test_onednn_switched_off_is_another_class(monkeypatch):
     assert one["fingerprint"] != other["fingerprint"]
 
 
+def test_a_switch_of_a_library_is_another_class(monkeypatch):
+    one = describe(2, [])
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "SSE41")
+    other = describe(2, [])
+    assert other["switches"] == "ONEDNN_MAX_CPU_ISA=SSE41"
+    assert one["fingerprint"] != other["fingerprint"]
+
+
+def test_a_package_under_another_name_is_no_fault(monkeypatch):
+    monkeypatch.setattr("ulna.environment.PACKAGES", ("numpy", "tensorflow-of-another-make"))
+    assert describe(2, [])["tensorflow"] is None
+
+
 def test_the_lock_is_hashed_for_what_computes_alone(tmp_path):
     path = tmp_path / "requirements.lock"
     assert hash_of_lock(path) is None

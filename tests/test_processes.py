@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import zc.lockfile
 
 from ulna.errors import InputError
 from ulna.processes import only_one
@@ -18,6 +19,11 @@ SOURCE = str(Path(__file__).resolve().parents[1] / "src")
 STAGE = (
     "import os, sys, time; from ulna.processes import end_with_dvc; end_with_dvc(); "
     "open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+)
+# The same, whose imports take half a second.
+STAGE_SLOW_TO_START = (
+    "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(0.5); "
+    "from ulna.processes import end_with_dvc; end_with_dvc(); time.sleep(60)"
 )
 # What DVC does: start a shell with the command, and wait.
 DVC = "import subprocess, sys; subprocess.run(sys.argv[1], shell=True)"
@@ -43,22 +49,26 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.parametrize("shell", ["replaced", "waits"])
 @pytest.mark.parametrize("started_by_dvc", [True, False])
+@pytest.mark.parametrize("killed", ["at work", "while it starts"])
 @pytest.mark.promise("C21")
-def test_a_stage_ends_once_its_dvc_is_killed_and_only_then(tmp_path, shell, started_by_dvc):
+def test_a_stage_ends_once_its_dvc_is_killed_and_only_then(tmp_path, shell, started_by_dvc, killed):
     note = tmp_path / "pid"
-    command = f'"{sys.executable}" -c "{STAGE}" "{note}"' + ("; true" if shell == "waits" else "")
+    program = STAGE if killed == "at work" else STAGE_SLOW_TO_START
+    command = f'"{sys.executable}" -c "{program}" "{note}"' + ("; true" if shell == "waits" else "")
     env = os.environ | {"PYTHONPATH": SOURCE}
     if started_by_dvc:
         env["DVC_STAGE"] = "train@cnn"
-    dvc = subprocess.Popen([sys.executable, "-c", DVC, command], env=env)
+    # A session of its own, as a terminal has.
+    dvc = subprocess.Popen([sys.executable, "-c", DVC, command], env=env, start_new_session=True)
     assert wait_for(lambda: note.exists() and note.read_text())
     stage = int(note.read_text())
-    time.sleep(0.2)
+    if killed == "at work":
+        time.sleep(0.2)
     assert alive(stage)
     dvc.send_signal(signal.SIGKILL)
     dvc.wait()
     try:
-        assert wait_for(lambda: not alive(stage), 20.0 if started_by_dvc else 0.5) == started_by_dvc
+        assert wait_for(lambda: not alive(stage), 20.0 if started_by_dvc else 1.0) == started_by_dvc
     finally:
         if alive(stage):
             os.kill(stage, signal.SIGKILL)
@@ -73,7 +83,7 @@ def test_the_second_run_of_a_stage_is_refused_with_the_number_of_the_first(tmp_p
     )
     with first:
         assert first.stdout.readline() == "held\n"
-        expected = rf"another process \(PID {first.pid}\) runs train cnn in this folder"
+        expected = rf"another process \(PID {first.pid} on .+\) runs train cnn in this folder"
         with pytest.raises(InputError, match=expected), only_one(lock, "train cnn", seconds=0.2):
             pass
         first.send_signal(signal.SIGKILL)
@@ -91,3 +101,30 @@ def test_the_second_run_goes_on_when_the_first_ends_in_time(tmp_path):
         assert first.stdout.readline() == "held\n"
         with only_one(lock, "train cnn", seconds=10.0):
             assert wait_for(lambda: first.poll() == 0)
+
+
+def test_a_lock_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def full(path, content_template):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(zc.lockfile, "LockFile", full)
+    lock = tmp_path / "train-cnn.lock"
+    expected = f"{lock}, which .* cannot be locked: No space left on device"
+    with pytest.raises(InputError, match=expected), only_one(lock, "train cnn"):
+        pass
+
+
+def test_a_disk_that_knows_no_locks_is_said_at_once(tmp_path, monkeypatch):
+    def unknown(path, content_template):
+        try:
+            raise OSError(38, "Function not implemented")
+        except OSError:
+            # As it does: whatever the fault.
+            raise zc.lockfile.LockError("Couldn't lock") from None
+
+    monkeypatch.setattr(zc.lockfile, "LockFile", unknown)
+    with (
+        pytest.raises(InputError, match="cannot be locked: Function not implemented"),
+        only_one(tmp_path / "train-cnn.lock", "train cnn"),
+    ):
+        pass

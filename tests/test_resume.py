@@ -14,7 +14,7 @@ from ulna.networks import resume
 from ulna.networks.checkpoints import Checkpoints, State
 from ulna.networks.dataset import steps
 from ulna.networks.losses import build_loss
-from ulna.networks.models import build_network
+from ulna.networks.models import build_network, describe_layers
 from ulna.networks.phases import TrainingData, cnn_phases, densenet169_phases
 from ulna.networks.resume import key
 from ulna.networks.training import Phase, fit
@@ -90,7 +90,9 @@ def train(params, tmp_path):
         history = tmp_path / name / "history.csv"
         loss = build_loss("bce", params.focal)
         fit(model, phases, steps(20, 8), loss, patient, history, checkpoints)
-        return [np.asarray(v) for v in model.variables], history.read_bytes()
+        # Which layers learnt last: stage train writes it.
+        layers = describe_layers(model).to_csv().encode()
+        return [np.asarray(v) for v in model.variables], history.read_bytes() + layers
 
     return run
 
@@ -167,7 +169,13 @@ def test_the_key_changes_with_all_that_changes_a_training(monkeypatch):
     monkeypatch.undo()
     module = Path(resume.__file__)
     read = Path.read_bytes
-    changed = lambda path: read(path) + b"#" if path == module else read(path)  # noqa: E731
+
+    def changed(path: Path) -> bytes:
+        return read(path) + b"#" * (path == module)
+
     monkeypatch.setattr(Path, "read_bytes", changed)
+    assert key({"seed": 1}, one, two) == first, "what runs is what was read at first"
+    resume.code.cache_clear()
     others["the code"] = key({"seed": 1}, one, two)
+    resume.code.cache_clear()
     assert len({first, *others.values()}) == 1 + len(others)

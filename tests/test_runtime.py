@@ -96,12 +96,16 @@ def test_other_threads_and_another_library_agree_within_the_band_and_say_who_the
                 "TF_ENABLE_ONEDNN_OPTS": onednn,
             },
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
         )
         for threads, onednn in (("2", "1"), ("1", "0"))
     ]
-    said = [process.communicate()[0].splitlines()[-1] for process in running]
+    said = []
+    for process in running:
+        out, errors = process.communicate()
+        assert process.returncode == 0, errors
+        said.append(out.splitlines()[-1])
     (ours, *one), (theirs, *two) = map(json.loads, said)
     assert ours != theirs
     for first, second, band in zip(one, two, (1e-5, 1e-3), strict=True):

@@ -11,7 +11,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ VECTORS = (
     "avx512_bf16", "avx512_fp16", "amx_tile", "amx_int8", "amx_bf16", "asimd", "sve", "bf16",
     "i8mm",
 )  # fmt: skip
+# Variables of the environment by which libraries compute otherwise.
+SWITCHES = ("ONEDNN_MAX_CPU_ISA", "NVIDIA_TF32_OVERRIDE", "TF_XLA_FLAGS", "XLA_FLAGS")
 CPUINFO = Path("/proc/cpuinfo")
 LOCK = Path("requirements.lock")
 # Recorded, but no part of the fingerprint: no sum depends on it, and the lock file may be missing.
@@ -37,9 +39,10 @@ def describe(threads: int, devices: Sequence[str]) -> dict[str, Any]:
         devices: Names of the GPUs; none on a CPU.
 
     Returns:
-        system, machine, cpu (vendor, family, model), vectors, threads, onednn, device, python, the
-        version of each of `PACKAGES`, lock_sha256 and fingerprint, see the functions that follow.
-        Nothing in it names a computer or a person.
+        system, machine, cpu (vendor, family, model), vectors, threads, onednn, device, switches
+        (variables of the environment that change what is computed), python, the version of each of
+        `PACKAGES`, lock_sha256 and fingerprint, see the functions that follow. Nothing in it names
+        a computer or a person.
     """
     cpu, vectors = read_cpu(CPUINFO)
     record: dict[str, Any] = {
@@ -51,11 +54,20 @@ def describe(threads: int, devices: Sequence[str]) -> dict[str, Any]:
         # On unless it is switched off, as TensorFlow itself has it.
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",
         "device": ", ".join(devices) or "CPU",
-        "python": ".".join(map(str, sys.version_info[:3])),
+        "switches": " ".join(f"{s}={os.environ[s]}" for s in SWITCHES if s in os.environ),
+        "python": ".".join(map(str, sys.version_info[:2])),
     }
-    record |= {name.split("-")[0]: version(name) for name in PACKAGES}
+    record |= {name.split("-")[0]: _version(name) for name in PACKAGES}
     record["lock_sha256"] = hash_of_lock(LOCK)
     return record | {"fingerprint": fingerprint(record)}
+
+
+def _version(package: str) -> str | None:
+    """None of a package that came under another name, such as tensorflow-cpu."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def fingerprint(record: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """How many processes to start, how they end, and how two are kept apart."""
 
+import errno
 import multiprocessing
 import os
 import threading
@@ -16,6 +17,8 @@ from ulna.errors import InputError
 # How long a run waits for another that writes the same files: one whose DVC was killed ends by
 # itself, but not while it imports TensorFlow (5 to 20 s).
 SECONDS_TO_WAIT = 30.0
+# What the system says of a file that another process has locked.
+LOCKED = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
 
 
 def cores() -> int:
@@ -51,11 +54,19 @@ def end_with_dvc() -> None:
     parent = psutil.Process().parent()
     watched = [parent]
     # DVC starts a shell, which some shells replace by the command, and others wait beside.
-    with suppress(psutil.NoSuchProcess):
-        if parent is not None and "-c" in parent.cmdline():
+    with suppress(psutil.Error):
+        if parent is not None and parent.cmdline()[-2:-1] == ["-c"]:
             watched.append(parent.parent())
     for process in watched:
-        end_with(process)
+        # An orphan belongs to a process of another session; DVC starts none for a stage.
+        end_with(process if process is not None and _shares_session(process) else None)
+
+
+def _shares_session(process: psutil.Process) -> bool:
+    try:
+        return not hasattr(os, "getsid") or os.getsid(process.pid) == os.getsid(0)
+    except OSError:
+        return False
 
 
 def end_with(process: psutil.Process | None) -> None:
@@ -66,7 +77,16 @@ def end_with(process: psutil.Process | None) -> None:
 def _end_after(process: psutil.Process | None) -> None:
     if process is not None:
         process.wait()
+    with suppress(OSError):
+        os.write(2, b"ended, since the process that had started it is gone\n")
     os._exit(1)
+
+
+def _no_lock(lock: Path, what: str, fault: OSError) -> InputError:
+    return InputError(
+        f"{lock}, which keeps a second run of {what} out, cannot be locked: {fault.strerror}; work "
+        "in a folder on a disk that can be written and locked"
+    )
 
 
 @contextmanager
@@ -88,16 +108,21 @@ def only_one(lock: Path, what: str, seconds: float = SECONDS_TO_WAIT) -> Iterato
     until = time.monotonic() + seconds
     while True:
         try:
-            held = zc.lockfile.LockFile(str(lock))
+            held = zc.lockfile.LockFile(str(lock), content_template="{pid} on {hostname}")
             break
-        except zc.lockfile.LockError:
+        except zc.lockfile.LockError as refusal:
+            fault = refusal.__context__
+            if isinstance(fault, OSError) and fault.errno not in LOCKED:
+                raise _no_lock(lock, what, fault) from None
             if time.monotonic() > until:
-                number = lock.read_text().strip() or "unknown"
+                holder = lock.read_text().strip() or "unknown"
                 raise InputError(
-                    f"another process (PID {number}) runs {what} in this folder ({lock}): wait "
-                    f"until it ends, or end it (kill {number})"
+                    f"another process (PID {holder}) runs {what} in this folder ({lock}): wait "
+                    "until it ends, or end it with kill"
                 ) from None
             time.sleep(0.1)
+        except OSError as fault:
+            raise _no_lock(lock, what, fault) from None
     try:
         yield
     finally:

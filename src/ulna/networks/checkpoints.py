@@ -75,9 +75,20 @@ class Checkpoints:
         for path in reversed(self._own()):
             try:
                 return decode(self.key, path.read_bytes())
-            except ValueError as fault:
+            except (ValueError, OSError) as fault:
                 print(f"{path} is not used: {fault}", flush=True)
+                # It would be taken for a newer one than those that follow.
+                path.unlink(missing_ok=True)
         return None
+
+    def keep_newest(self) -> None:
+        """Remove all but the newest, which says that this training is over."""
+        for path in self._own()[:-1]:
+            path.unlink()
+
+    def size_bytes(self) -> int:
+        """What they take on the disk."""
+        return sum(path.stat().st_size for path in self.folder.glob("*"))
 
     def _own(self) -> list[Path]:
         """Those of this training, the oldest first."""

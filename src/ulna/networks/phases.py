@@ -152,7 +152,7 @@ def train_network(
         if checkpoints is not None:
             # With each weight its best value and two averages of Adam's, in 4 bytes each; a new
             # file is whole before an old one goes.
-            needed = (KEPT + 1) * 4 * 4 * model.count_params()
+            needed = (KEPT + 1) * 4 * 4 * model.count_params() - checkpoints.size_bytes()
             what = "what a killed training is taken up from"
             check_space(checkpoints.folder, needed, what, output=False)
         epoch = steps(len(training), network.batch_size)
@@ -197,16 +197,22 @@ def densenet169_phases(
         passes = min(densenet169.head_passes, densenet169.head_epochs)
 
         def head(epoch: int) -> Fit:
-            # What does not learn is cut off below; the table of layers tells what learnt by this.
-            freeze_backbone(model)
             return _on_features(model, data, passes, epoch)
 
-        phases.append(Phase("head", densenet169.head_epochs, densenet169.head_learning_rate, head))
+        phases.append(
+            Phase(
+                "head",
+                densenet169.head_epochs,
+                densenet169.head_learning_rate,
+                head,
+                # What does not learn is cut off in `head`; the table of layers knows it by this.
+                partial(freeze_backbone, model),
+            )
+        )
     if densenet169.finetune_epochs:
         start = backbone_start(model, densenet169.finetune_from)
 
         def finetune(epoch: int) -> Fit:
-            unfreeze_from(model, start, densenet169.batch_normalization)
             return _on_images(freeze_below(model, start), data, epoch)
 
         phases.append(
@@ -215,6 +221,7 @@ def densenet169_phases(
                 densenet169.finetune_epochs,
                 densenet169.finetune_learning_rate,
                 finetune,
+                partial(unfreeze_from, model, start, densenet169.batch_normalization),
             )
         )
     return phases

@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,6 +25,16 @@ REMEMBERED = {
     "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
 }
 IMAGES = 256  # of a cached array that are hashed at a time
+
+
+@cache
+def code() -> bytes:
+    """SHA-256 of the modules that this process runs, read once: they may be edited meanwhile."""
+    found = hashlib.sha256()
+    for name, module in sorted(sys.modules.items()):
+        if name.split(".")[0] == "ulna" and module.__file__:
+            found.update(Path(module.__file__).read_bytes())
+    return found.digest()
 
 
 class Record(Protocol):
@@ -47,9 +58,7 @@ def key(settings: Mapping[str, Any], *data: Examples) -> str:
     """
     found = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     found.update(environment()["fingerprint"].encode())
-    for name, module in sorted(sys.modules.items()):
-        if name.split(".")[0] == "ulna" and module.__file__:
-            found.update(Path(module.__file__).read_bytes())
+    found.update(code())
     for part, array in sorted(data[0].cache.arrays.items()):
         found.update(part.encode())
         # Some images at a time: the array is larger than memory.
@@ -108,6 +117,7 @@ class Checkpointing(keras.callbacks.Callback):
             for name in REMEMBERED[kind]:
                 setattr(callback, name, self.state.values[kind][name])
         assign(optimizer.variables, self.state, "optimizer")
+        self.state = None
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Write all that the next epoch depends on."""
@@ -115,7 +125,6 @@ class Checkpointing(keras.callbacks.Callback):
         values: dict[str, Any] = {
             "phase": number,
             "began": began,
-            "done": epoch + 1,
             "stopped": bool(self.model.stop_training),
             "records": self.record.records,
             "best_loss": self.record.best_loss,

@@ -48,12 +48,15 @@ class Phase:
         epochs: At most so many.
         learning_rate: Adam's at the start.
         begin: Number of the first epoch, counted from 0 over all phases -> what to fit.
+        prepare: Says which layers learn. Of a phase that was over before the process was killed it
+            is all that is done again: `begin` may take long.
     """
 
     name: str
     epochs: int
     learning_rate: float
     begin: Callable[[int], Fit]
+    prepare: Callable[[], None] = lambda: None
 
 
 class BestEpoch(keras.callbacks.Callback):
@@ -190,6 +193,7 @@ def fit(
             flush=True,
         )
     for number, phase in enumerate(phases):
+        phase.prepare()
         done = began = len(best.records)
         if state is not None:
             if number < state.values["phase"]:
@@ -245,6 +249,8 @@ def fit(
         )
         best.restore()
         state = None
+    if checkpoints is not None:
+        checkpoints.keep_newest()
 
 
 def tensorboard(history: Path) -> list[keras.callbacks.Callback]:
