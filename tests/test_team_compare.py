@@ -188,15 +188,42 @@ def test_real_differences_come_first_the_largest_before_all():
     assert rows["metric"].tolist() == ["kappa", "auroc", "recall", "f1", "auprc"]
 
 
-def test_the_verdict_says_which_way_and_how_many():
+def test_the_verdict_goes_by_the_auroc_and_counts_the_rest():
     rows = rows_of(("kappa", -0.2, REAL), ("auroc", 0.1, REAL), ("f1", 0.0, NOISE))
     assert verdict(rows, ("main", "mine")) == (
-        "mine is worse than main in kappa of CNN by 0.200: 2 of 3 differences per study are more "
-        "than noise, others the other way (0.2 on average between equally good networks)."
+        "mine is better than main: AUROC of CNN +0.100 (+0.090 to +0.110). Of 3 numbers per study "
+        "2 differ by more than noise (0.2 would on average between equally good networks)."
     )
-    assert verdict(rows_of(("f1", 0.005, NOISE)), ("main", "mine")) == (
-        "No difference between mine and main is more than noise: all 1 intervals per study hold 0."
+    rows = rows_of(("kappa", -0.2, REAL), ("auroc", 0.005, NOISE))
+    assert verdict(rows, ("main", "mine")).startswith(
+        "mine cannot be told apart from main: AUROC of CNN +0.005 (-0.005 to +0.015). Of 2 numbers "
     )
+    # Asked for one metric, it goes by that.
+    assert verdict(rows.iloc[:1], ("main", "mine")).startswith(
+        "mine is worse than main: kappa of CNN -0.200"
+    )
+    both = pd.concat([rows_of(("auroc", 0.1, REAL)),
+                      rows_of(("auroc", -0.1, REAL)).assign(network="ensemble")])  # fmt: skip
+    assert verdict(both, ("main", "mine")).startswith(
+        "mine is better than main in some, worse in others: AUROC of CNN +0.100 (+0.090 to "
+        "+0.110); AUROC of ensemble -0.100"
+    )
+
+
+def test_what_the_seed_alone_does_is_said():
+    table = predict(2.0, 1)
+    before = revision("main", cnn=table)
+
+    def after(**params: object) -> Revision:
+        return Revision("mine", RAW | params, EVALUATE, 7, {"cnn": table}, {})
+
+    assert notes(before, after(seed=1), []) == [
+        "Only the seed differs: differences of this size come from it alone."
+    ]
+    assert notes(before, after(seed=1, loss="focal"), []) == [
+        "The seed differs too: a part of each difference may be its work."
+    ]
+    assert notes(before, after(loss="focal"), []) == []
 
 
 def test_markdown_begins_with_the_verdict_and_folds_the_rest():
@@ -207,7 +234,9 @@ def test_markdown_begins_with_the_verdict_and_folds_the_rest():
     rows = compare_revisions(*pair)
     text = render(rows, pair, ["stages/train.py"], markdown=True)
     lines = text.splitlines()
-    assert lines[0].startswith("**mine is better than main in ") and lines[0].endswith("**")
+    assert lines[0].startswith("**mine is better than main: AUROC of CNN +") and lines[0].endswith(
+        "**"
+    )
     assert "- `loss`: bce → focal" in lines
     assert "Code differs in 1 files: stages/train.py." in text
     table = [line for line in lines if line.startswith("|")]

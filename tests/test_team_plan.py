@@ -20,6 +20,9 @@ def test_a_plan_reads_as_sentences():
         "train@cnn    runs         loss: bce -> focal",
         "predict@cnn  may run      after train@cnn",
         "As they are: prepare.",
-        "1 outputs are not here, 1 of them not in the cache either (data/cache, ...): taken as "
-        "dvc.lock has them. `dvc repro --pull --allow-missing` fetches what it needs.",
+        "Outputs that are not here: 1, in the cache neither: 1.",
+        "They count as dvc.lock has them: `dvc repro --pull --allow-missing` fetches those that it "
+        "needs, a plain `dvc repro` makes them anew.",
     ]
+    found.missing[0].in_cache = True
+    assert render(found).endswith("\n`dvc checkout` puts them back.")

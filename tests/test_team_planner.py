@@ -1,6 +1,5 @@
 """The plan against DVC itself, on stages that a shell runs."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from tiny_pipeline import commit, dvc, run
 
+from ulna.errors import InputError
 from ulna.team.planner import Plan, changed_parameters, plan
 
 # DVC walks paths with an old call of a library.
@@ -204,17 +204,14 @@ def test_what_is_planned_is_what_dvc_does(toy, monkeypatch):
 @pytest.mark.slow
 def test_targets_stop_the_plan_and_an_unknown_one_is_refused(toy, monkeypatch):
     monkeypatch.chdir(toy)
-    ulna = str(Path(__file__).resolve().parents[1] / "ulna")
-    found = json.loads(run(toy, ulna, "plan", "--json", "-S", "seed=3", "copy@follow").stdout)
-    assert [planned["stage"] for planned in found["stages"]] == [
+    assert list(words(plan(["seed=3"], ["copy@follow"]))) == [
         "source",
         "constant",
         "follow",
         "copy@follow",
     ]
-    refused = run(toy, ulna, "plan", "nothing")
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "'nothing' not found" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    with pytest.raises(InputError, match="^DVC: Stage 'nothing' not found inside 'dvc.yaml' file$"):
+        plan([], ["nothing"])
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ def test_the_best_comes_first_and_the_rest_is_told_from_noise():
         "twin": revision("twin", cnn=predict(3.9, 3)),
     }
     rows = rank(AUROC, results_of(held), held).set_index("name")
-    assert rows.index[-1] == "weak" and rows.loc["weak", "found"] == "real"
+    assert rows.index[-1] == "weak" and rows.loc["weak", "found"] == "beyond noise"
     assert rows["found"].tolist()[:2] == ["best", "noise"]
     behind = rows.loc["weak"]
     assert behind["behind"] == pytest.approx(behind["value"] - rows["value"].iloc[0])

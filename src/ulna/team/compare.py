@@ -52,7 +52,8 @@ COLUMNS = (
     "found",
 )
 # What can be found of a difference, in the order in which they are listed.
-REAL, NOISE, UNKNOWN = "real", "noise", "no interval"
+REAL, NOISE, UNKNOWN = "beyond noise", "noise", "no interval"
+HEADLINE = "auroc"
 LIMITS = (
     "Intervals are over test patients, and each holds for itself: of twenty between equally good "
     "networks about one misses 0. What another seed of training would change is not in them: "
@@ -144,7 +145,7 @@ def what_is(difference: Mapping[str, float]) -> str:
 
     Example:
         >>> what_is({"difference": 0.04, "low": 0.01, "high": 0.07})
-        'real'
+        'beyond noise'
     """
     low, high = difference["low"], difference["high"]
     if np.isnan(low) or np.isnan(high):
@@ -196,19 +197,18 @@ def ranked(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict(rows: pd.DataFrame, names: tuple[str, str]) -> str:
-    """What is to be said of two revisions, in a sentence.
+    """What is to be said of two revisions: by the AUROC, as it hangs on no threshold.
 
     Args:
         rows: Differences of one level, see `compare_revisions`.
         names: Of the revisions: what is compared with, and what is compared.
 
     Returns:
-        The sentence.
+        One or two sentences.
     """
     before, after = names
-    known = rows[rows["found"] != UNKNOWN]
-    real = known[known["found"] == REAL]
     per = f"per {rows['level'].iloc[0]}"
+    known = rows[rows["found"] != UNKNOWN]
     if known.empty:
         return (
             f"{after} cannot be told apart from {before}: no difference has an interval, as there "
@@ -216,24 +216,30 @@ def verdict(rows: pd.DataFrame, names: tuple[str, str]) -> str:
         )
     if not known[["difference", "low", "high"]].to_numpy().any():
         return f"{after} scores as {before} does, in all of {len(known)} numbers {per}."
-    if real.empty:
-        return (
-            f"No difference between {after} and {before} is more than noise: "
-            f"all {len(known)} intervals {per} hold 0."
-        )
-    best = real.iloc[0]
-    direction = "better" if best["difference"] > 0 else "worse"
-    ways = {"better" if value > 0 else "worse" for value in real["difference"]}
-    mixed = ", others the other way" if len(ways) > 1 else ""
+    headline = known[known["metric"] == HEADLINE]
+    # Of one other metric alone, that one.
+    headline = known if headline.empty else headline
+    real = headline[headline["found"] == REAL]
+    shown = headline if real.empty else real
+    spans = "; ".join(
+        f"{METRIC_NAMES[row['metric']]} of {NAMES.get(row['network'], row['network'])} {_span(row)}"
+        for row in shown.to_dict("records")
+    )
+    ways = {value > 0 for value in real["difference"]}
+    found = {
+        frozenset[bool](): f"{after} cannot be told apart from {before}",
+        frozenset({True}): f"{after} is better than {before}",
+        frozenset({False}): f"{after} is worse than {before}",
+    }.get(frozenset(ways), f"{after} is better than {before} in some, worse in others")
+    beyond = int((known["found"] == REAL).sum())
     return (
-        f"{after} is {direction} than {before} in {_named(best)} by {abs(best['difference']):.3f}: "
-        f"{len(real)} of {len(known)} differences {per} are more than noise{mixed} "
-        f"({0.05 * len(known):.1f} on average between equally good networks)."
+        f"{found}: {spans}. Of {len(known)} numbers {per} {beyond} differ by more than noise "
+        f"({0.05 * len(known):.1f} would on average between equally good networks)."
     )
 
 
-def _named(row: Any) -> str:
-    return f"{METRIC_NAMES[row['metric']]} of {NAMES.get(row['network'], row['network'])}"
+def _span(row: Mapping[str, Any]) -> str:
+    return f"{row['difference']:+z.3f} ({row['low']:+z.3f} to {row['high']:+z.3f})"
 
 
 def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -250,8 +256,7 @@ def _cells(row: Any) -> list[str]:
     name = NAMES.get(row["network"], row["network"]), METRIC_NAMES[row["metric"]]
     if row["found"] == UNKNOWN:
         return [*name, *(_number(row[key]) for key in ("before", "after")), UNKNOWN, ""]
-    span = f"{row['difference']:+z.3f} ({row['low']:+z.3f} to {row['high']:+z.3f})"
-    return [*name, f"{row['before']:.3f}", f"{row['after']:.3f}", span, row["found"]]
+    return [*name, f"{row['before']:.3f}", f"{row['after']:.3f}", _span(row), row["found"]]
 
 
 def _number(value: float) -> str:
@@ -261,6 +266,11 @@ def _number(value: float) -> str:
 def notes(before: Revision, after: Revision, code: Sequence[str]) -> list[str]:
     """What else a reader of the numbers must know: one sentence each."""
     found = []
+    changed = [name for name, *_ in changed_params(before.params, after.params)]
+    if changed == ["seed"] and not code:
+        found.append("Only the seed differs: differences of this size come from it alone.")
+    elif "seed" in changed:
+        found.append("The seed differs too: a part of each difference may be its work.")
     if code:
         found.append(f"Code differs in {len(code)} files: {', '.join(code[:5])}.")
     found += [f"Left out. {sentence}" for sentence in stale_sentences(before, after)]

@@ -44,10 +44,14 @@ def render(found: Plan) -> str:
         lines.append(f"As they are: {', '.join(left)}.")
     if found.missing:
         lost = sum(not missing.in_cache for missing in found.missing)
-        where = f", {lost} of them not in the cache either" if lost else ""
         lines.append(
-            f"{len(found.missing)} outputs are not here{where} ({found.missing[0].path}, ...): "
-            "taken as dvc.lock has them. `dvc repro --pull --allow-missing` fetches what it needs."
+            f"Outputs that are not here: {len(found.missing)}, in the cache neither: {lost}."
+        )
+        lines.append(
+            "They count as dvc.lock has them: `dvc repro --pull --allow-missing` fetches those "
+            "that it needs, a plain `dvc repro` makes them anew."
+            if lost
+            else "`dvc checkout` puts them back."
         )
     return "\n".join(lines)
 
