@@ -110,8 +110,10 @@ FLOW = (
     "team.plan",
     "team.compare",
     "team.grid",
-    "team.share",
+    "team.tracked",
+    "team.manifest",
     "team.verify",
+    "team.share",
     "cli",
 )
 ARCHS = ("cnn", "densenet169")
