@@ -307,6 +307,15 @@ def test_without_a_remote_share_says_how_to_add_one(clone):
     assert "`dvc remote add --default team URL`" in said
 
 
+def test_experiments_without_a_git_remote_are_not_left_out_in_silence(clone, request, tmp_path):
+    server_of("folder", request, tmp_path).add(clone)
+    head = git(clone, "rev-parse", "HEAD").strip()
+    git(clone, "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/tried", head)
+    said = refused(clone)
+    assert "experiments cannot go to the git remote origin (git ls-remote says: " in said
+    assert "--no-experiments to send data alone; nothing was sent" in said
+
+
 def test_a_wrong_key_is_said_in_a_sentence(clone, ssh):
     stranger = replace(ssh, options={"keyfile": str(ssh.home.parent / "stranger")})
     stranger.add(clone)

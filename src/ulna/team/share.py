@@ -66,7 +66,13 @@ def experiments() -> dict[str, str]:
 
 def refuse_other_experiments(remote: str, mine: dict[str, str]) -> None:
     """Stop if the git remote has another experiment of the same name and the same origin."""
-    lines = [line.split() for line in git("ls-remote", remote, "refs/exps/*").splitlines()]
+    try:
+        lines = [line.split() for line in git("ls-remote", remote, "refs/exps/*").splitlines()]
+    except InputError as error:
+        raise InputError(
+            f"experiments cannot go to the git remote {remote} ({error}): `git remote add {remote} "
+            "URL`, --git-remote OTHER, or --no-experiments to send data alone; nothing was sent"
+        ) from None
     theirs = {ref: commit for commit, ref in lines}
     for ref, commit in mine.items():
         if theirs.get(ref, commit) != commit:
