@@ -144,7 +144,9 @@ def uncached(items: Sequence[Output], cache: Place) -> dict[str, str]:
 
 def check_own(cache: Place, objects: Collection[str], paths: dict[str, str]) -> None:
     """Hash objects of the cache before they are sent."""
-    for md5 in progress(sorted(objects), len(objects), "share: hashing", "files"):
+    for md5 in progress(
+        sorted(objects), len(objects), "share: hashing what is to be sent", "files"
+    ):
         seen = cache.read(md5)
         if seen is None or seen.md5 != md5.removesuffix(LIST):
             raise InputError(
@@ -247,7 +249,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def write_manifest_of(repo: Any, cache: Place) -> None:
     """Hash what is here, refuse what is damaged, and bring the manifest up to date."""
-    found = look(repo, [cache])
+    found = look(repo, [cache], "share")
     path = Path(repo.root_dir, MANIFEST)
     records = read_manifest(path)
     faults = judge(found, records)
