@@ -33,7 +33,7 @@ PROMISES = {
     "C22": "Bad images are set aside, counted, named, and stop the run over a limit.",
     "C23": "Wrong parameters or data fail before heavy work, with the fix in the message.",
     "D24": "No file that is read can run code.",
-    "D25": "A changed weight file is refused; a damaged cache is too.",
+    "D25": "A changed weight file or cache is refused, a changed object of a remote found.",
     "D26": "Image bombs are refused in small memory.",
     "D27": "Archives cannot reach outside the data set.",
     "E29": "No text inside an image reaches a table.",

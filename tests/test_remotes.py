@@ -43,6 +43,12 @@ def small(tmp_path_factory) -> Path:
     return make(tmp_path_factory.mktemp("small") / "clone")
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory) -> Path:
+    """The same with 30 MB: a push of it takes long enough to be killed."""
+    return make(tmp_path_factory.mktemp("large") / "clone", large=10)
+
+
 @pytest.fixture
 def clone(small, tmp_path) -> Path:
     """A copy of it that shares no history of DVC's with another test."""
@@ -103,9 +109,13 @@ class Server:
 
     def add(self, clone: Path) -> None:
         """Tell DVC of it: the address for all, keys for this clone alone."""
-        dvc(clone, "remote", "add", "--default", "team", self.url)
+        # What `dvc remote add --default` and `dvc remote modify --local` write, a second each.
+        config = clone / ".dvc/config"
+        config.write_text(
+            f"{config.read_text()}[core]\n    remote = team\n"
+            f"['remote \"team\"']\n    url = {self.url}\n"
+        )
         commit(clone)
-        # As `dvc remote modify --local team OPTION VALUE` does, which takes a second each.
         lines = "".join(f"    {option} = {value}\n" for option, value in self.options.items())
         (clone / ".dvc/config.local").write_text(f"['remote \"team\"']\n{lines}")
 
@@ -267,21 +277,24 @@ def kill_while_pushing(clone: Path, kept: Path, seconds: float, **variables: str
         time.sleep(0.001)
     time.sleep(seconds)
     at_work = push.poll() is None
-    os.killpg(push.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(push.pid, signal.SIGKILL)
     push.wait()
     return at_work
 
 
 @pytest.mark.parametrize(("kind", "kills"), [("folder", 3), ("ssh", 1)])
-def test_a_push_killed_at_any_point_loses_and_corrupts_nothing(kind, kills, request, tmp_path):
+def test_a_push_killed_at_any_point_loses_and_corrupts_nothing(
+    kind, kills, request, large, tmp_path
+):
     """What was sent in part is not taken for sent: `ulna share` sees its length."""
-    clone = make(tmp_path / "clone", large=10)
+    clone = copy_of(large, tmp_path / "clone")
     server = server_of(kind, request, tmp_path)
     home = {"HOME": str(server.home)}
     server.add(clone)
     whole = tree(clone)
     draw = random.Random(18)
-    hit = [kill_while_pushing(clone, server.folder, draw.uniform(0, 0.05), **home)
+    hit = [kill_while_pushing(clone, server.folder, draw.uniform(0, 0.03), **home)
            for _ in range(kills)]  # fmt: skip
     assert any(hit)
     ulna(clone, "share", **home)
@@ -305,6 +318,15 @@ def refused(clone: Path, *arguments: str, **variables: str) -> str:
 def test_without_a_remote_share_says_how_to_add_one(clone):
     assert "no remote is set up" in (said := refused(clone))
     assert "`dvc remote add --default team URL`" in said
+
+
+def test_experiments_without_a_git_remote_are_not_left_out_in_silence(clone, request, tmp_path):
+    server_of("folder", request, tmp_path).add(clone)
+    head = git(clone, "rev-parse", "HEAD").strip()
+    git(clone, "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/tried", head)
+    said = refused(clone)
+    assert "experiments cannot go to the git remote origin (git ls-remote says: " in said
+    assert "--no-experiments to send data alone; nothing was sent" in said
 
 
 def test_a_wrong_key_is_said_in_a_sentence(clone, ssh):

@@ -95,9 +95,9 @@ def test_in_a_second_clone_no_stage_runs_for_what_was_shared(owner, said, tmp_pa
         assert (clone / file).read_text() == git(owner, "show", f"{focal}:{file}")
 
     git(clone, "checkout", "--quiet", "--", ".")
-    base = git(clone, "rev-parse", "HEAD~1").strip()
-    dvc(clone, "exp", "pull", "--rev", base, "origin")
-    assert "focal" in dvc(clone, "exp", "list", "--all-commits")
+    dvc(clone, "exp", "pull", "origin", "focal", PATH=path)
+    dvc(clone, "exp", "apply", "focal", PATH=path)
+    assert (clone / "dvc.lock").read_text() == git(owner, "show", f"{focal}:dvc.lock")
 
 
 def test_sharing_again_sends_nothing_and_sends_what_got_lost(owner, said, tmp_path):

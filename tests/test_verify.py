@@ -103,8 +103,8 @@ def follow(said: str) -> None:
 WORDS = {
     "missing": "missing",
     "flipped": "changed bytes: their MD5 is",
-    "truncated": "truncated: 2003 of 4006 bytes",
-    "longer": "changed: 4010 instead of 4006 bytes",
+    "truncated": "truncated: 1003 of 2006 bytes",
+    "longer": "changed: 2010 instead of 2006 bytes",
 }
 
 
@@ -117,9 +117,8 @@ def test_a_wrong_object_is_found_and_mended(clone, verify, place, how):
     stored = object_of(Path(name), place)
     assert stored.stat().st_mode & 0o777 == 0o444
     harm(stored, how)
-    words = WORDS[how].replace("2003 of 4006", "1003 of 2006").replace("4010", "2010")
     said = verify("--remote", code=1)
-    assert f"{name}\n  {place}: {words.replace('4006', '2006')}" in said
+    assert f"{name}\n  {place}: {WORDS[how]}" in said
     assert "looked at workspace and cache and remote team: 1 faults" in said
     assert "1 objects replaced" in verify("--remote", "--mend")
     assert digest_of(stored) == digest_of(Path(name))
@@ -179,7 +178,7 @@ def test_a_half_pushed_remote_is_found_and_shared_again(clone, verify):
     for path in lost:
         path.unlink()
     said = verify("--remote", "team", code=1)
-    assert f"{len(lost)} faults" in said or said.count("remote team: missing") >= 1
+    assert "remote team: missing" in said
     done = run(clone, sys.executable, "ulna", "share")
     assert done.returncode == 0, done.stderr
     verify("--remote", "team")
@@ -217,13 +216,11 @@ def test_a_clone_without_data_lacks_nothing_that_the_remote_has(clone, verify):
 
 def test_a_manifest_older_than_the_data_is_said_to_be(clone, verify):
     Path("data/set.bin").write_bytes(b"new")
-    dvc(clone, "repro", "--quiet")
     dvc(clone, "add", "--quiet", "data/set.bin")
     dvc(clone, "repro", "--quiet")
     said = verify(code=1)
-    assert "data/set.bin\ncopied.bin\n  manifest: has the SHA-256 of an older dvc.lock" in said or (
-        "copied.bin\ndata/set.bin\n  manifest: has the SHA-256 of an older dvc.lock" in said
-    )
+    named = said.split("  manifest: has the SHA-256 of an older dvc.lock")[0].split()
+    assert {"data/set.bin", "copied.bin"} <= set(named)
     follow(said)
     verify()
 

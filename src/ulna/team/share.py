@@ -66,7 +66,13 @@ def experiments() -> dict[str, str]:
 
 def refuse_other_experiments(remote: str, mine: dict[str, str]) -> None:
     """Stop if the git remote has another experiment of the same name and the same origin."""
-    lines = [line.split() for line in git("ls-remote", remote, "refs/exps/*").splitlines()]
+    try:
+        lines = [line.split() for line in git("ls-remote", remote, "refs/exps/*").splitlines()]
+    except InputError as error:
+        raise InputError(
+            f"experiments cannot go to the git remote {remote} ({error}): `git remote add {remote} "
+            "URL`, --git-remote OTHER, or --no-experiments to send data alone; nothing was sent"
+        ) from None
     theirs = {ref: commit for commit, ref in lines}
     for ref, commit in mine.items():
         if theirs.get(ref, commit) != commit:
@@ -138,7 +144,9 @@ def uncached(items: Sequence[Output], cache: Place) -> dict[str, str]:
 
 def check_own(cache: Place, objects: Collection[str], paths: dict[str, str]) -> None:
     """Hash objects of the cache before they are sent."""
-    for md5 in progress(sorted(objects), len(objects), "share: hashing", "files"):
+    for md5 in progress(
+        sorted(objects), len(objects), "share: hashing what is to be sent", "files"
+    ):
         seen = cache.read(md5)
         if seen is None or seen.md5 != md5.removesuffix(LIST):
             raise InputError(
@@ -241,7 +249,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def write_manifest_of(repo: Any, cache: Place) -> None:
     """Hash what is here, refuse what is damaged, and bring the manifest up to date."""
-    found = look(repo, [cache])
+    found = look(repo, [cache], "share")
     path = Path(repo.root_dir, MANIFEST)
     records = read_manifest(path)
     faults = judge(found, records)

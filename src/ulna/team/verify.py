@@ -99,12 +99,13 @@ class Evidence:
         return [place for place in (WORKSPACE, *self.stores) if self.is_sound(place, md5, path)]
 
 
-def look(repo: Any, places: Sequence[Place]) -> Evidence:
+def look(repo: Any, places: Sequence[Place], label: str = "verify") -> Evidence:
     """Read and hash everything.
 
     Args:
         repo: DVC's repository.
         places: The cache, and the remote if it is asked for.
+        label: Which command reads.
     """
     root = Path(repo.root_dir)
     found = Evidence([output for output in outputs(repo) if output.md5])
@@ -136,7 +137,7 @@ def look(repo: Any, places: Sequence[Place]) -> Evidence:
     with ThreadPoolExecutor(JOBS) as pool:
         results = pool.map(lambda item: item[2](), work)
         for (where, key, _), seen in zip(
-            work, progress(results, len(work), "verify", "files"), strict=True
+            work, progress(results, len(work), f"{label}: hashing", "files"), strict=True
         ):
             (found.workspace if where == WORKSPACE else found.stores[where])[key] = seen
     return found
