@@ -164,7 +164,7 @@ def compare_revisions(
         levels: study, image or both.
 
     Returns:
-        One row a network that both have, level and metric, columns `COLUMNS`: real differences,
+        One row a network that both have, level and metric, columns `COLUMNS`: those beyond noise,
         the largest first, then noise, then those without an interval. Predictions that were made
         with other parameters than their revision has are left out.
 
@@ -190,7 +190,7 @@ def compare_revisions(
 
 
 def ranked(rows: pd.DataFrame) -> pd.DataFrame:
-    """Real differences before noise before those without an interval, the largest first."""
+    """Beyond noise before noise before those without an interval, the largest first."""
     order = rows["found"].map({REAL: 0, NOISE: 1, UNKNOWN: 2})
     size = -rows["difference"].abs().fillna(0)
     return rows.iloc[np.lexsort((size, order))].reset_index(drop=True)
