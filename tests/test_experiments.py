@@ -319,7 +319,7 @@ def test_a_grid_that_has_run_is_ranked_without_running_it(repository, queued):
     assert experiments(repository) == before
     assert "4 points, 0 to run" in said
     lines = said.split("Ranked by")[1].splitlines()
-    scores = [float(re.search(r"  (\d\.\d{3}) \(", line).group(1)) for line in lines[1:5]]
+    scores = [float(re.search(r"  val (\d\.\d{3})", line).group(1)) for line in lines[1:5]]
     assert scores == sorted(scores, reverse=True)
     assert lines[1].endswith("best")
     assert "`dvc exp apply " in said

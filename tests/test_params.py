@@ -168,3 +168,20 @@ def test_an_experiment_changes_nothing_in_the_file_but_its_own_parameter(path, t
     apply_overrides(file, ["loss=focal"])
     apply_overrides(file, [f"loss={load_params(path).loss}"])
     assert re.sub(" +#", " #", file.read_text()) == re.sub(" +#", " #", before)
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES], ids=lambda path: path.stem)
+def test_what_an_experiment_sets_and_takes_back_leaves_the_file_as_it_was(path, tmp_path):
+    """DVC moves a comment that a longer value meets; the report, which shows the file, follows."""
+    copy = tmp_path / "params.yaml"
+    copy.write_text(path.read_text())
+    params = load_params(path)
+    for name, values in {
+        "loss": ("focal", "weighted_bce", params.loss),
+        "class_weights": ("balanced", params.class_weights),
+        "train.mixed_precision": ("bfloat16", params.train.mixed_precision),
+        "evaluate.threshold": ("sensitivity", params.evaluate.threshold),
+    }.items():
+        for value in values:
+            apply_overrides(copy, [f"{name}={value}"])
+    assert copy.read_text() == path.read_text()

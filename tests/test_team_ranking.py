@@ -47,14 +47,19 @@ def test_the_best_comes_first_and_the_rest_is_told_from_noise():
     assert behind["behind_low"] < behind["behind"] < behind["behind_high"] < 0
 
 
-def test_val_is_shown_beside_and_does_not_rank():
+def test_val_ranks_and_test_stands_beside():
     table = predict(2.0, 1)
     blind = table.assign(
         logit=np.where(table["split"] == "val", 0.0, table["logit"]),
         probability=np.where(table["split"] == "val", 0.5, table["probability"]),
     )
     held = {"seeing": revision("seeing", cnn=table), "blind": revision("blind", cnn=blind)}
-    rows = rank(AUROC, results_of(held), held).set_index("name")
+    held["lucky"] = revision("lucky", cnn=blind)
+    results = results_of(held) | {"lucky": (0.99, 0.98, 1.0)}
+    rows = rank(AUROC, results, held).set_index("name")
+    # Blind on val, the best on test is not the first; among those equal on val it is.
+    assert rows.index.tolist() == ["seeing", "lucky", "blind"]
+    assert rows.loc["seeing", "found"] == "best"
     assert rows.loc["seeing", "val"] > 0.6
     assert rows.loc["blind", "val"] == 0.5
     assert rows.loc["blind", "value"] == rows.loc["seeing", "value"]
@@ -67,6 +72,6 @@ def test_without_predictions_or_a_score_there_is_no_interval_and_no_crash():
     assert rows["found"].tolist() == ["best", "no interval"]
     text = render(rows, AUROC, {"a": "loss=bce", "b": "loss=focal"}, ["c"])
     assert "0.700 (0.600 to 0.800)" in text
-    assert "1 of 1 others cannot be told apart from loss=focal." in text
+    assert "1 of 1 others cannot be told apart from loss=focal on test." in text
     assert "flattered by" in text
     assert "`dvc exp apply b`" in text and "1 failed: c." in text

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 
 from ulna.errors import InputError
@@ -62,6 +63,10 @@ def main(*arguments: str) -> None:
     module = importlib.import_module(f"ulna.team.{parsed.command}")
     try:
         module.run(parsed)
+    except BrokenPipeError:
+        # Nobody reads on, as in `ulna ... | head`. Python would say so once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except (InputError, OSError) as error:
         print(f"{parsed.command}: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -5,8 +5,8 @@
 Every combination is checked before the first is queued; what the workspace or an experiment of this
 commit has already is not run again. The rest is DVC's: `dvc exp run --queue`, `dvc queue start`.
 Each run happens in a copy of its own, from the workspace as it was when the run was queued. In the
-end all are ranked by a metric of the test split, and the distance of each from the best is told
-from noise as `ulna compare` does.
+end all are ranked by a metric on val, with the test score beside, whose distance from that of the
+first is told from noise as `ulna compare` does.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Rank runs by a metric, and tell the distance from the best from noise."""
+"""Rank runs by a metric on val, and tell on test the distance from the first from noise."""
 
 import json
 import re
@@ -59,7 +59,9 @@ class Metric:
 def rank(
     metric: Metric, results: Mapping[str, tuple[float, float, float]], held: Mapping[str, Revision]
 ) -> pd.DataFrame:
-    """Rank by a metric, and tell the distance from the best from noise.
+    """Rank by a metric on val, and tell on test the distance from the first from noise.
+
+    The choice is made on val; so the test score of the first is not flattered by it.
 
     Args:
         metric: Higher is better, as of all metrics.
@@ -67,28 +69,32 @@ def rank(
         held: Name -> its predictions, of those that have them.
 
     Returns:
-        One row a name, the best first: name, value, low, high, val (the metric on val, NaN without
-        predictions), behind, behind_low, behind_high (value less the best, with its paired 95%
-        interval), found (see `ulna.team.compare`; of the best: `BEST`).
+        One row a name, the best on val first and those without predictions last: name, value, low,
+        high, val (NaN without predictions), behind, behind_low, behind_high (value less that of the
+        first, with its paired 95% interval), found (see `ulna.team.compare`; of the first: `BEST`).
     """
-    order = sorted(results, key=lambda name: -np.nan_to_num(results[name][0], nan=-np.inf))
+    val = {name: val_score(held[name], metric) if name in held else np.nan for name in results}
+
+    def keys(name: str) -> tuple[float, float]:
+        first, second = np.nan_to_num([val[name], results[name][0]], nan=-np.inf)
+        return -first, -second
+
+    order = sorted(results, key=keys)
     best = order[0]
     rows = []
     for name in order:
         value, low, high = results[name]
-        row = {"name": name, "value": value, "low": low, "high": high, "val": np.nan}
+        row = {"name": name, "value": value, "low": low, "high": high, "val": val[name]}
         row |= {"behind": value - results[best][0], "behind_low": np.nan, "behind_high": np.nan}
         row["found"] = BEST if name == best else UNKNOWN
-        if name in held:
-            row["val"] = val_score(held[name], metric)
-            if name != best and best in held:
-                pair = [(held[each].tables[metric.network], held[each].evaluate)
-                        for each in (best, name)]  # fmt: skip
-                check_same_test(pair[0][0], pair[1][0], (best, name))
-                compared = compare_tables(pair[0], pair[1], held[best].seed, [metric.level])
-                found = compared[compared["metric"] == metric.name].iloc[0]
-                row |= {"behind_low": found["low"], "behind_high": found["high"]}
-                row["found"] = found["found"]
+        if name in held and name != best:
+            pair = [(held[each].tables[metric.network], held[each].evaluate)
+                    for each in (best, name)]  # fmt: skip
+            check_same_test(pair[0][0], pair[1][0], (best, name))
+            compared = compare_tables(pair[0], pair[1], held[best].seed, [metric.level])
+            found = compared[compared["metric"] == metric.name].iloc[0]
+            row |= {"behind_low": found["low"], "behind_high": found["high"]}
+            row["found"] = found["found"]
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -106,28 +112,27 @@ def render(
     """The ranking for a terminal, and what to do next."""
     width = max(len(labels[name]) for name in rows["name"])
     names = max(map(len, rows["name"]))
-    lines = [f"Ranked by {metric} of the test split (95% interval over patients):"]
+    lines = [f"Ranked by {metric} on val; beside it on test (95% interval over patients):"]
     for row in rows.to_dict("records"):
         span = f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
         behind = f"{row['behind']:+z.3f} ({row['behind_low']:+z.3f} to {row['behind_high']:+z.3f})"
         said = row["found"] if row["found"] in (BEST, UNKNOWN) else f"{behind} {row['found']}"
         val = f"val {row['val']:.3f}"
         lines.append(
-            f"{labels[row['name']]:<{width}}  {row['name']:<{names}}  {span:<24}  {val:<9}  {said}"
+            f"{labels[row['name']]:<{width}}  {row['name']:<{names}}  {val:<9}  {span:<24}  {said}"
         )
     alike = rows[rows["found"].isin([NOISE, UNKNOWN])]
     first = labels[rows["name"].iloc[0]]
     lines.append("")
     if len(rows) > 1:
         verdict = (
-            f"{len(alike)} of {len(rows) - 1} others cannot be told apart from {first}."
+            f"{len(alike)} of {len(rows) - 1} others cannot be told apart from {first} on test."
             if len(alike)
-            else f"{first} is better than all others by more than noise."
+            else f"On test all others differ from {first} by more than noise."
         )
         lines += textwrap.wrap(
-            f"{verdict} The best of {len(rows)} on test is flattered by having been chosen there: "
-            "to report a test score, choose by val. Another seed of training is not in the "
-            "intervals.",
+            f"{verdict} Who takes the best on test instead of the first here is flattered by the "
+            "choice. Another seed of training is not in the intervals.",
             100,
         )
     best = next((name for name in rows["name"] if name != WORKSPACE), None)
