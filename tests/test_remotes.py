@@ -228,7 +228,7 @@ def test_what_is_shared_is_what_a_colleague_gets_or_nothing(kind, request, clone
     server.add(clone)
     said = ulna(clone, "share", **home)
     assert f"share: to remote team ({server.url}): 16 of 16 files" in said
-    assert "16 files, 1 records of runs: all are there" in said
+    assert "16 files, 1 records of runs, 0 experiments: all are there" in said
     commit(clone)
 
     content = (clone / "data/set.bin").read_bytes()
@@ -329,6 +329,27 @@ def test_experiments_without_a_git_remote_are_not_left_out_in_silence(clone, req
     assert "--no-experiments to send data alone; nothing was sent" in said
 
 
+def test_an_experiment_begun_before_the_remote_was_set_up_is_shared(clone, request, tmp_path):
+    """`dvc exp push` fails on it: at the commit it began from there was no remote."""
+    (clone / "data/set.bin").write_bytes(b"tried")
+    dvc(clone, "add", "--quiet", "data/set.bin")
+    git(clone, "add", "--all")
+    content = git(clone, "write-tree").strip()
+    head = git(clone, "rev-parse", "HEAD").strip()
+    tried = git(clone, "commit-tree", "-p", head, "-m", "tried", content).strip()
+    git(clone, "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/tried", tried)
+    git(clone, "reset", "--quiet", "--hard")
+    dvc(clone, "checkout", "--quiet", "--force")
+    git(tmp_path, "init", "--quiet", "--bare", "origin.git")
+    git(clone, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    server = server_of("folder", request, tmp_path)
+    server.add(clone)
+    assert "1 experiments (tried)" in ulna(clone, "share")
+    assert "/tried" in git(tmp_path / "origin.git", "for-each-ref", "refs/exps")
+    md5 = hashlib.md5(b"tried").hexdigest()
+    assert (server.folder / "files/md5" / md5[:2] / md5[2:]).read_bytes() == b"tried"
+
+
 def test_a_wrong_key_is_said_in_a_sentence(clone, ssh):
     stranger = replace(ssh, options={"keyfile": str(ssh.home.parent / "stranger")})
     stranger.add(clone)
@@ -368,7 +389,7 @@ def test_a_full_remote_is_said_and_what_it_has_stays(clone, request, tmp_path):
     assert "share: `dvc push --remote` failed, for the reason above." in done.stderr
     sent = [path for path in (tmp_path / "kept/files").rglob("*") if path.is_file()]
     assert len(sent) >= FILES
-    assert "16 files, 1 records of runs: all are there" in ulna(clone, "share")
+    assert "16 files, 1 records of runs, 0 experiments: all are there" in ulna(clone, "share")
 
 
 def test_a_clone_without_data_has_nothing_to_share(clone, request, tmp_path):

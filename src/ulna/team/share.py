@@ -18,8 +18,10 @@ import subprocess
 import sys
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+from ruamel.yaml import YAML
 
 from ulna.console import progress
 from ulna.errors import InputError
@@ -30,7 +32,6 @@ from ulna.team.tracked import (
     Output,
     Place,
     cache_of,
-    in_full,
     objects_of,
     opened,
     outputs,
@@ -111,24 +112,40 @@ def run_dvc(*arguments: str) -> None:
         )
 
 
+def outputs_at(commit: str) -> list[Output]:
+    """What dvc.lock and the .dvc files of a commit name.
+
+    Read from git: DVC takes the config of the commit with it, and stops at those that are older
+    than the remote. What lies in git is not in the DVC cache, as a rule.
+    """
+    tracked = git("ls-tree", "-r", "-z", "--name-only", commit).split("\0")
+    found = []
+    for name in tracked:
+        folder, _, file = name.rpartition("/")
+        if file != "dvc.lock" and not (file.endswith(".dvc") and file != ".dvc"):
+            continue
+        content = YAML(typ="safe").load(git("show", f"{commit}:{name}")) or {}
+        entries = content.get("stages", {}) if file == "dvc.lock" else {name: content}
+        for stage, entry in entries.items():
+            shared = not any("repo" in dep for dep in entry.get("deps", []))
+            for out in entry.get("outs", []):
+                path = (PurePosixPath(folder) / out["path"]).as_posix()
+                cached = path not in tracked
+                found.append(
+                    Output(path, out.get("md5", ""), out.get("size"), cached, shared, stage)
+                )
+    return found
+
+
 def wanted_of(
-    repo: Any, places: Sequence[Place], commits: Collection[str], everywhere: bool
+    repo: Any, places: Sequence[Place], commits: Collection[str]
 ) -> tuple[dict[str, str], list[Output]]:
     """All objects of the workspace and of commits: MD5 -> path; and folders of unknown content."""
-    from dvc.exceptions import DvcException
-
     found: dict[str, str] = {}
     unknown: list[Output] = []
-    # The workspace comes with any revision.
-    for revision in repo.brancher(revs=list(commits), all_commits=everywhere):
-        try:
-            current = outputs(repo)
-            objects, lost = objects_of(current, places)
-            found |= uncached(current, places[0])
-        except DvcException as error:
-            print(f"share: {revision} is left out, DVC cannot read it: {in_full(error)}")
-            continue
-        found |= objects
+    for items in (outputs(repo), *map(outputs_at, sorted(set(commits)))):
+        objects, lost = objects_of(items, places)
+        found |= objects | uncached(items, places[0])
         unknown += lost
     return found, unknown
 
@@ -207,7 +224,10 @@ def run(arguments: argparse.Namespace) -> None:
         cache = cache_of(repo)
         write_manifest_of(repo, cache)
         with reaching(name, url):
-            wanted, unknown = wanted_of(repo, [cache, place], mine.values(), arguments.all)
+            commits = [*mine.values()]
+            if arguments.all:
+                commits += git("rev-list", "--branches", "--tags").split()
+            wanted, unknown = wanted_of(repo, [cache, place], commits)
             there = place.sizes(wanted)
         here = cache.sizes(wanted)
         nowhere = [wanted[md5] for md5 in wanted if md5 not in here and md5 not in there]
@@ -229,12 +249,12 @@ def run(arguments: argparse.Namespace) -> None:
             + (f" ({', '.join(names[:SHOWN])})" if names else "")
         )
         runs = run_records(repo.cache.local.fs, str(Path(repo.stage_cache.cache_dir).parent))
-        run_dvc("push", "--remote", name, "--run-cache", *(["--all-commits"] * arguments.all))
+        run_dvc("push", "--remote", name, "--run-cache")
         if mine:
-            refs = sorted(mine)
-            run_dvc("exp", "push", "--remote", name, arguments.git_remote, *refs)
+            # Their data are sent below: DVC fails on those begun before the remote was set up.
+            run_dvc("exp", "push", "--quiet", "--no-cache", arguments.git_remote, *sorted(mine))
         with reaching(name, url):
-            send_left_out(cache, place, here, wanted)
+            send_rest(cache, place, here, wanted)
             remote = repo.cloud.get_remote(name)
             sent = run_records(remote.fs, remote.path)
             lacking = [record for record, size in runs.items() if sent.get(record) != size]
@@ -243,7 +263,10 @@ def run(arguments: argparse.Namespace) -> None:
                     f"{len(lacking)} records of runs are not whole in remote {name}, so a "
                     "colleague would run these stages again: ./ulna share again"
                 )
-        print(f"share: {len(wanted)} files, {len(runs)} records of runs: all are there")
+        print(
+            f"share: {len(wanted)} files, {len(runs)} records of runs, {len(mine)} experiments: "
+            "all are there"
+        )
         remind()
 
 
@@ -269,15 +292,21 @@ def write_manifest_of(repo: Any, cache: Place) -> None:
         print(f"share: {MANIFEST} written")
 
 
-def send_left_out(cache: Place, place: Place, here: dict[str, int], wanted: dict[str, str]) -> None:
-    """Send what DVC took for sent: objects that are missing or not whole in the remote."""
+def send_rest(cache: Place, place: Place, here: dict[str, int], wanted: dict[str, str]) -> None:
+    """Send what `dvc push` did not: data of experiments and other commits, metrics, and objects
+    that it took for sent though they are missing or cut off in the remote.
+    """  # noqa: D205, D415
     there = place.sizes(wanted)
-    left_out = [md5 for md5, size in here.items() if there.get(md5) != size]
+    rest = [md5 for md5, size in here.items() if there.get(md5) != size]
     # Lists of folders last, as DVC does: a folder whose list is there is taken to be whole.
-    for md5 in sorted(left_out, key=lambda md5: (md5.endswith(LIST), md5)):
-        place.replace(md5, Path(cache.odb.oid_to_path(md5)))
-    if left_out:
-        print(f"share: {len(left_out)} files sent that DVC leaves out or took for sent")
+    lists = [md5 for md5 in rest if md5.endswith(LIST)]
+    files = [md5 for md5 in rest if not md5.endswith(LIST)]
+    for group in filter(None, (files, lists)):
+        with ThreadPoolExecutor(JOBS) as pool:
+            sent = pool.map(lambda md5: place.replace(md5, Path(cache.odb.oid_to_path(md5))), group)
+            for _ in progress(sent, len(group), "share: sending the rest", "files"):
+                pass
+    if rest:
         there = place.sizes(wanted)
     lacking = [
         wanted[md5] for md5 in wanted if md5 not in there or there[md5] != here.get(md5, there[md5])
