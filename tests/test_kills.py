@@ -53,7 +53,8 @@ def killed(built, tmp_path_factory) -> tuple[Path, list[str], list[str]]:
             if done == kills:
                 break
         assert done == kills, f"{stage} was too fast to be killed"
-        dvc(clone, "repro", "--single-item", stage)
+        # Forced: else DVC would take what an attempt that was too late to be killed has made.
+        dvc(clone, "repro", "--force", "--single-item", stage)
     return clone, torn, said
 
 
