@@ -167,7 +167,9 @@ def test_after_a_failure_what_runs_is_finished_and_nothing_else_is_started(tmp_p
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_whatever_ends_it_ends_all_that_it_started(tmp_path, number):
     program = (
-        "import ulna.side_by_side as s\n"
+        "import signal, ulna.side_by_side as s\n"
+        # A job in the background of a script is deaf to it, and so are its children.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with s.ending_as_by_hand():\n"
         "    s.run_all({'a': set(), 'b': set()}, lambda stage: ['sh', '-c',\n"
         # A process of a process, as a stage is of DVC.
