@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 KILLS = {
     "prepare": (5, 0.4),
     "preprocess": (5, 0.8),
-    "train@cnn": (7, 1.0),
+    "train@cnn": (7, 0.3),
     "evaluate@cnn": (5, 0.5),
 }
 # Taken from the first run: they are code that is killed elsewhere.
@@ -45,7 +45,7 @@ def killed(built, tmp_path_factory) -> tuple[Path, list[str], list[str]]:
             dvc(clone, "repro", upstream)
         done = 0
         for _ in range(6 * kills):
-            epochs = draw.randint(0, 5) if stage == "train@cnn" else 0
+            epochs = draw.randint(0, 2) if stage == "train@cnn" else 0
             landed, lines = kill(clone, stage, epochs, draw.uniform(0.0, seconds))
             done += landed
             if not landed:
