@@ -36,7 +36,7 @@ from ulna.team.revisions import (
     open_repo,
     read_revision,
     resolve,
-    stale_params,
+    find_stale,
 )
 
 DVC = (sys.executable, "-m", "dvc")
@@ -142,7 +142,7 @@ def known_results(repo: Any, metric: Metric, targets: Sequence[str]) -> dict[str
                 for file in (paths.PARAMS, Path(LOCK))
             )
             path = paths.metrics(metric.network)
-            if not stale_params(lock.get("stages", {}), path, raw):
+            if not find_stale(lock.get("stages", {}), path, raw):
                 found[name] = params
     return found
 
