@@ -90,7 +90,11 @@ def focal(repository) -> dict[str, object]:
             stderr=subprocess.STDOUT,
         )
         while process.poll() is None:
-            text = history.read_text() if history.exists() else ""
+            try:
+                text = history.read_text()
+            except FileNotFoundError:
+                # DVC takes it away before the stage writes it.
+                text = ""
             if text and (not seen or seen[-1] != text):
                 seen.append(text)
             time.sleep(0.005)

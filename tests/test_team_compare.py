@@ -192,7 +192,8 @@ def test_the_verdict_goes_by_the_auroc_and_counts_the_rest():
     rows = rows_of(("kappa", -0.2, REAL), ("auroc", 0.1, REAL), ("f1", 0.0, NOISE))
     assert verdict(rows, ("main", "mine")) == (
         "mine is better than main: AUROC of CNN +0.100 (+0.090 to +0.110). Of 3 numbers per study "
-        "2 differ by more than noise (0.2 would on average between equally good networks)."
+        "2 differ by more than another draw of test patients explains, for these networks as they "
+        "are trained."
     )
     rows = rows_of(("kappa", -0.2, REAL), ("auroc", 0.005, NOISE))
     assert verdict(rows, ("main", "mine")).startswith(
@@ -220,10 +221,31 @@ def test_what_the_seed_alone_does_is_said():
     assert notes(before, after(seed=1), []) == [
         "Only the seed differs: differences of this size come from it alone."
     ]
+    assert notes(before, after(seed=1), ["src/x.py", "data/mura.dvc"]) == [
+        "The seed differs too: a part of each difference may be its work.",
+        "Code differs in 1 files: src/x.py.",
+        "Data differs in 1 files: data/mura.dvc.",
+    ]
     assert notes(before, after(seed=1, loss="focal"), []) == [
         "The seed differs too: a part of each difference may be its work."
     ]
     assert notes(before, after(loss="focal"), []) == []
+
+
+@pytest.mark.parametrize("markdown", [True, False])
+def test_another_seed_alone_makes_nothing_better(markdown):
+    tables = {"cnn": predict(1.0, 1)}, {"cnn": predict(4.0, 2)}
+    before = Revision("main", RAW, EVALUATE, 7, tables[0], {})
+    after = Revision("mine", RAW | {"seed": 1}, EVALUATE, 7, tables[1], {})
+    rows = compare_revisions(before, after)
+    text = render(rows, (before, after), [], markdown=markdown)
+    assert "better" not in text
+    assert "mine differs from main, by the seed alone: AUROC of CNN +" in text
+    other = Revision("mine", RAW | {"seed": 1, "loss": "focal"}, EVALUATE, 7, tables[1], {})
+    assert "mine is better than main" in render(rows, (before, other), [], markdown=markdown)
+    # What is noise is so by the seed too.
+    noise = rows_of(("auroc", 0.005, NOISE))
+    assert verdict(noise, ("a", "b"), seed_alone=True).startswith("b cannot be told apart from a")
 
 
 def test_markdown_begins_with_the_verdict_and_folds_the_rest():
@@ -254,13 +276,17 @@ def test_markdown_begins_with_the_verdict_and_folds_the_rest():
 def test_a_network_that_was_not_run_again_is_left_out_by_name():
     before = revision("main", cnn=predict(1.0, 1), ensemble=predict(1.0, 1))
     after = Revision("mine", RAW, EVALUATE, 7, {"cnn": predict(1.0, 1)}, {"cnn": {"loss": "bce"}})
-    sentence = "CNN of mine was made with loss bce, and not again with what its params.yaml says."
+    sentence = "CNN of mine was made with loss bce, and not again since that changed."
     assert notes(before, after, []) == [
         f"Left out. {sentence}",
         "Only main has predictions of ensemble.",
     ]
     with pytest.raises(InputError, match=f"^{sentence} Run `dvc repro` there$"):
         compare_revisions(before, after)
+    other = Revision("mine", RAW, EVALUATE, 7, dict(before.tables), {"cnn": {"loss": "bce"}})
+    text = render(compare_revisions(before, other), (before, other), [], markdown=True)
+    verdict_line = text.splitlines()[0]
+    assert verdict_line.endswith("in all of 8 numbers per study. Without CNN, see below.**")
 
 
 def test_parameters_that_differ_are_named():

@@ -1,13 +1,17 @@
 """A grid before its runs: which points to run, and which are there already."""
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from test_team_overrides import PARAMS
 
 from ulna.errors import InputError
 from ulna.params import load_params
-from ulna.team.grid import check_points, sort_out, wait
+from ulna.team import grid
+from ulna.team.grid import call_dvc, check_made, check_points, is_made, queue_all, sort_out, wait
+from ulna.team.ranking import Metric
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +63,72 @@ def test_points_that_are_one_another_are_run_once():
     assert said == ["cnn.dropout=0.2 is the same as cnn.dropout=0.2: tried once"]
 
 
+CNN = Metric.parse("cnn:study.auroc")
+
+
+def test_a_grid_that_does_not_make_its_metric_is_refused():
+    stages = [
+        SimpleNamespace(addressing=f"evaluate@{network}", outs=[SimpleNamespace(fs_path=path)])
+        for network, path in (("cnn", "/r/metrics/cnn.json"), ("dense", "/r/metrics/dense.json"))
+    ]
+    repo = SimpleNamespace(root_dir="/r", index=SimpleNamespace(stages=stages))
+    check_made(repo, CNN, ["prepare", "evaluate@cnn"])
+    with pytest.raises(InputError) as refused:
+        check_made(repo, CNN, ["prepare", "evaluate@dense"])
+    assert str(refused.value) == (
+        "these runs do not make metrics/cnn.json, by which they are to be ranked: add the target "
+        "evaluate@cnn, or give the --metric of another network"
+    )
+
+
+def test_a_metric_counts_only_if_it_was_made_from_what_there_is(monkeypatch):
+    """As git holds it: it is there in each of the cases."""
+    lock = """
+stages:
+  train: {params: {params.yaml: {loss: LOSS}}, outs: [{path: model, md5: MADE}]}
+  evaluate: {deps: [{path: model, md5: aa}], outs: [{path: OUT}]}
+"""
+
+    def made(loss: str, digest: str, out: str = "metrics/cnn.json") -> bool:
+        texts = {"params.yaml": "loss: focal"}
+        texts["dvc.lock"] = lock.replace("LOSS", loss).replace("MADE", digest).replace("OUT", out)
+        monkeypatch.setattr(grid, "git_text", lambda commit, path: texts[str(path)])
+        return is_made("abc", CNN)
+
+    assert made("focal", "aa")
+    assert not made("bce", "aa")
+    assert not made("focal", "bb")
+    assert not made("focal", "aa", "metrics/densenet169.json")
+
+
 # Meanwhile
+
+
+# Ctrl-C reaches the command while it waits; DVC ends its work a second later.
+INTERRUPTED = """
+import os, pathlib, signal, time
+os.kill(os.getppid(), signal.SIGINT)
+time.sleep(1)
+pathlib.Path("own_session").write_text(str(os.getsid(0) == os.getpid()))
+"""
+
+
+def test_ctrl_c_lets_dvc_end_what_it_is_at_and_says_what_is_queued(folder, monkeypatch, capsys):
+    monkeypatch.setattr(grid, "DVC", (sys.executable, "-c", INTERRUPTED))
+    with pytest.raises(KeyboardInterrupt):
+        call_dvc()
+    assert (folder / "own_session").read_text() == "True"
+
+    def queue(point: object, targets: object) -> str:
+        if str(point) == "loss=focal":
+            raise KeyboardInterrupt
+        return "a"
+
+    monkeypatch.setattr(grid, "queue", queue)
+    with pytest.raises(KeyboardInterrupt):
+        queue_all(check_points(["loss=bce,focal,weighted_bce"]), [])
+    said = capsys.readouterr().err
+    assert said.startswith("\nStopped: of 3 runs at most 2 are queued, and none is started.")
 
 
 class Queue:

@@ -46,6 +46,11 @@ def test_nothing_set_is_the_file_itself(folder):
         ("loss", "-S loss is not an override: expected key=value"),
         ("loss=bce,focal", "-S loss=bce,focal names several values"),
         ("other.yaml:loss=bce", "-S other.yaml:loss=bce is of other.yaml"),
+        (
+            'data.root="${x}"',
+            "-S data.root=\"${x}\" cannot be set: Interpolation key 'x' not found",
+        ),
+        ('lss="${x}"', '-S lss="${x}" cannot be set: expected key=value'),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(word, sentence):
@@ -73,6 +78,12 @@ def test_a_list_is_one_value_and_lists_can_be_swept():
 def test_globs_are_refused():
     with pytest.raises(InputError, match="Glob"):
         points(["loss=glob(*)"])
+
+
+@pytest.mark.parametrize("word", ["seed=interval(0,3)", "loss=bce,", "loss"])
+def test_sweeps_that_are_none_to_dvc_are_refused_in_a_sentence(word):
+    with pytest.raises(InputError, match="^-S [^\\n]*$"):
+        points([word])
 
 
 def test_a_file_with_conflicts_is_refused_in_a_sentence():

@@ -65,6 +65,56 @@ def test_val_ranks_and_test_stands_beside():
     assert rows.loc["blind", "value"] == rows.loc["seeing", "value"]
 
 
+def test_another_test_set_is_no_reason_not_to_rank_the_rest():
+    """As in a grid over data.body_parts."""
+    table = predict(3.0, 2)
+    held = {
+        "good": revision("good", cnn=predict(4.0, 1)),
+        "twin": revision("twin", cnn=table),
+        "part": revision("part", cnn=table[table["patient"] > "p00030"]),
+    }
+    rows = rank(AUROC, results_of(held), held).set_index("name")
+    assert rows.loc["part", "found"] == "another test set"
+    assert np.isnan(rows.loc["part", "behind"])
+    assert rows.loc["twin", "found"] in ("noise", "beyond noise")
+    text = render(rows.reset_index(), AUROC, {name: name for name in held}, [])
+    assert "1 have another test set than good" in text
+    assert "1 others" in text
+
+
+def test_another_val_is_said_to_be_so():
+    """As in a grid over seed or split.val_fraction: the easiest val would win without a word."""
+    table = predict(3.0, 2)
+    fewer = table[(table["split"] == "test") | (table["patient"] > "p00030")]
+    held = {
+        "good": revision("good", cnn=predict(4.0, 1)),
+        "twin": revision("twin", cnn=table.sample(frac=1, random_state=1)),
+        "fewer": revision("fewer", cnn=fewer),
+    }
+    rows = rank(AUROC, results_of(held), held).set_index("name")
+    assert rows["other_val"].to_dict() == {"good": False, "twin": False, "fewer": True}
+    assert rows.loc["fewer", "found"] in ("noise", "beyond noise")
+    text = render(rows.reset_index(), AUROC, {name: name for name in held}, [])
+    starred = [line.split()[0] for line in text.splitlines()[1:4] if "*" in line]
+    assert starred == ["fewer"]
+    assert "* On other val patients than good" in text
+    assert "do not choose by this ranking" in " ".join(text.split())
+    same = rows.drop("fewer").reset_index()
+    assert "*" not in render(same, AUROC, {name: name for name in held}, [])
+
+
+def test_a_first_without_predictions_is_no_crash():
+    """It is the first where no other has a score on val either."""
+    table = predict(2.0, 1)
+    one_label = table[(table["split"] == "test") | (table["label"] == 1)]
+    half = EVALUATE.model_copy(update={"threshold": "half"})
+    held = {"b": revision("b", half, cnn=one_label)}
+    rows = rank(AUROC, {"a": (0.9, 0.8, 1.0), "b": (0.7, 0.6, 0.8)}, held)
+    assert rows["val"].isna().all()
+    assert rows["name"].tolist() == ["a", "b"]
+    assert rows["found"].tolist() == ["best", "no interval"]
+
+
 def test_without_predictions_or_a_score_there_is_no_interval_and_no_crash():
     results = {"a": (np.nan, np.nan, np.nan), "b": (0.7, 0.6, 0.8)}
     rows = rank(AUROC, results, {})

@@ -1,8 +1,16 @@
-"""What a revision holds: which stage wrote a file, and with which parameters."""
+"""What a revision holds: which stage wrote a file, with which parameters, from which files."""
 
+from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
-from ulna.team.revisions import producer, stale_params
+import pytest
+from test_team_overrides import PARAMS
+from tiny_pipeline import run
+
+from ulna.errors import InputError
+from ulna.team import revisions
+from ulna.team.revisions import WORKSPACE, different_code, find_stale, producer, read_revision
 
 STAGES = {
     "prepare": {"params": {"params.yaml": {"seed": 1}}, "outs": [{"path": "data/cache"}]},
@@ -24,6 +32,43 @@ def test_the_writer_of_a_file_is_found_also_of_a_folder_around_it():
 
 def test_parameters_of_all_stages_behind_a_file_are_held_against_params_yaml():
     now = {"seed": 1, "loss": "focal", "cnn": {"epochs": 3, "dropout": 0.1}}
-    assert stale_params(STAGES, Path("p.csv"), now) == {"loss": "bce", "cnn.epochs": 2}
-    assert stale_params(STAGES, Path("data/cache"), now) == {}
-    assert stale_params(STAGES, Path("elsewhere.csv"), now) == {}
+    assert find_stale(STAGES, Path("p.csv"), now) == {"loss": "bce", "cnn.epochs": 2}
+    assert find_stale(STAGES, Path("data/cache"), now) == {}
+    assert find_stale(STAGES, Path("elsewhere.csv"), now) == {}
+
+
+def test_a_file_from_an_older_model_is_stale_also_where_the_parameters_are_the_same():
+    """As after `dvc exp run -S loss=focal train`, or a commit of that stage alone."""
+    stages = deepcopy(STAGES)
+    now = {"seed": 1, "loss": "bce", "cnn": {"epochs": 2, "dropout": 0.1}}
+    stages["predict"]["deps"] = [{"path": "model", "md5": "aa"}, {"path": "src/y.py", "md5": "cc"}]
+    stages["train"]["outs"] = [{"path": "model", "md5": "aa"}]
+    assert find_stale(stages, Path("p.csv"), now) == {}
+    stages["train"]["outs"] = [{"path": "model", "md5": "bb"}]
+    assert find_stale(stages, Path("p.csv"), now) == {"model": "of an earlier run of train"}
+    assert find_stale(stages, Path("model"), now) == {}
+
+
+def test_a_seed_that_is_none_is_refused_in_a_sentence(monkeypatch):
+    texts = {"params.yaml": PARAMS.read_text().replace("seed: 2017", "seed: abc"), "dvc.lock": ""}
+    assert "seed: abc" in texts["params.yaml"]
+    monkeypatch.setattr(revisions, "_read_text", lambda repo, path: texts[str(path)])
+    with pytest.raises(InputError, match="^workspace: seed or the section evaluate of its params"):
+        read_revision(SimpleNamespace(), WORKSPACE)
+
+
+def test_data_that_dvc_add_keeps_is_told_as_different(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(tmp_path, "git", "init", "--quiet")
+    files = ["data/mura.dvc", "top.dvc", "src/x.py", "notes.md", ".dvc/config"]
+    for state in ("old", "new"):
+        for name in files:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(state)
+        run(tmp_path, "git", "add", "--all")
+        run(tmp_path, "git", "commit", "--quiet", "--message", state)
+    assert different_code("HEAD~1", "HEAD") == ["data/mura.dvc", "src/x.py", "top.dvc"]
+    assert different_code("HEAD~1", WORKSPACE) == ["data/mura.dvc", "src/x.py", "top.dvc"]
+    assert different_code("HEAD", WORKSPACE) == []
+    with pytest.raises(InputError, match="cannot be said by git"):
+        different_code("nosuch", "HEAD")

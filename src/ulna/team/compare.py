@@ -55,9 +55,10 @@ COLUMNS = (
 REAL, NOISE, UNKNOWN = "beyond noise", "noise", "no interval"
 HEADLINE = "auroc"
 LIMITS = (
-    "Intervals are over test patients, and each holds for itself: of twenty between equally good "
-    "networks about one misses 0. What another seed of training would change is not in them: "
-    "before a small difference is called an effect, train both with several seeds."
+    "Intervals are over test patients, of these networks as they are trained, and each holds for "
+    "itself: of twenty between equally good ones about one misses 0. What another seed of training "
+    "would change is not in them: before a small difference is called an effect, train both with "
+    "several seeds."
 )
 # What of a table must be the same for two revisions to be comparable.
 SAME = ("patient", "study", "body_part", "label")
@@ -165,8 +166,8 @@ def compare_revisions(
 
     Returns:
         One row a network that both have, level and metric, columns `COLUMNS`: those beyond noise,
-        the largest first, then noise, then those without an interval. Predictions that were made
-        with other parameters than their revision has are left out.
+        the largest first, then noise, then those without an interval. Predictions that are stale
+        are left out.
 
     Raises:
         InputError: The test sets differ, or no network has predictions in both.
@@ -196,12 +197,13 @@ def ranked(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.iloc[np.lexsort((size, order))].reset_index(drop=True)
 
 
-def verdict(rows: pd.DataFrame, names: tuple[str, str]) -> str:
+def verdict(rows: pd.DataFrame, names: tuple[str, str], seed_alone: bool = False) -> str:
     """What is to be said of two revisions: by the AUROC, as it hangs on no threshold.
 
     Args:
         rows: Differences of one level, see `compare_revisions`.
         names: Of the revisions: what is compared with, and what is compared.
+        seed_alone: Nothing but the seed differs, so that neither is better.
 
     Returns:
         One or two sentences.
@@ -231,10 +233,12 @@ def verdict(rows: pd.DataFrame, names: tuple[str, str]) -> str:
         frozenset({True}): f"{after} is better than {before}",
         frozenset({False}): f"{after} is worse than {before}",
     }.get(frozenset(ways), f"{after} is better than {before} in some, worse in others")
+    if seed_alone and ways:
+        found = f"{after} differs from {before}, by the seed alone"
     beyond = int((known["found"] == REAL).sum())
     return (
-        f"{found}: {spans}. Of {len(known)} numbers {per} {beyond} differ by more than noise "
-        f"({0.05 * len(known):.1f} would on average between equally good networks)."
+        f"{found}: {spans}. Of {len(known)} numbers {per} {beyond} differ by more than another "
+        "draw of test patients explains, for these networks as they are trained."
     )
 
 
@@ -263,16 +267,24 @@ def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.3f}"
 
 
+def only_the_seed(before: Revision, after: Revision, code: Sequence[str]) -> bool:
+    """Whether two revisions differ in their seed and nothing else."""
+    changed = [name for name, *_ in changed_params(before.params, after.params)]
+    return changed == ["seed"] and not code
+
+
 def notes(before: Revision, after: Revision, code: Sequence[str]) -> list[str]:
     """What else a reader of the numbers must know: one sentence each."""
     found = []
     changed = [name for name, *_ in changed_params(before.params, after.params)]
-    if changed == ["seed"] and not code:
+    if only_the_seed(before, after, code):
         found.append("Only the seed differs: differences of this size come from it alone.")
     elif "seed" in changed:
         found.append("The seed differs too: a part of each difference may be its work.")
-    if code:
-        found.append(f"Code differs in {len(code)} files: {', '.join(code[:5])}.")
+    data = [file for file in code if file.endswith(".dvc")]
+    for what, files in (("Code", [file for file in code if file not in data]), ("Data", data)):
+        if files:
+            found.append(f"{what} differs in {len(files)} files: {', '.join(files[:5])}.")
     found += [f"Left out. {sentence}" for sentence in stale_sentences(before, after)]
     for network in NETWORKS:
         having = [revision.name for revision in (before, after) if network in revision.tables]
@@ -282,11 +294,11 @@ def notes(before: Revision, after: Revision, code: Sequence[str]) -> list[str]:
 
 
 def stale_sentences(*revisions: Revision) -> list[str]:
-    """Which predictions were made with other parameters than their revision has."""
+    """Which predictions are stale, and by what."""
     return [
         f"{NAMES.get(network, network)} of {revision.name} was made with "
-        f"{', '.join(f'{name} {show(value)}' for name, value in old.items())}, and not again with "
-        "what its params.yaml says."
+        f"{', '.join(f'{name} {show(value)}' for name, value in old.items())}, and not again since "
+        "that changed."
         for revision in revisions
         for network, old in revision.stale.items()
     ]
@@ -304,7 +316,7 @@ def render(
     Args:
         rows: See `compare_revisions`.
         revisions: What is compared with, and what is compared.
-        code: Files of code that differ.
+        code: Files of code and `.dvc` files that differ.
         level: What stands in the table; in Markdown the other is folded below it.
         markdown: For a pull request; otherwise for a terminal.
 
@@ -313,7 +325,12 @@ def render(
     """
     names = revisions[0].name, revisions[1].name
     shown = rows[rows["level"] == level]
-    said = verdict(shown, names)
+    seed_alone = only_the_seed(*revisions, code)
+    said = verdict(shown, names, seed_alone)
+    stale = {network for revision in revisions for network in revision.stale}
+    if stale:
+        left = [NAMES[network] for network in NETWORKS if network in stale]
+        said += f" Without {' and '.join(left)}, see below."
     params = changed_params(revisions[0].params, revisions[1].params)
     sizes = f"{shown['n'].iloc[0]} {_plural(level)} of {shown['patients'].iloc[0]} patients"
     header = ["network", "metric", *names, "difference (95% interval)", ""]
@@ -330,7 +347,8 @@ def render(
             more = rows[(rows["level"] == other) & (other != level)]
             if len(more):
                 cells = [_cells(row) for row in more.to_dict("records")]
-                lines += [f"Per {other}: {verdict(more, names)}", "", *_piped(header, cells), ""]
+                judged = verdict(more, names, seed_alone)
+                lines += [f"Per {other}: {judged}", "", *_piped(header, cells), ""]
         return "\n".join([*lines, "</details>"])
     lines = [*textwrap.wrap(said, 100), ""]
     lines += [f"  {name}: {old} -> {new}" for name, old, new in params] or ["No parameter differs."]

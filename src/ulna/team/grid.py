@@ -6,7 +6,8 @@ Every combination is checked before the first is queued; what the workspace or a
 commit has already is not run again. The rest is DVC's: `dvc exp run --queue`, `dvc queue start`.
 Each run happens in a copy of its own, from the workspace as it was when the run was queued. In the
 end all are ranked by a metric on val, with the test score beside, whose distance from that of the
-first is told from noise as `ulna compare` does.
+first is told from noise as `ulna compare` does. A grid over seed, split.val_fraction or
+data.body_parts gives runs other val patients, of whom the easiest may rank first: it says so.
 """
 
 import argparse
@@ -25,26 +26,28 @@ from ulna import paths
 from ulna.errors import InputError
 from ulna.params import Params, load_params, parse_params
 from ulna.team.overrides import check_overrides, points, read_raw
-from ulna.team.planner import plan
+from ulna.team.planner import Planned, plan
 from ulna.team.ranking import Metric, rank, render
 from ulna.team.revisions import (
     LOCK,
     WORKSPACE,
     Revision,
     different_code,
+    find_stale,
     git_text,
     open_repo,
+    producer,
     read_revision,
     resolve,
-    stale_params,
 )
 
 DVC = (sys.executable, "-m", "dvc")
 # Of a failed run, what is repeated.
 LAST_LINES = 12
 SECONDS_BETWEEN_LOOKS = 2.0
-# DVC's workers take a few seconds to start. Runs that wait so long while none works have no worker.
-SECONDS_WITHOUT_WORKER = 90.0
+# DVC's workers take a few seconds to start, on a busy machine more. Runs that wait so long while
+# none works have no worker.
+SECONDS_WITHOUT_WORKER = 300.0
 
 
 @dataclass(frozen=True)
@@ -118,33 +121,62 @@ def sort_out(
     return new, there, said
 
 
-def known_results(repo: Any, metric: Metric, targets: Sequence[str]) -> dict[str, Params]:
+def check_made(repo: Any, metric: Metric, stages: Sequence[str]) -> None:
+    """Refuse a grid that would be ranked by a metric that its runs do not make.
+
+    Args:
+        repo: See `open_repo`.
+        metric: What the grid is ranked by.
+        stages: All that a run goes through.
+
+    Raises:
+        InputError: None of them makes it; says which stage does.
+    """
+    path = paths.metrics(metric.network)
+    makers = [
+        stage.addressing
+        for stage in repo.index.stages
+        if any(Path(out.fs_path) == Path(repo.root_dir) / path for out in stage.outs)
+    ]
+    if not set(makers) & set(stages):
+        raise InputError(
+            f"these runs do not make {path}, by which they are to be ranked: add the target "
+            f"{' or '.join(makers) or 'that does'}, or give the --metric of another network"
+        )
+
+
+def known_results(repo: Any, metric: Metric, stages: Sequence[Planned]) -> dict[str, Params]:
     """What need not be run: the workspace and experiments of this commit, as far as they are done.
 
     Args:
         repo: See `open_repo`.
         metric: What is wanted of them.
-        targets: Stages that the grid stops at.
+        stages: What would become of those of a run in the workspace.
 
     Returns:
         Name -> parameters, of those with the code of the workspace and a metric made with these
         parameters; the workspace comes first.
     """
     found = {}
-    todo = [planned for planned in plan((), targets).stages if planned.verdict != "does not run"]
+    todo = [planned for planned in stages if planned.verdict != "does not run"]
     if not todo and paths.metrics(metric.network).exists():
         found[WORKSPACE] = load_params(paths.PARAMS)
     for experiments in repo.experiments.ls(rev="HEAD").values():
         commits = dict(experiments)
         for name, params in with_this_code(commits).items():
-            raw, lock = (
-                read_raw(git_text(commits[name], file) or "", f"{file} of {name}")
-                for file in (paths.PARAMS, Path(LOCK))
-            )
-            path = paths.metrics(metric.network)
-            if not stale_params(lock.get("stages", {}), path, raw):
+            if is_made(commits[name], metric):
                 found[name] = params
     return found
+
+
+def is_made(commit: str, metric: Metric) -> bool:
+    """Whether a commit's metric was made with the parameters and files that it has."""
+    raw, lock = (
+        read_raw(git_text(commit, file) or "", f"{file} of {commit}")
+        for file in (paths.PARAMS, Path(LOCK))
+    )
+    stages, path = lock.get("stages", {}), paths.metrics(metric.network)
+    return producer(stages, path.as_posix()) is not None and not find_stale(stages, path, raw)
 
 
 def _params_of(commit: str) -> Params | None:
@@ -178,20 +210,29 @@ def environment() -> dict[str, str]:
 
 
 def call_dvc(*arguments: str) -> str:
-    """What a command of DVC prints; a failure is an InputError with its last lines."""
+    """What a command of DVC prints; a failure is an InputError with its last lines.
+
+    Ctrl-C does not reach it: in the midst of its work DVC may leave an edit in `git stash`. It is
+    waited for.
+    """
     # Files, not pipes: workers that it starts keep them open, and a pipe would be read to its end.
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [*DVC, *arguments],
             env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=errors,
-            check=False,
+            start_new_session=True,
         )
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            process.wait()
+            raise
         said.seek(0)
         errors.seek(0)
-        if done.returncode:
+        if process.returncode:
             last = [line.strip() for line in errors if line.strip()][-LAST_LINES:]
             raise InputError(f"`dvc {' '.join(arguments)}` failed: {' '.join(last)}")
         return said.read()
@@ -205,6 +246,23 @@ def queue(point: Point, targets: Sequence[str]) -> str:
     if name is None:
         raise InputError(f"`dvc exp run --queue` gave no name: {said.strip()}")
     return name.group(1)
+
+
+def queue_all(wanted: Sequence[Point], targets: Sequence[str]) -> dict[str, Point]:
+    """Queue points, and return the name of each; Ctrl-C lets DVC end what it is at."""
+    named: dict[str, Point] = {}
+    try:
+        for point in wanted:
+            named[queue(point, targets)] = point
+    except KeyboardInterrupt:
+        print(
+            f"\nStopped: of {len(wanted)} runs at most {len(named) + 1} are queued, and none is "
+            "started. `dvc queue status` shows them, `dvc queue remove --queued` takes all out, "
+            "this command again goes on.",
+            file=sys.stderr,
+        )
+        raise
+    return named
 
 
 def wait(repo: Any, named: Mapping[str, Point]) -> list[str]:
@@ -269,13 +327,15 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.jobs < 1:
         raise InputError(f"--jobs {arguments.jobs}: expected 1 or more")
     wanted = check_points(arguments.set_param)
+    stages = plan((), arguments.targets).stages
     with open_repo() as repo:
-        known = known_results(repo, metric, arguments.targets)
+        check_made(repo, metric, [planned.stage for planned in stages])
+        known = known_results(repo, metric, stages)
         before = in_queue(repo)
         waiting = with_this_code(before)
         new, there, said = sort_out(wanted, known | waiting)
         print("\n".join([f"{len(wanted)} points, {len(new)} to run", *said]), flush=True)
-        named = {queue(point, arguments.targets): point for point in new}
+        named = queue_all(new, arguments.targets)
         # Those that somebody queued before are waited for too.
         named |= {name: point for name, point in there.items() if name in waiting}
         done = {name: point for name, point in there.items() if name not in waiting}
@@ -305,7 +365,11 @@ def run(arguments: argparse.Namespace) -> None:
         held: dict[str, Revision] = {}
         for name in show:
             result = read_metric(repo, name, metric)
-            if result is not None:
+            if result is None:
+                print(
+                    f"{name} ({show[name]}) has not made {paths.metrics(metric.network)}: left out"
+                )
+            else:
                 results[name] = result
                 held |= predictions_of(repo, name, metric)
     if not results:
@@ -326,12 +390,13 @@ def log_of(name: str) -> str:
 
 
 def read_metric(repo: Any, name: str, metric: Metric) -> tuple[float, float, float] | None:
-    """A metric of the workspace or an experiment; None where it has none."""
+    """A metric of the workspace or an experiment; None where it has not made it."""
     path = paths.metrics(metric.network)
     if name == WORKSPACE:
         text: str | None = path.read_text(encoding="utf-8")
     else:
-        text = git_text(resolve(repo, name), path)
+        commit = resolve(repo, name)
+        text = git_text(commit, path) if is_made(commit, metric) else None
     return metric.read(text) if text else None
 
 

@@ -33,6 +33,7 @@ def write_overridden(words: Sequence[str], target: Path) -> Params:
     """
     from dvc.exceptions import InvalidArgumentError
     from dvc.utils.hydra import apply_overrides
+    from omegaconf.errors import OmegaConfBaseException
 
     load_params(paths.PARAMS)
     overrides = _of_params(words)
@@ -50,8 +51,11 @@ def write_overridden(words: Sequence[str], target: Path) -> Params:
         shutil.copyfile(paths.PARAMS, target)
         try:
             apply_overrides(target, [f"++{word.lstrip('+')}" for word in overrides])
-        except InvalidArgumentError:
+        except (InvalidArgumentError, OmegaConfBaseException):
             raise InputError(f"-S {' -S '.join(overrides)} cannot be set: {EXAMPLES}") from None
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"-S {' -S '.join(overrides)} cannot be set: {reason}") from None
     return parse_params(
         read_raw(target.read_text(encoding="utf-8"), str(paths.PARAMS)), source=str(paths.PARAMS)
     )
@@ -77,11 +81,12 @@ def points(words: Sequence[str]) -> list[list[str]]:
     """
     from dvc.exceptions import InvalidArgumentError
     from dvc.utils.hydra import get_hydra_sweeps
+    from hydra.errors import HydraException
 
     try:
         sweeps = get_hydra_sweeps({str(paths.PARAMS): _of_params(words)})
-    except InvalidArgumentError as error:
-        raise InputError(str(error)) from None
+    except (InvalidArgumentError, HydraException) as error:
+        raise InputError(f"-S {' -S '.join(words)}: {error}") from None
     return [list(sweep[str(paths.PARAMS)]) for sweep in sweeps]
 
 

@@ -13,10 +13,11 @@ from ulna.errors import InputError
 from ulna.judging.bootstrap import METRICS
 from ulna.judging.evaluation import LEVELS, decided
 from ulna.judging.metrics import score
-from ulna.team.compare import NOISE, UNKNOWN, check_same_test, compare_tables
+from ulna.team.compare import NOISE, SAME, UNKNOWN, compare_tables
 from ulna.team.revisions import NETWORKS, WORKSPACE, Revision
 
 BEST = "best"
+OTHER_TEST = "another test set"
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,10 @@ def rank(
 
     Returns:
         One row a name, the best on val first and those without predictions last: name, value, low,
-        high, val (NaN without predictions), behind, behind_low, behind_high (value less that of the
-        first, with its paired 95% interval), found (see `ulna.team.compare`; of the first: `BEST`).
+        high, val (NaN without predictions), other_val (whether its val is not that of the first),
+        behind, behind_low, behind_high (value less that of the first, with its paired 95%
+        interval), found (see `ulna.team.compare`; of the first: `BEST`; where nothing can be
+        compared: `OTHER_TEST`).
     """
     val = {name: val_score(held[name], metric) if name in held else np.nan for name in results}
 
@@ -86,17 +89,29 @@ def rank(
         value, low, high = results[name]
         row = {"name": name, "value": value, "low": low, "high": high, "val": val[name]}
         row |= {"behind": value - results[best][0], "behind_low": np.nan, "behind_high": np.nan}
-        row["found"] = BEST if name == best else UNKNOWN
-        if name in held and name != best:
+        row |= {"other_val": False, "found": BEST if name == best else UNKNOWN}
+        if name in held and best in held and name != best:
             pair = [(held[each].tables[metric.network], held[each].evaluate)
                     for each in (best, name)]  # fmt: skip
-            check_same_test(pair[0][0], pair[1][0], (best, name))
-            compared = compare_tables(pair[0], pair[1], held[best].seed, [metric.level])
-            found = compared[compared["metric"] == metric.name].iloc[0]
-            row |= {"behind_low": found["low"], "behind_high": found["high"]}
-            row["found"] = found["found"]
+            row["other_val"] = not _same(pair[0][0], pair[1][0], "val")
+            if _same(pair[0][0], pair[1][0], "test"):
+                compared = compare_tables(pair[0], pair[1], held[best].seed, [metric.level])
+                found = compared[compared["metric"] == metric.name].iloc[0]
+                row |= {"behind_low": found["low"], "behind_high": found["high"]}
+                row["found"] = found["found"]
+            else:
+                row |= {"behind": np.nan, "found": OTHER_TEST}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _same(first: pd.DataFrame, second: pd.DataFrame, split: str) -> bool:
+    """Whether two prediction tables judge the same images in a split."""
+    one, two = (
+        table[table["split"] == split].set_index("image")[list(SAME)].sort_index()
+        for table in (first, second)
+    )
+    return bool(one.equals(two))
 
 
 def val_score(revision: Revision, metric: Metric) -> float:
@@ -116,19 +131,33 @@ def render(
     for row in rows.to_dict("records"):
         span = f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
         behind = f"{row['behind']:+z.3f} ({row['behind_low']:+z.3f} to {row['behind_high']:+z.3f})"
-        said = row["found"] if row["found"] in (BEST, UNKNOWN) else f"{behind} {row['found']}"
-        val = f"val {row['val']:.3f}"
+        compared = row["found"] not in (BEST, UNKNOWN, OTHER_TEST)
+        said = f"{behind} {row['found']}" if compared else row["found"]
+        val = f"val {row['val']:.3f}{'*' if row['other_val'] else ''}"
         lines.append(
-            f"{labels[row['name']]:<{width}}  {row['name']:<{names}}  {val:<9}  {span:<24}  {said}"
+            f"{labels[row['name']]:<{width}}  {row['name']:<{names}}  {val:<10}  {span:<24}  {said}"
         )
     alike = rows[rows["found"].isin([NOISE, UNKNOWN])]
+    others = int((~rows["found"].isin([BEST, OTHER_TEST])).sum())
     first = labels[rows["name"].iloc[0]]
     lines.append("")
-    if len(rows) > 1:
+    if rows["other_val"].any():
+        lines += textwrap.wrap(
+            f"* On other val patients than {first}, as after a change of seed, split.val_fraction "
+            "or data.body_parts: the easiest val may rank first, so do not choose by this ranking.",
+            100,
+        )
+    if len(strangers := rows[rows["found"] == OTHER_TEST]):
+        lines += textwrap.wrap(
+            f"{len(strangers)} have another test set than {first}: their scores cannot be compared "
+            "with its.",
+            100,
+        )
+    if others:
         verdict = (
-            f"{len(alike)} of {len(rows) - 1} others cannot be told apart from {first} on test."
+            f"{len(alike)} of {others} others cannot be told apart from {first} on test."
             if len(alike)
-            else f"On test all others differ from {first} by more than noise."
+            else f"On test the {others} others differ from {first} by more than noise."
         )
         lines += textwrap.wrap(
             f"{verdict} Who takes the best on test instead of the first here is flattered by the "

@@ -20,8 +20,8 @@ from ulna.team.overrides import flatten, read_raw
 WORKSPACE = "workspace"
 NETWORKS = ("cnn", "densenet169", "ensemble")
 LOCK = "dvc.lock"
-# What of a revision is code.
-CODE = ("src", "stages", "dvc.yaml")
+# What of a revision is code, and what `dvc add` keeps of data: params.yaml says neither.
+CODE = ("src", "stages", "dvc.yaml", "*.dvc")
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Revision:
         evaluate: Its section of these.
         seed: Its seed.
         tables: Network -> its prediction table.
-        stale: Network -> parameters with which that table was made where they are not those of
-            params.yaml, as after an experiment that stopped before this network.
+        stale: Network -> what that table was made with and is no more so, see `find_stale`, as
+            after an experiment that stopped before this network.
     """
 
     name: str
@@ -114,10 +114,10 @@ def _read(repo: Any, name: str, networks: Sequence[str]) -> Revision:
     stages = read_raw(lock or "", f"{LOCK} of {name}").get("stages", {})
     try:
         evaluate, seed = Evaluate.model_validate(params["evaluate"]), int(params["seed"])
-    except (ValidationError, KeyError, TypeError):
+    except (ValidationError, KeyError, TypeError, ValueError):
         raise InputError(
-            f"{name}: the section evaluate of its {paths.PARAMS} is of another version: "
-            "compare revisions of one"
+            f"{name}: seed or the section evaluate of its {paths.PARAMS} is faulty or of another "
+            "version: compare revisions of one"
         ) from None
     tables = {
         network: table
@@ -126,9 +126,7 @@ def _read(repo: Any, name: str, networks: Sequence[str]) -> Revision:
     }
     if not tables:
         raise InputError(_why_no_predictions(name, networks, stages))
-    stale = {
-        network: stale_params(stages, paths.predictions(network), params) for network in tables
-    }
+    stale = {network: find_stale(stages, paths.predictions(network), params) for network in tables}
     return Revision(
         name, params, evaluate, seed, tables, {net: old for net, old in stale.items() if old}
     )
@@ -203,10 +201,8 @@ def producer(stages: Mapping[str, Any], path: str) -> str | None:
     return None
 
 
-def stale_params(
-    stages: Mapping[str, Any], path: Path, params: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Parameters with which a file was made, where they are not those of params.yaml.
+def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file was made with, where that is not what there is now.
 
     Args:
         stages: The stages of dvc.lock.
@@ -214,9 +210,16 @@ def stale_params(
         params: Nested values of params.yaml.
 
     Returns:
-        Dotted name -> value in dvc.lock, of the stage that wrote the file and of those before it.
+        Of the stage that wrote the file and of those before it: dotted name of a parameter -> its
+        value in dvc.lock, where params.yaml has another; path of a file that was read -> whose it
+        was, where the stage that makes it has made another since.
     """
     now = flatten(params)
+    made = {
+        out["path"]: (stage, out.get("md5"))
+        for stage, recorded in stages.items()
+        for out in recorded.get("outs", ())
+    }
     waiting = [path.as_posix()]
     seen: set[str] = set()
     found: dict[str, Any] = {}
@@ -229,16 +232,24 @@ def stale_params(
             found |= {
                 name: used for name, used in flatten(value, key).items() if now.get(name) != used
             }
-        waiting += [dep["path"] for dep in stages[stage].get("deps", ())]
+        for dep in stages[stage].get("deps", ()):
+            if dep["path"] in made:
+                maker, digest = made[dep["path"]]
+                if digest != dep.get("md5"):
+                    found[dep["path"]] = f"of an earlier run of {maker}"
+            waiting.append(dep["path"])
     return found
 
 
 def different_code(first: str, second: str) -> list[str]:
-    """The files of code in which two revisions differ, by git.
+    """The files of code, and the `.dvc` files of data, in which two revisions differ, by git.
 
     Args:
         first: A commit.
         second: A commit, or workspace.
+
+    Raises:
+        InputError: Git cannot say.
     """
     revisions = [first] if second == WORKSPACE else [first, second]
     done = subprocess.run(
@@ -247,4 +258,6 @@ def different_code(first: str, second: str) -> list[str]:
         text=True,
         check=False,
     )
+    if done.returncode:
+        raise InputError(f"what code differs cannot be said by git: {done.stderr.strip()}")
     return done.stdout.splitlines()
