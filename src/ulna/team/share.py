@@ -12,7 +12,6 @@ trains nothing. Killed or cut off, it loses nothing: call it again.
 """
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -215,7 +214,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Say what will be sent, send it, and look whether it is there."""
     with opened() as repo:
-        os.chdir(repo.root_dir)
         name, place = remote_of(repo, arguments.remote)
         url = repo.config["remote"][name]["url"]
         mine = {} if arguments.no_experiments else experiments()
