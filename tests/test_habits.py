@@ -1,6 +1,7 @@
 """A team's habits: hooks, workflow, dev container, guide and changelog are what they say."""
 
 import json
+import os
 import re
 import subprocess
 import tomllib
@@ -80,6 +81,39 @@ def test_the_workflow_runs_what_there_is():
         assert wanted in said
     # What others may name, such as a branch, reaches a shell as a variable only.
     assert "${{" not in said
+
+
+@pytest.mark.parametrize(
+    ("says", "code", "ends"),  # Of compare, and of the step.
+    [
+        ("", 0, 0),
+        ("compare: the test sets differ", 1, 0),
+        ("Traceback (most recent call last):", 1, 1),
+    ],
+)
+def test_what_cannot_be_compared_is_said_and_stops_no_pull_request(says, code, ends, tmp_path):
+    """Of a fork without credentials, or with other test data. A fault of ulna's does."""
+    (step,) = (step for step in STEPS if step.get("name") == "What changed, with intervals")
+    for name, lines in (
+        ("dvc", "echo team"),
+        ("git", "true"),
+        ("ulna", f"echo differences; echo '{says}' >&2; exit {code}"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=tmp_path,
+        env={
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "GITHUB_STEP_SUMMARY": "summary",
+            "BASE": "0",
+        },
+        check=False,
+    )
+    assert done.returncode == ends
+    summary = (tmp_path / "summary").read_text()
+    assert summary == ("differences\n" if ends or not says else f"differences\n{says}\n")
 
 
 def test_hooks_fetch_nothing():
