@@ -2,10 +2,15 @@ import hashlib
 import io
 import json
 import posixpath
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from dvc.analytics import is_enabled
+from dvc.config import Config
 from fsspec.implementations.memory import MemoryFileSystem
+from small_repository import by_hand
+from tiny_pipeline import environment
 
 from ulna.errors import InputError
 from ulna.team.tracked import CHUNK_BYTES, Output, Place, digest, files_of, in_full, reaching
@@ -111,7 +116,7 @@ def test_only_what_a_remote_raises_is_told_of_it(place, tmp_path):
         raise PermissionError("not yours")
 
     place.odb.fs = SimpleNamespace(
-        fs=SimpleNamespace(invalidate_cache=lambda: None),
+        fs=SimpleNamespace(invalidate_cache=fail),
         join=posixpath.join,
         parent=posixpath.dirname,
         **dict.fromkeys(["ls", "open", "makedirs", "put_file"], fail),
@@ -128,3 +133,13 @@ def test_only_what_a_remote_raises_is_told_of_it(place, tmp_path):
             call(place)
         with pytest.raises(PermissionError):
             call(Place("cache", place.odb))
+
+
+def test_dvc_in_tests_has_no_settings_of_the_user_and_reports_nothing(tmp_path, monkeypatch):
+    """Tests of a clone without a remote would meet the user's own."""
+    monkeypatch.chdir(by_hand(tmp_path))
+    assert not is_enabled()
+    config = Config.from_cwd()
+    assert not any(Path(config.files[level]).exists() for level in ("global", "system"))
+    assert environment()["DVC_GLOBAL_CONFIG_DIR"] == Config.get_dir("global")
+    assert environment()["DVC_NO_ANALYTICS"]

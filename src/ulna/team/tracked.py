@@ -88,7 +88,6 @@ class Place:
         folder for present if the folder's list is.
         """
         fs = self.odb.fs
-        fs.fs.invalidate_cache()
         starts = sorted({md5[:2] for md5 in wanted})
 
         def listed(start: str) -> list[dict[str, Any]]:
@@ -99,6 +98,7 @@ class Place:
             return found
 
         with self.reached(), ThreadPoolExecutor(JOBS) as pool:
+            fs.fs.invalidate_cache()  # The first to meet a server.
             entries = [entry for entries in pool.map(listed, starts) for entry in entries]
         found = {
             "".join(fs.parts(entry["name"])[-2:]): entry["size"]
