@@ -23,6 +23,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # third of the time of test_baselines, TensorFlow's a tenth of that of test_training.
     for name in THREADS:
         os.environ.setdefault(name, "1")
+    # DVC in this process and in others: every command would start `dvc daemon analytics`, and a
+    # remote of the user's own would be one of every repository.
+    os.environ["DVC_NO_ANALYTICS"] = "1"
+    for level in ("GLOBAL", "SYSTEM"):
+        os.environ[f"DVC_{level}_CONFIG_DIR"] = str(PARAMS.parent / "no_config_of_dvc")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_repository import by_hand, git
 from tiny_pipeline import ROOT, change, copy_of, run
+
+from ulna.cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -150,6 +153,23 @@ def test_a_lock_that_is_missing_or_in_conflict_is_named(repository, tmp_path, lo
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_source_that_git_no_longer_holds_is_missing(tmp_path, monkeypatch, capsys):
+    """A data set that git ignores is not: it may be elsewhere."""
+    monkeypatch.chdir(by_hand(tmp_path))
+    main("check")
+    assert capsys.readouterr().out == "dvc.lock is that of what is staged: 1 stages\n"
+    git(tmp_path, "rm", "--quiet", "seed.txt")
+    with pytest.raises(SystemExit):
+        main("check")
+    said = capsys.readouterr().err
+    assert "  seed.txt is missing: hold\n" in said
+    monkeypatch.chdir(tmp_path / "held")
+    with pytest.raises(SystemExit):
+        main("check")
+    assert capsys.readouterr().err == said
+    assert "SKIP=dvc-lock git commit" in said  # --no-verify would let images in as well
 
 
 def test_outside_git_it_says_so(tmp_path):

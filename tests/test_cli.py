@@ -1,5 +1,6 @@
 """The command line: help of every command, one sentence for bad input."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,23 @@ def test_without_a_command_the_list_of_them_is_shown(capsys):
     for command, words in cli.COMMANDS.items():
         assert command in said
         assert words.split()[0] in said
+
+
+@pytest.mark.parametrize("inside", ["", "deep/er"])
+def test_a_command_runs_at_the_root_of_the_repository(inside, tmp_path, monkeypatch):
+    """Outside of one, where its user stands."""
+    (tmp_path / "deep/er").mkdir(parents=True)
+    module = SimpleNamespace(
+        add_arguments=lambda parser: None, run=lambda _: where.append(os.getcwd())
+    )
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
+    where: list[str] = []
+    for repository in (False, True):
+        if repository:
+            (tmp_path / ".dvc").mkdir()
+        monkeypatch.chdir(tmp_path / inside)
+        cli.main("plan")
+    assert where == [str(tmp_path / inside), str(tmp_path)]
 
 
 @pytest.mark.parametrize("fault", [InputError("a.csv: expected 1"), OSError("a.csv: expected 1")])

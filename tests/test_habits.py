@@ -1,11 +1,14 @@
 """A team's habits: hooks, workflow, dev container, guide and changelog are what they say."""
 
 import json
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
+from needs import require
 from ruamel.yaml import YAML
 
 from ulna.cli import COMMANDS
@@ -21,6 +24,13 @@ def read_yaml(name: str) -> dict:
 
 WORKFLOW = read_yaml(".github/workflows/ci.yml")
 STEPS = [step for job in WORKFLOW["jobs"].values() for step in job["steps"]]
+
+
+def is_patient_data(name: str) -> bool:
+    """Whether the hook against images stops a commit with this file."""
+    hooks = read_yaml(".pre-commit-config.yaml")["repos"][0]["hooks"]
+    hook = next(hook for hook in hooks if hook["id"] == "patient-data")
+    return bool(re.search(hook["files"], name) and not re.search(hook["exclude"], name))
 
 
 def check_commands(text: str) -> int:
@@ -52,7 +62,9 @@ def test_the_workflow_reads_only_and_sees_the_whole_history():
         checkout, second = job["steps"][:2]
         assert checkout["with"] == {"fetch-depth": 0, "persist-credentials": False}
         if "container" in job:
-            assert job["container"].startswith("python:3.11-")
+            assert job["container"]["image"].startswith("python:3.11-")
+            # test_remotes asks for it; no container has it by itself.
+            assert job["container"]["options"] == "--cap-add DAC_READ_SEARCH"
         else:
             python = second["with"]
             assert (python["cache"], python["cache-dependency-path"]) == (
@@ -69,6 +81,39 @@ def test_the_workflow_runs_what_there_is():
         assert wanted in said
     # What others may name, such as a branch, reaches a shell as a variable only.
     assert "${{" not in said
+
+
+@pytest.mark.parametrize(
+    ("says", "code", "ends"),  # Of compare, and of the step.
+    [
+        ("", 0, 0),
+        ("compare: the test sets differ", 1, 0),
+        ("Traceback (most recent call last):", 1, 1),
+    ],
+)
+def test_what_cannot_be_compared_is_said_and_stops_no_pull_request(says, code, ends, tmp_path):
+    """Of a fork without credentials, or with other test data. A fault of ulna's does."""
+    (step,) = (step for step in STEPS if step.get("name") == "What changed, with intervals")
+    for name, lines in (
+        ("dvc", "echo team"),
+        ("git", "true"),
+        ("ulna", f"echo differences; echo '{says}' >&2; exit {code}"),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=tmp_path,
+        env={
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "GITHUB_STEP_SUMMARY": "summary",
+            "BASE": "0",
+        },
+        check=False,
+    )
+    assert done.returncode == ends
+    summary = (tmp_path / "summary").read_text()
+    assert summary == ("differences\n" if ends or not says else f"differences\n{says}\n")
 
 
 def test_hooks_fetch_nothing():
@@ -97,10 +142,18 @@ def test_hooks_fetch_nothing():
     ],
 )
 def test_what_the_hook_against_images_refuses(name, refused):
-    hooks = read_yaml(".pre-commit-config.yaml")["repos"][0]["hooks"]
-    hook = next(hook for hook in hooks if hook["id"] == "patient-data")
-    found = re.search(hook["files"], name) and not re.search(hook["exclude"], name)
-    assert bool(found) == refused
+    assert is_patient_data(name) == refused
+
+
+def test_git_holds_nothing_that_the_hook_against_images_refuses():
+    """Whoever never ran `pre-commit install`, or skipped it, is stopped in CI."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    require(listed.returncode == 0, "this is no clone: git knows no files of it")
+    names = listed.stdout.split("\0")
+    assert "pyproject.toml" in names
+    assert [name for name in names if is_patient_data(name)] == []
 
 
 def test_the_dev_container_is_read_and_sets_up_what_there_is():

@@ -50,6 +50,15 @@ def commands() -> list[str]:
     ]
 
 
+def test_where_git_merged_the_results_none_is_taken_from_a_side(tmp_path):
+    """And the hook stopped it: the same commands hold."""
+    run(tmp_path, "git", "init", "--quiet")
+    (tmp_path / "dvc.lock").write_text("merged")
+    commit(tmp_path)
+    done = run(tmp_path, "sh", "-c", commands()[1])
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_conflict_is_resolved_as_the_readme_says(tmp_path):
     (tmp_path / "params.yaml").write_text("first: 1\n\n\n\nsecond: 1\n")
     (tmp_path / "seed.txt").write_text("seed")

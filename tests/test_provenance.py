@@ -28,6 +28,13 @@ def zip_tree(tree: Path, target: Path, leave_out: str = "nothing") -> None:
                 archive.write(path, f"MURA-v1.1/{path.relative_to(tree).as_posix()}")
 
 
+class Silent(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing of it on stderr."""
+
+    def log_message(self, *_) -> None:
+        pass
+
+
 @pytest.fixture
 def clone(tmp_path) -> Path:
     """A fresh clone of the pipeline, nothing run."""
@@ -73,8 +80,7 @@ def test_weights_reach_a_node_without_internet(clone, tmp_path, monkeypatch):
     store.mkdir()
     content = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 40
     (store / pretrained.IMAGENET_FILE).write_bytes(content)
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(store))
-    handler.log_message = lambda *_: None
+    handler = partial(Silent, directory=str(store))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}/{pretrained.IMAGENET_FILE}"

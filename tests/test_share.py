@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_repository import git, ulna
+from small_repository import by_hand, git, ulna
 from tiny_pipeline import ROOT, commit, copy_of, dvc, read_yaml, run
+
+from ulna.team.share import outputs_at
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +140,16 @@ def test_a_released_model_is_had_from_anywhere(owner, said, tmp_path):
     assert [path.name for path in sorted((tmp_path / "cnn").iterdir())] == [f.name for f in files]
     for file in files:
         assert (tmp_path / "cnn" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_commit_whose_lock_cannot_be_read_is_named_and_left_out(tmp_path, monkeypatch, capsys):
+    """Such as a conflict that was committed: `--all` would never get past it."""
+    monkeypatch.chdir(by_hand(tmp_path))
+    assert [output.path for output in outputs_at("HEAD")] == ["held"]
+    (tmp_path / "dvc.lock").write_text("<<<<<<< HEAD\nstages: {}\n=======\n")
+    commit(tmp_path)
+    assert outputs_at("HEAD") == []
+    assert "share: dvc.lock of HEAD is not YAML" in capsys.readouterr().out
 
 
 def test_the_names_of_released_models_change_no_result():

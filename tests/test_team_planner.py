@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from dvc.utils.hydra import apply_overrides
+from small_repository import by_hand
 from tiny_pipeline import commit, dvc, run
 
 from ulna.errors import InputError
@@ -78,6 +79,14 @@ def test_equal_numbers_of_another_form_are_no_change():
         changed_parameters({"cnn": {"learning_rate": 5e-05}}, {"cnn": {"learning_rate": 5e-5}})
         == []
     )
+
+
+def test_a_source_that_is_not_here_would_fail(tmp_path, monkeypatch):
+    """A data set that git ignores counts as dvc.lock has it."""
+    monkeypatch.chdir(by_hand(tmp_path))
+    assert words(plan()) == {"hold": "does not run"}
+    (tmp_path / "seed.txt").unlink()
+    assert reasons(plan(), "hold") == ["seed.txt is missing: it would fail"]
 
 
 # Against DVC

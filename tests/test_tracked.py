@@ -1,10 +1,16 @@
 import hashlib
 import io
 import json
+import posixpath
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from dvc.analytics import is_enabled
+from dvc.config import Config
 from fsspec.implementations.memory import MemoryFileSystem
+from small_repository import by_hand
+from tiny_pipeline import environment
 
 from ulna.errors import InputError
 from ulna.team.tracked import CHUNK_BYTES, Output, Place, digest, files_of, in_full, reaching
@@ -21,7 +27,7 @@ def place() -> Place:
     fs.store = {}
     listing = json.dumps([{"md5": md5(b"b"), "relpath": "b"}, {"md5": md5(b"a"), "relpath": "a"}])
     odb = SimpleNamespace(fs=fs, path="/md5", oid_to_path=lambda oid: f"/md5/{oid[:2]}/{oid[2:]}")
-    place = Place("remote team", odb, local=False)
+    place = Place("remote team", odb, "memory://team")
     name = f"{md5(listing.encode())}.dir"
     for oid, content in ((name, listing.encode()), (md5(b"a"), b"a"), (md5(b"b"), b"b")):
         fs.pipe_file(odb.oid_to_path(oid), content)
@@ -87,7 +93,53 @@ def test_an_error_is_told_with_what_it_came_from():
 def test_whatever_a_remote_raises_becomes_a_sentence(error, advice):
     with (
         pytest.raises(InputError, match="remote team .ssh://host. does not answer") as caught,
-        reaching("team", "ssh://host"),
+        reaching("remote team", "ssh://host"),
     ):
         raise error
     assert advice in str(caught.value)
+
+
+def test_a_password_in_an_address_is_not_printed():
+    url = "ssh://me:secret@host/srv"
+    with (
+        pytest.raises(InputError, match=r"remote team \(ssh://me:\*\*\*@host/srv\)") as caught,
+        reaching("remote team", url),
+    ):
+        raise TimeoutError(f"{url} timed out")
+    assert "secret" not in str(caught.value)
+
+
+def test_only_what_a_remote_raises_is_told_of_it(place, tmp_path):
+    """The cache's errors, and faults elsewhere, stay what they are."""
+
+    def fail(*_, **__):
+        raise PermissionError("not yours")
+
+    place.odb.fs = SimpleNamespace(
+        fs=SimpleNamespace(invalidate_cache=fail),
+        join=posixpath.join,
+        parent=posixpath.dirname,
+        **dict.fromkeys(["ls", "open", "makedirs", "put_file"], fail),
+    )
+    wanted = [place.odb.name]
+    calls = [
+        lambda store: store.sizes(wanted),
+        lambda store: store.read(*wanted),
+        lambda store: store.listing(*wanted),
+        lambda store: store.replace(*wanted, tmp_path / "source"),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match="remote team .* does not answer .* not yours"):
+            call(place)
+        with pytest.raises(PermissionError):
+            call(Place("cache", place.odb))
+
+
+def test_dvc_in_tests_has_no_settings_of_the_user_and_reports_nothing(tmp_path, monkeypatch):
+    """Tests of a clone without a remote would meet the user's own."""
+    monkeypatch.chdir(by_hand(tmp_path))
+    assert not is_enabled()
+    config = Config.from_cwd()
+    assert not any(Path(config.files[level]).exists() for level in ("global", "system"))
+    assert environment()["DVC_GLOBAL_CONFIG_DIR"] == Config.get_dir("global")
+    assert environment()["DVC_NO_ANALYTICS"]

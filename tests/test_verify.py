@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_repository import make
+from small_repository import by_hand, make
 from tiny_pipeline import ROOT, commit, dvc, environment, run
 
 from ulna.cli import main
@@ -254,4 +254,37 @@ def test_without_a_remote_or_with_an_unknown_one_the_way_out_is_named(clone, ver
     assert "there is no remote 'temple', but team" in verify("--remote", "temple", code=1)
     dvc(clone, "remote", "remove", "team")
     assert "`dvc remote add --default team URL`" in verify("--remote", code=1)
+    verify()
+
+
+def test_a_folder_that_git_holds_is_looked_at(tmp_path, monkeypatch, verify):
+    """No store has the list of its files."""
+    monkeypatch.chdir(by_hand(tmp_path))
+    verify("--write")
+    assert "held/a.txt" in Path("manifest.sha256").read_text()
+    assert "all is well" in verify()
+    for how, said in (
+        ("flipped", "held\n  workspace: is not the folder that dvc.lock names"),
+        ("missing", "held\n  workspace: missing"),
+    ):
+        harm(Path("held/a.txt"), how)
+        if how == "missing":
+            Path("held").rmdir()
+        words = verify(code=1)
+        assert said in words
+        # What is not here keeps its record; what is here must be what it is to record.
+        again = verify("--write", code=1)
+        assert ("is neither here nor in the cache" in again) == (how == "flipped")
+        follow(words)
+        verify()
+
+
+def test_a_mend_quotes_names(clone, verify):
+    """`rm -f my scan.png` would remove another file."""
+    Path("data/many/my scan.png").write_text("here")
+    Path("data/many/my").write_text("here")
+    said = verify(code=1)
+    assert "  mend: rm 'data/many/my scan.png'" in said
+    Path("data/many/my").unlink()
+    follow(verify(code=1))
     verify()

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+from pathlib import Path
 
 from ulna.errors import InputError
 
@@ -51,6 +52,15 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def find_root() -> Path:
+    """The repository around the working directory, as DVC finds it; outside one, that directory.
+
+    From a folder in it git and DVC name files in another way, and params.yaml is not found.
+    """
+    here = Path.cwd()
+    return next((path for path in (here, *here.parents) if (path / ".dvc").is_dir()), here)
+
+
 def main(*arguments: str) -> None:
     """Run a command; bad input ends in its message on stderr and exit code 1, without a traceback.
 
@@ -62,6 +72,7 @@ def main(*arguments: str) -> None:
     parsed = build_parser(chosen).parse_args(words)
     module = importlib.import_module(f"ulna.team.{parsed.command}")
     try:
+        os.chdir(find_root())
         module.run(parsed)
     except BrokenPipeError:
         # Nobody reads on, as in `ulna ... | head`. Python would say so once more at its end.

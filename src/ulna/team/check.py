@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ulna.errors import InputError
+from ulna.team.planner import is_lost
 
 MEND = (
-    "run `dvc repro`, then `git add dvc.lock metrics plots/report.md`; `git commit --no-verify` "
-    "leaves it to a later commit"
+    "run `dvc repro`, then `git add dvc.lock metrics plots/report.md`; "
+    "`SKIP=dvc-lock git commit` leaves it to a later commit"
 )
 
 
@@ -105,5 +106,7 @@ def _changes(stage: Any, made: dict[str, Any]) -> list[str]:
                 reasons.append(f"{name} is {what}")
             elif dep.fs_path in made and made[dep.fs_path] != dep.hash_info:
                 reasons.append(f"{name} was made anew")
+            elif is_lost(dep, made):
+                reasons.append(f"{name} is missing")
     kept = (out for out in stage.outs if not out.use_cache)
     return reasons + [f"{out} is {what}" for out in kept for what in out.status().values()]

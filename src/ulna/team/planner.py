@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -133,6 +134,26 @@ def plan(words: Sequence[str] = (), targets: Sequence[str] = ()) -> Plan:
             raise InputError(f"DVC: {error}") from None
 
 
+def is_lost(dep: Any, made: Iterable[str]) -> bool:
+    """Whether what is not here should be: neither does a stage make it, nor does git ignore it.
+
+    Args:
+        dep: What a stage reads.
+        made: What stages make and .dvc files track.
+    """
+    if any(path == dep.fs_path or overlap(dep.fs, path, dep.fs_path) for path in made):
+        return False
+    # 1: git does not ignore it; 128: it lies elsewhere, as a data set may.
+    command = ["git", "check-ignore", "--quiet", str(dep)]
+    ignored = subprocess.run(command, check=False, capture_output=True)
+    return ignored.returncode == 1
+
+
+def overlap(fs: Any, first: str, second: str) -> bool:
+    """Whether one of two paths lies in the other."""
+    return bool(fs.isin(first, second) or fs.isin(second, first))
+
+
 class _Planner:
     """Goes through the stages as `dvc repro` does, with other parameters and without running."""
 
@@ -191,7 +212,7 @@ class _Planner:
                 for maker in makers:
                     upstream.setdefault(maker, []).append(str(dep))
             else:
-                reasons += self._compare_file(dep, recorded is not None)
+                reasons += self._compare_file(stage, dep, recorded is not None)
         reasons += self._compare_outs(stage, recorded is not None)
         planned = Planned(stage.addressing, reasons=[] if stage.frozen else reasons)
         if planned.reasons:
@@ -229,11 +250,7 @@ class _Planner:
             known = self.expected[dep.fs_path] is not None
         else:
             # A file in a folder that a stage makes, or the other way round: known if it is left.
-            overlapping = [
-                path
-                for path in self.expected
-                if dep.fs.isin(path, dep.fs_path) or dep.fs.isin(dep.fs_path, path)
-            ]
+            overlapping = [path for path in self.expected if overlap(dep.fs, path, dep.fs_path)]
             known = all(self.expected[path] is not None for path in overlapping)
         if known:
             return []
@@ -242,14 +259,12 @@ class _Planner:
             for maker in self.graph.successors(stage)
             if self.verdicts[maker.addressing] in ("runs", "may run")
             and any(
-                out.fs_path == dep.fs_path
-                or out.fs.isin(out.fs_path, dep.fs_path)
-                or out.fs.isin(dep.fs_path, out.fs_path)
+                out.fs_path == dep.fs_path or overlap(out.fs, out.fs_path, dep.fs_path)
                 for out in maker.outs
             )
         ]
 
-    def _compare_file(self, dep: Any, recorded: bool) -> list[Reason]:
+    def _compare_file(self, stage: Any, dep: Any, recorded: bool) -> list[Reason]:
         """Compare a file with dvc.lock, and note its hash in `dep` for the run cache."""
         before = dep.hash_info
         if Path(dep.fs_path) == self._params_path:
@@ -261,7 +276,9 @@ class _Planner:
         else:
             now = self.expected.get(dep.fs_path) or self._on_disk(dep)
         if now is None:
-            return [] if before else [Reason("file", str(dep), after="is missing: it would fail")]
+            made = (out.fs_path for maker in self.graph.successors(stage) for out in maker.outs)
+            lost = not before or is_lost(dep, made)
+            return [Reason("file", str(dep), after="is missing: it would fail")] if lost else []
         dep.hash_info, dep.meta = now
         if not recorded or now[0] == before:
             return []

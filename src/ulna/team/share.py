@@ -12,7 +12,6 @@ trains nothing. Killed or cut off, it loses nothing: call it again.
 """
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from ulna.console import progress
 from ulna.errors import InputError
@@ -35,8 +35,8 @@ from ulna.team.tracked import (
     objects_of,
     opened,
     outputs,
-    reaching,
     remote_of,
+    shown,
 )
 from ulna.team.verify import WORKSPACE, judge, look, refresh
 
@@ -124,7 +124,12 @@ def outputs_at(commit: str) -> list[Output]:
         folder, _, file = name.rpartition("/")
         if file != "dvc.lock" and not (file.endswith(".dvc") and file != ".dvc"):
             continue
-        content = YAML(typ="safe").load(git("show", f"{commit}:{name}")) or {}
+        try:
+            content = YAML(typ="safe").load(git("show", f"{commit}:{name}")) or {}
+        except YAMLError:
+            # Such as a conflict that was committed: nobody can mend what is past.
+            print(f"share: {name} of {commit[:10]} is not YAML: what it named is not sent")
+            continue
         entries = content.get("stages", {}) if file == "dvc.lock" else {name: content}
         for stage, entry in entries.items():
             shared = not any("repo" in dep for dep in entry.get("deps", []))
@@ -215,20 +220,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Say what will be sent, send it, and look whether it is there."""
     with opened() as repo:
-        os.chdir(repo.root_dir)
         name, place = remote_of(repo, arguments.remote)
-        url = repo.config["remote"][name]["url"]
         mine = {} if arguments.no_experiments else experiments()
         if mine:
             refuse_other_experiments(arguments.git_remote, mine)
         cache = cache_of(repo)
         write_manifest_of(repo, cache)
-        with reaching(name, url):
-            commits = [*mine.values()]
-            if arguments.all:
-                commits += git("rev-list", "--branches", "--tags").split()
-            wanted, unknown = wanted_of(repo, [cache, place], commits)
-            there = place.sizes(wanted)
+        commits = [*mine.values()]
+        if arguments.all:
+            commits += git("rev-list", "--branches", "--tags").split()
+        wanted, unknown = wanted_of(repo, [cache, place], commits)
+        there = place.sizes(wanted)
         here = cache.sizes(wanted)
         nowhere = [wanted[md5] for md5 in wanted if md5 not in here and md5 not in there]
         nowhere += [output.path for output in unknown]
@@ -243,7 +245,7 @@ def run(arguments: argparse.Namespace) -> None:
         names = sorted(ref.rpartition("/")[2] for ref in mine)
         hold_to_hashes(repo, name)
         print(
-            f"share: to remote {name} ({url}): {len(todo)} of {len(wanted)} files, "
+            f"share: to remote {name} ({shown(place.url)}): {len(todo)} of {len(wanted)} files, "
             f"{gb(sum(here[md5] for md5 in todo))}, and the records of all runs; to "
             f"{arguments.git_remote}: {len(names)} experiments"
             + (f" ({', '.join(names[:SHOWN])})" if names else "")
@@ -253,16 +255,16 @@ def run(arguments: argparse.Namespace) -> None:
         if mine:
             # Their data are sent below: DVC fails on those begun before the remote was set up.
             run_dvc("exp", "push", "--quiet", "--no-cache", arguments.git_remote, *sorted(mine))
-        with reaching(name, url):
-            send_rest(cache, place, here, wanted)
+        send_rest(cache, place, here, wanted)
+        with place.reached():
             remote = repo.cloud.get_remote(name)
             sent = run_records(remote.fs, remote.path)
-            lacking = [record for record, size in runs.items() if sent.get(record) != size]
-            if lacking:
-                raise InputError(
-                    f"{len(lacking)} records of runs are not whole in remote {name}, so a "
-                    "colleague would run these stages again: ./ulna share again"
-                )
+        lacking = [record for record, size in runs.items() if sent.get(record) != size]
+        if lacking:
+            raise InputError(
+                f"{len(lacking)} records of runs are not whole in remote {name}, so a "
+                "colleague would run these stages again: ./ulna share again"
+            )
         print(
             f"share: {len(wanted)} files, {len(runs)} records of runs, {len(mine)} experiments: "
             "all are there"

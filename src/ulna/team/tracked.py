@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -64,12 +65,21 @@ class Place:
     Attributes:
         name: Such as "cache" or "remote team".
         odb: DVC's object database.
-        local: Whether it is the DVC cache.
+        url: Of a remote; empty for the cache.
     """
 
     name: str
     odb: Any
-    local: bool
+    url: str = ""
+
+    @property
+    def local(self) -> bool:
+        """Whether it is the DVC cache."""
+        return not self.url
+
+    def reached(self) -> AbstractContextManager[None]:
+        """Whatever a remote raises becomes one sentence; the cache's errors stay as they are."""
+        return nullcontext() if self.local else reaching(self.name, self.url)
 
     def sizes(self, wanted: Collection[str]) -> dict[str, int]:
         """Which objects are there, and their bytes: by listing, so nothing is fetched.
@@ -78,7 +88,6 @@ class Place:
         folder for present if the folder's list is.
         """
         fs = self.odb.fs
-        fs.fs.invalidate_cache()
         starts = sorted({md5[:2] for md5 in wanted})
 
         def listed(start: str) -> list[dict[str, Any]]:
@@ -88,7 +97,8 @@ class Place:
                 return []
             return found
 
-        with ThreadPoolExecutor(JOBS) as pool:
+        with self.reached(), ThreadPoolExecutor(JOBS) as pool:
+            fs.fs.invalidate_cache()  # The first to meet a server.
             entries = [entry for entries in pool.map(listed, starts) for entry in entries]
         found = {
             "".join(fs.parts(entry["name"])[-2:]): entry["size"]
@@ -99,19 +109,19 @@ class Place:
 
     def read(self, md5: str) -> Seen | None:
         """Hash an object; None if there is none."""
-        try:
+        with self.reached(), suppress(FileNotFoundError):
             with self.odb.fs.open(self.odb.oid_to_path(md5), "rb") as file:
                 return digest(file)
-        except FileNotFoundError:
-            return None
+        return None
 
     def listing(self, md5: str) -> dict[str, str] | None:
         """The files of a folder, name -> MD5, if its list is here and sound."""
-        try:
-            with self.odb.fs.open(self.odb.oid_to_path(md5), "rb") as file:
-                content = file.read()
-        except FileNotFoundError:
-            return None
+        with self.reached():
+            try:
+                with self.odb.fs.open(self.odb.oid_to_path(md5), "rb") as file:
+                    content = file.read()
+            except FileNotFoundError:
+                return None
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5.removesuffix(LIST):
             return None
         return {entry["relpath"]: entry["md5"] for entry in json.loads(content)}
@@ -125,8 +135,9 @@ class Place:
         """
         target = self.odb.oid_to_path(md5)
         fs = self.odb.fs
-        fs.makedirs(fs.parent(target), exist_ok=True)
-        fs.put_file(os.fspath(source), target)
+        with self.reached():
+            fs.makedirs(fs.parent(target), exist_ok=True)
+            fs.put_file(os.fspath(source), target)
         if fs.protocol == "local":
             os.chmod(target, 0o444)
 
@@ -139,6 +150,13 @@ def digest(file: IO[bytes]) -> Seen:
         sha256.update(chunk)
         size += len(chunk)
     return Seen(size, md5.hexdigest(), sha256.hexdigest())
+
+
+def md5_of_list(files: Mapping[str, str]) -> str:
+    """What DVC calls a folder: the hash of the list of its files, name -> MD5."""
+    entries = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    content = json.dumps(entries).encode()
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() + LIST
 
 
 def digest_of(path: Path) -> Seen | None:
@@ -208,7 +226,7 @@ def outputs(repo: Any) -> list[Output]:
 
 def cache_of(repo: Any) -> Place:
     """The DVC cache."""
-    return Place("cache", repo.cache.local, local=True)
+    return Place("cache", repo.cache.local)
 
 
 def remote_of(repo: Any, name: str | None) -> tuple[str, Place]:
@@ -234,12 +252,23 @@ def remote_of(repo: Any, name: str | None) -> tuple[str, Place]:
         )
     if chosen not in known:
         raise InputError(f"there is no remote {chosen!r}, but {', '.join(known)}")
-    with reaching(chosen, repo.config["remote"][chosen]["url"]):
-        return chosen, Place(f"remote {chosen}", repo.cloud.get_remote(chosen).odb, local=False)
+    url, place = repo.config["remote"][chosen]["url"], f"remote {chosen}"
+    with reaching(place, url):
+        return chosen, Place(place, repo.cloud.get_remote(chosen).odb, url)
+
+
+def shown(url: str) -> str:
+    """An address without the password that it may hold.
+
+    Example:
+        >>> shown("ssh://me:secret@server/srv/ulna")
+        'ssh://me:***@server/srv/ulna'
+    """
+    return re.sub("//([^/:]*):[^/]*@", r"//\1:***@", url)
 
 
 @contextmanager
-def reaching(name: str, url: str) -> Iterator[None]:
+def reaching(place: str, url: str) -> Iterator[None]:
     """Whatever a remote's library raises becomes one sentence."""
     try:
         yield
@@ -247,7 +276,7 @@ def reaching(name: str, url: str) -> Iterator[None]:
         raise
     # Each library has errors of its own, and not all of them are OSErrors.
     except Exception as error:
-        reason = in_full(error)
+        reason = in_full(error).replace(url, shown(url))
         if "is supported, but requires" in reason or "is not supported" in reason:
             advice = "`make remotes` installs what ssh:// and s3:// need"
         else:
@@ -255,7 +284,7 @@ def reaching(name: str, url: str) -> Iterator[None]:
                 "look at the address, the key and the network (`dvc remote list`; README, A team)"
             )
         raise InputError(
-            f"remote {name} ({url}) does not answer as it should: {reason}. Nothing was lost; "
+            f"{place} ({shown(url)}) does not answer as it should: {reason}. Nothing was lost; "
             f"{advice}, then do it again"
         ) from None
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ulna.console import progress
@@ -34,9 +35,9 @@ from ulna.team.tracked import (
     cache_of,
     digest_of,
     files_of,
+    md5_of_list,
     opened,
     outputs,
-    reaching,
     remote_of,
 )
 
@@ -114,6 +115,8 @@ def look(repo: Any, places: Sequence[Place], label: str = "verify") -> Evidence:
         if not os.path.lexists(root / output.path):
             found.absent.add(output.path)
         files = files_of(output, places)
+        if files is None and not output.cached:
+            files = _files_of_git(repo, output)
         if files is None:
             continue
         found.files[output.path] = files
@@ -150,6 +153,22 @@ def _files_in(repo: Any, output: Output) -> Iterator[str]:
             yield Path(folder, name).relative_to(root).as_posix()
 
 
+def _files_of_git(repo: Any, output: Output) -> dict[str, str] | None:
+    """The files of a folder that git holds, whose list no store has: those here, if it is theirs.
+
+    Returns:
+        Path -> MD5; None if they are not those of dvc.lock.
+    """
+    files = {}
+    for path in sorted(_files_in(repo, output)):
+        if seen := digest_of(Path(repo.root_dir, path)):
+            files[path] = seen.md5
+    top = len(output.path) + 1
+    if md5_of_list({path[top:]: md5 for path, md5 in files.items()}) != output.md5:
+        return None
+    return files
+
+
 def judge(found: Evidence, manifest: Mapping[str, Record]) -> list[Fault]:
     """Name what is wrong, in the order of the outputs."""
     faults: list[Fault] = []
@@ -161,7 +180,7 @@ def judge(found: Evidence, manifest: Mapping[str, Record]) -> list[Fault]:
         faults.append(Fault(str(MANIFEST), "manifest", "is missing, so no SHA-256 is known", WRITE))
     for path, output in found.extra:
         faults.append(
-            Fault(path, WORKSPACE, f"is not part of {output.path} in dvc.lock", f"rm {path}")
+            Fault(path, WORKSPACE, f"is not part of {output.path} in dvc.lock", f"rm {quote(path)}")
         )
     known = {output.path for output in found.outputs}
     for path in manifest.keys() - known:
@@ -173,6 +192,10 @@ def _faults_of(output: Output, found: Evidence) -> Iterator[Fault]:
     absent = output.path in found.absent
     stores = [place for place in found.stores if output.cached]
     if output.path not in found.files:
+        if not output.cached:
+            what = "missing" if absent else "is not the folder that dvc.lock names"
+            yield Fault(output.path, WORKSPACE, what, _from_git(output.path))
+            return
         if absent and not stores[1:] and found.stores[stores[0]].get(output.md5) is None:
             yield _not_here(output)
             return
@@ -183,7 +206,7 @@ def _faults_of(output: Output, found: Evidence) -> Iterator[Fault]:
         return
     files = found.files[output.path]
     if absent and not output.cached:
-        yield Fault(output.path, WORKSPACE, "missing", f"git checkout -- {output.path}")
+        yield Fault(output.path, WORKSPACE, "missing", _from_git(output.path))
     objects = found.objects(output)
     unknown: set[str] = set()
     for md5, path in objects.items():
@@ -218,7 +241,7 @@ def _not_here(output: Output) -> Fault:
         output.path,
         f"{WORKSPACE} and cache",
         "not here, so nothing was checked",
-        f"dvc pull {output.path}, or look in the remote: ./ulna verify --remote",
+        f"dvc pull {quote(output.path)}, or look in the remote: ./ulna verify --remote",
     )
 
 
@@ -234,13 +257,17 @@ def _what(seen: Seen | None, size: int | None) -> str:
 
 def _mend_workspace(output: Output, path: str, sound: Sequence[str]) -> str:
     if not output.cached:
-        return f"git checkout -- {path}, or dvc repro if you changed what it follows from"
+        return _from_git(path)
     if sound and sound[0] == "cache":
         # Without rm, DVC takes a file whose time and size are as it left them for unchanged.
-        return f"rm -f {path} && dvc checkout --force {output.path}"
+        return f"rm -f {quote(path)} && dvc checkout --force {quote(output.path)}"
     if sound:
-        return f"rm -f {path} && dvc pull --force {output.path}"
+        return f"rm -f {quote(path)} && dvc pull --force {quote(output.path)}"
     return _from_elsewhere(output)
+
+
+def _from_git(path: str) -> str:
+    return f"git checkout -- {quote(path)}, or dvc repro if you changed what it follows from"
 
 
 def _mend_object(output: Output, place: str, sound: Sequence[str]) -> str:
@@ -254,7 +281,7 @@ def _mend_object(output: Output, place: str, sound: Sequence[str]) -> str:
 
 
 def _from_elsewhere(output: Output) -> str:
-    again = f"dvc repro --force {output.stage}"
+    again = f"dvc repro --force {quote(output.stage)}"
     if output.stage.endswith(".dvc"):
         again = "the original, by dvc add or dvc update"
     return f"another clone's ./ulna share or ./ulna verify --remote NAME --mend; else {again}"
@@ -313,10 +340,12 @@ def mend(found: Evidence, faults: Sequence[Fault], repo: Any, places: Sequence[P
         if sound[0] == WORKSPACE:
             target.replace(fault.md5, Path(repo.root_dir, fault.path))
         else:
-            odb = by_name[sound[0]].odb
+            source = by_name[sound[0]]
             with tempfile.TemporaryDirectory(dir=repo.tmp_dir) as folder:
                 copy = Path(folder, "object")
-                odb.fs.get_file(odb.oid_to_path(fault.md5), os.fspath(copy))
+                with source.reached():
+                    path = source.odb.oid_to_path(fault.md5)
+                    source.odb.fs.get_file(path, os.fspath(copy))
                 target.replace(fault.md5, copy)
         done.add((fault.place, fault.md5))
     return len(done)
@@ -348,7 +377,7 @@ def refresh(repo: Any, found: Evidence, records: Mapping[str, Record]) -> bool:
         former = records.get(output.path)
         if former and former.md5 == output.md5:
             fresh[output.path] = former
-        elif len(digests) == len(found.files.get(output.path, "?")):
+        elif output.path in found.files and len(digests) == len(found.files[output.path]):
             fresh[output.path] = record_of(output, digests)
         else:
             raise InputError(
@@ -395,21 +424,20 @@ def run(arguments: argparse.Namespace) -> None:
     """Look, say, and mend or write where asked."""
     with opened() as repo:
         places = [cache_of(repo)]
-        if arguments.remote is None:
-            faults, found = _examine(repo, places, arguments)
-        else:
+        if arguments.remote is not None:
             name, place = remote_of(repo, arguments.remote or None)
             places.append(place)
-            with reaching(name, repo.config["remote"][name]["url"]):
-                faults, found = _examine(repo, places, arguments)
-                if not repo.config["remote"][name].get("verify"):
-                    print(
-                        f"verify: DVC takes what remote {name} hands out without hashing it: "
-                        f"`dvc remote modify {name} verify true`"
-                    )
+            if not repo.config["remote"][name].get("verify"):
+                print(
+                    f"verify: DVC takes what remote {name} hands out without hashing it: "
+                    f"`dvc remote modify {name} verify true`"
+                )
+        faults, found = _examine(repo, places, arguments)
         stale = [stage for stage in outputs(repo) if not stage.md5]
     for output in stale:
-        faults.append(Fault(output.path, "dvc.lock", "was never made", f"dvc repro {output.stage}"))
+        faults.append(
+            Fault(output.path, "dvc.lock", "was never made", f"dvc repro {quote(output.stage)}")
+        )
     print(in_words(faults), end="")
     here = len(found.outputs) - len(found.absent)
     looked = " and ".join(["workspace", *found.stores])
