@@ -15,14 +15,11 @@ from tiny_pipeline import checkout, committed_lock, dvc, environment, read_yaml
 
 pytestmark = pytest.mark.slow
 
-# Stage -> how often it is killed, and within how many seconds: of the beginning of its work, which
-# follows a second of imports, or of the end of one of the first epochs.
-KILLS = {
-    "prepare": (5, 0.4),
-    "preprocess": (5, 0.8),
-    "train@cnn": (7, 0.3),
-    "evaluate@cnn": (5, 0.5),
-}
+# Stage -> how often it is killed.
+KILLS = {"prepare": 5, "preprocess": 5, "train@cnn": 7, "evaluate@cnn": 5}
+# Training is killed within so many seconds of the end of one of its first epochs; the others within
+# the second half of their time, since the first half goes to imports.
+SECONDS_AFTER_EPOCH = 0.3
 # Taken from the first run: they are code that is killed elsewhere.
 TAKEN = ("python -m stages.phantom", "python -m stages.predict cnn")
 SECONDS_TO_END = 10.0
@@ -39,18 +36,20 @@ def killed(built, tmp_path_factory) -> tuple[Path, list[str], list[str]]:
     draw = random.Random(7)
     torn: list[str] = []
     said: list[str] = []
-    for stage, (kills, seconds) in KILLS.items():
+    for stage, kills in KILLS.items():
         upstream = {"prepare": "phantom", "evaluate@cnn": "predict@cnn"}.get(stage)
         if upstream:
             dvc(clone, "repro", upstream)
+        trains = stage == "train@cnn"
+        longest = SECONDS_AFTER_EPOCH if trains else seconds_of(clone, stage)
         done = 0
         for _ in range(6 * kills):
-            epochs = draw.randint(0, 2) if stage == "train@cnn" else 0
-            landed, lines = kill(clone, stage, epochs, draw.uniform(0.0, seconds))
+            wait = draw.uniform(0.0 if trains else longest / 2, longest)
+            landed, lines = kill(clone, stage, draw.randint(0, 2) if trains else 0, wait)
             done += landed
             if not landed:
-                # A fast machine: it had ended by then.
-                seconds *= 0.7
+                # The machine has become faster: it had ended by then.
+                longest *= 0.8
             said += lines
             torn += half_written(clone, built)
             if done == kills:
@@ -59,6 +58,28 @@ def killed(built, tmp_path_factory) -> tuple[Path, list[str], list[str]]:
         # Forced: else DVC would take what an attempt that was too late to be killed has made.
         said += dvc(clone, "repro", "--force", "--single-item", stage).splitlines()
     return clone, torn, said
+
+
+def start(folder: Path, stage: str) -> subprocess.Popen[str]:
+    """Let DVC run a stage, even if nothing has changed."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage],
+        cwd=folder,
+        env=environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def seconds_of(folder: Path, stage: str) -> float:
+    """How long a stage runs, and DVC stores what it made, if nobody kills it."""
+    began = None
+    with start(folder, stage) as process:
+        for line in process.stdout:
+            if line.startswith("Running stage"):
+                began = time.monotonic()
+    return time.monotonic() - began
 
 
 def kill(folder: Path, stage: str, epochs: int, seconds: float) -> tuple[bool, list[str]]:
@@ -73,17 +94,8 @@ def kill(folder: Path, stage: str, epochs: int, seconds: float) -> tuple[bool, l
     Returns:
         Whether it was alive when it was killed, and what it had said.
     """
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment(PYTHONUNBUFFERED="1"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
     lines = []
-    with process:
+    with start(folder, stage) as process:
         running = False
         for line in process.stdout:
             lines.append(line)
@@ -91,27 +103,15 @@ def kill(folder: Path, stage: str, epochs: int, seconds: float) -> tuple[bool, l
             epochs -= line.startswith("scratch epoch")
             if running and epochs <= 0:
                 break
-        children = wait_for_work(folder, stage, process)
         time.sleep(seconds)
-        alive = process.poll() is None and any(map(is_alive, children))
+        alive = process.poll() is None
+        children = psutil.Process(process.pid).children(recursive=True) if alive else []
         process.send_signal(signal.SIGKILL)
         process.wait()
     psutil.wait_procs(children, SECONDS_TO_END)
     left = [child for child in children if is_alive(child)]
     assert not left, f"{stage} goes on without its DVC: {left}"
     return alive, lines
-
-
-def wait_for_work(folder: Path, stage: str, dvc: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Wait until the stage holds its lock; give all that DVC has started by then."""
-    lock = folder / ".checkpoints" / f"{stage.replace('@', '-')}.lock"
-    while dvc.poll() is None:
-        children = psutil.Process(dvc.pid).children(recursive=True)
-        holder = lock.read_text().split() if lock.exists() else []
-        if holder and int(holder[0]) in [child.pid for child in children]:
-            return children
-        time.sleep(0.01)
-    return []
 
 
 def is_alive(process: psutil.Process) -> bool:
@@ -156,7 +156,7 @@ def half_written(folder: Path, whole: Path) -> list[str]:
 @pytest.mark.promise("C18")
 def test_what_was_killed_at_random_moments_ends_in_the_bytes_of_what_was_not(built, killed):
     clone, _, _ = killed
-    assert sum(kills for kills, _ in KILLS.values()) >= 20
+    assert sum(KILLS.values()) >= 20
     ours = read_yaml((clone / "dvc.lock").read_text())["stages"]
     theirs = read_yaml(committed_lock(built))["stages"]
     assert set(KILLS) <= set(ours)

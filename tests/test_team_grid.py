@@ -1,5 +1,6 @@
 """A grid before its runs: which points to run, and which are there already."""
 
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -113,8 +114,13 @@ pathlib.Path("own_session").write_text(str(os.getsid(0) == os.getpid()))
 """
 
 
-def test_ctrl_c_lets_dvc_end_what_it_is_at_and_says_what_is_queued(folder, monkeypatch, capsys):
+def test_ctrl_c_lets_dvc_end_what_it_is_at_and_says_what_is_queued(
+    folder, monkeypatch, capsys, request
+):
     monkeypatch.setattr(grid, "DVC", (sys.executable, "-c", INTERRUPTED))
+    # A job in the background of a script is deaf to it.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, former))
     with pytest.raises(KeyboardInterrupt):
         call_dvc()
     assert (folder / "own_session").read_text() == "True"
