@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ruamel.yaml import YAMLError
 from tiny_pipeline import checkout, committed_lock, dvc, environment, read_yaml
 
 pytestmark = pytest.mark.slow
@@ -96,6 +97,8 @@ def kill(folder: Path, stage: str, epochs: int, seconds: float) -> tuple[bool, l
         Whether it was alive when it was killed, and what it had said.
     """
     lines = []
+    lock = folder / "dvc.lock"
+    before = lock.read_text()
     with start(folder, stage) as process:
         running = False
         for line in process.stdout:
@@ -113,7 +116,18 @@ def kill(folder: Path, stage: str, epochs: int, seconds: float) -> tuple[bool, l
     left = [child for child in children if is_alive(child)]
     assert not left, f"{stage} goes on without its DVC: {left}"
     remove_broken_note(folder)
+    if not is_whole(lock, before):
+        lock.write_text(before)
     return alive, lines
+
+
+def is_whole(lock: Path, before: str) -> bool:
+    """Whether dvc.lock, which DVC writes in place, still knows the stages that it knew."""
+    try:
+        known = read_yaml(lock.read_text())["stages"]
+    except (YAMLError, TypeError, KeyError):
+        return False
+    return set(read_yaml(before)["stages"]) <= set(known)
 
 
 def remove_broken_note(folder: Path) -> None:
