@@ -12,8 +12,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from ruamel.yaml import YAMLError
 from tiny_pipeline import checkout, committed_lock, dvc, environment, read_yaml
+from voluptuous import Invalid
 
 pytestmark = pytest.mark.slow
 
@@ -124,8 +126,8 @@ def kill(folder: Path, stage: str, epochs: int, seconds: float) -> tuple[bool, l
 def is_whole(lock: Path, before: str) -> bool:
     """Whether dvc.lock, which DVC writes in place, still knows the stages that it knew."""
     try:
-        known = read_yaml(lock.read_text())["stages"]
-    except (YAMLError, TypeError, KeyError):
+        known = COMPILED_LOCKFILE_SCHEMA(read_yaml(lock.read_text()))["stages"]
+    except (YAMLError, Invalid, TypeError, KeyError):
         return False
     return set(read_yaml(before)["stages"]) <= set(known)
 
