@@ -77,9 +77,7 @@ def test_share_says_what_it_sends_and_what_is_left_to_do(said):
 
 
 def test_in_a_second_clone_no_stage_runs_for_what_was_shared(owner, said, tmp_path):
-    """Neither the pipeline nor the focal experiment, trained elsewhere and asked for by its name
-    or by its parameter.
-    """  # noqa: D205, D415
+    """Neither the pipeline nor the focal experiment, asked for by its name or its parameter."""
     clone = clone_of(owner, tmp_path)
     path = where_no_stage_runs(tmp_path / "bin")
     dvc(clone, "repro", "--pull", "--allow-missing", PATH=path)

@@ -295,9 +295,11 @@ def write_manifest_of(repo: Any, cache: Place) -> None:
 
 
 def send_rest(cache: Place, place: Place, here: dict[str, int], wanted: dict[str, str]) -> None:
-    """Send what `dvc push` did not: data of experiments and other commits, metrics, and objects
-    that it took for sent though they are missing or cut off in the remote.
-    """  # noqa: D205, D415
+    """Send what `dvc push` did not.
+
+    That is data of experiments and other commits, metrics, and objects that it took for sent though
+    they are missing or cut off in the remote.
+    """
     there = place.sizes(wanted)
     rest = [md5 for md5, size in here.items() if there.get(md5) != size]
     # Lists of folders last, as DVC does: a folder whose list is there is taken to be whole.
