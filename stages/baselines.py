@@ -8,16 +8,13 @@ from ulna.checks.baselines import cross_validate, judge, predict_baselines, verd
 from ulna.console import run
 from ulna.data.cache import load_cache
 from ulna.data.rows import join_rows, read_images, read_splits
-from ulna.figures.baselines import dots_and_intervals
-from ulna.figures.style import write_png
-from ulna.files import read_json, write_csv, write_json
-from ulna.params import ARCHS, load_params
+from ulna.files import write_csv, write_json
+from ulna.params import load_params
 
 
 def baselines() -> None:
-    """Fit the baselines on train, judge them on test beside the networks, write and draw."""
+    """Fit the baselines on train, judge them on test, write."""
     params = load_params(paths.PARAMS)
-    networks = {arch: read_json(paths.metrics(arch))["study"] for arch in ARCHS}
     cache = load_cache(paths.CACHE)
     rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
 
@@ -28,8 +25,7 @@ def baselines() -> None:
 
     by_name = scores.set_index("baseline").to_dict("index")
     write_json(paths.metrics("baselines"), {"verdict": words} | by_name)
-    write_csv(paths.PLOTS / "baselines.csv", scores.astype({"informative": int, "flag": int}))
-    write_png(paths.PLOTS / "baselines.png", dots_and_intervals(scores, networks, words))
+    write_csv(paths.table("baselines"), scores.astype({"informative": int, "flag": int}))
     print(f"baselines: {words}")
 
 

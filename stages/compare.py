@@ -5,8 +5,6 @@ from itertools import product
 
 from ulna import paths
 from ulna.console import run
-from ulna.figures.comparison import forest
-from ulna.figures.style import write_png
 from ulna.files import write_csv, write_json
 from ulna.judging.bootstrap import resample
 from ulna.judging.comparison import PAIRS, compare_networks, tabulate
@@ -17,7 +15,7 @@ from ulna.predictions import read_predictions
 
 
 def compare() -> None:
-    """Choose each network's thresholds on val, compare all pairs on test, write and draw."""
+    """Choose each network's thresholds on val, compare all pairs on test, write."""
     params = load_params(paths.PARAMS)
     settings = params.evaluate
     tables = align({n: read_predictions(paths.predictions(n)) for n in (*ARCHS, "ensemble")})
@@ -35,12 +33,10 @@ def compare() -> None:
         comparisons[first, second] = found
         print(f"compare: {found['verdict']}")
 
-    differences = tabulate(comparisons)
     named = {f"{first}_vs_{second}": found for (first, second), found in comparisons.items()}
     split = {"split_sha256": split_sha256(tables["ensemble"])}
     write_json(paths.metrics("compare"), named | split)
-    write_csv(paths.PLOTS / "compare.csv", differences)
-    write_png(paths.PLOTS / "compare.png", forest(differences))
+    write_csv(paths.table("compare"), tabulate(comparisons))
 
 
 if __name__ == "__main__":

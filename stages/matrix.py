@@ -6,8 +6,6 @@ import pandas as pd
 
 from ulna import paths
 from ulna.console import run
-from ulna.figures.style import number, write_png
-from ulna.figures.transfer import heat_maps
 from ulna.files import write_csv, write_json
 from ulna.judging import transfer_matrix
 from ulna.judging.bootstrap import resample
@@ -15,7 +13,7 @@ from ulna.params import load_params
 
 
 def matrix() -> None:
-    """Choose thresholds on val, judge on test, write the matrix, its summary and its figure."""
+    """Choose thresholds on val, judge on test, write the matrix and its summary."""
     params = load_params(paths.PARAMS)
     evaluate = params.evaluate
     tests = {
@@ -31,12 +29,11 @@ def matrix() -> None:
         )
         for network, test in tests.items()
     }
-    write_csv(paths.PLOTS / "transfer.csv", cells)
+    write_csv(paths.table("transfer"), cells)
     write_json(paths.METRICS / "transfer.json", summary)
-    write_png(paths.PLOTS / "transfer.png", heat_maps(list(tests), cells))
     for name, sides in summary.items():
         seen, unseen = (
-            f"{number(sides[side]['auroc'])} (n {sides[side]['studies']})"
+            f"{sides[side]['auroc']:.3f} (n {sides[side]['studies']})"
             for side in ("seen", "unseen")
         )
         print(f"{name}: AUROC of studies {seen} on the parts trained on, {unseen} on others")

@@ -3,20 +3,16 @@
 import sys
 
 from ulna import paths
-from ulna.checks.occlusion import SHOWN, judge_hidden, show_example, tabulate, verdict
+from ulna.checks.occlusion import SHOWN, judge_hidden, tabulate, verdict
 from ulna.console import run
-from ulna.data.cache import load_cache
-from ulna.figures.occlusion import halves
-from ulna.figures.style import write_png
 from ulna.files import write_csv, write_json
 from ulna.params import ARCHS, load_params
 from ulna.predictions import read_predictions
 
 
 def occlusion() -> None:
-    """Judge each network by whole pictures of test and by each half of them, write and draw."""
+    """Judge each network by whole pictures of test and by each half of them, write."""
     params = load_params(paths.PARAMS)
-    cache = load_cache(paths.CACHE)
     judged = {}
     for arch in ARCHS:
         whole = read_predictions(paths.predictions(arch))
@@ -26,13 +22,10 @@ def occlusion() -> None:
             if name != "whole"
         }
         judged[arch] = judge_hidden({"whole": whole} | hidden, params.evaluate, params.seed)
-    scores, words = tabulate(judged), verdict(judged)
-    example = show_example(whole[whole["split"] == "test"], cache, params.image.fit)
-
+    words = verdict(judged)
     flag = any(found["flag"] for found in judged.values())
     write_json(paths.metrics("occlusion"), {"verdict": words, "flag": flag} | judged)
-    write_csv(paths.PLOTS / "occlusion.csv", scores)
-    write_png(paths.PLOTS / "occlusion.png", halves(scores, example, words))
+    write_csv(paths.table("occlusion"), tabulate(judged))
     print(f"occlusion: {words}")
 
 

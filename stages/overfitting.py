@@ -6,8 +6,6 @@ import pandas as pd
 
 from ulna import paths
 from ulna.console import run
-from ulna.figures.overfitting import overfitting_panels
-from ulna.figures.style import write_png
 from ulna.files import read_table, write_csv, write_json
 from ulna.judging.epochs import describe_course, gaps_by_epoch, phase_limits
 from ulna.judging.overfitting import judge_splits, of_parts, summarize
@@ -52,8 +50,7 @@ def overfitting() -> None:
         found | {"learning_curve": {"verdict": words, "arch": arch, "step": step}},
     )
     for name, rows in (("overfitting", table), ("gaps", by_epoch), ("learning_curve", curve)):
-        write_csv(paths.PLOTS / f"{name}.csv", rows)
-    write_png(paths.PLOTS / "overfitting.png", overfitting_panels(table, by_epoch, curve, arch))
+        write_csv(paths.table(name), rows)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ LEARNING_CURVE = Path("data/learning_curve")
 
 METRICS = Path("metrics")
 PLOTS = Path("plots")
+FIGURES = PLOTS / "figures"
 
 CHECKPOINTS = Path(".checkpoints")
 
@@ -40,7 +41,7 @@ def bundle(arch: str) -> Path:
 
 def history(arch: str) -> Path:
     """Learning curves, one row an epoch."""
-    return PLOTS / arch / "history.csv"
+    return table(f"{arch}/history")
 
 
 def predictions(arch: str) -> Path:
@@ -75,4 +76,14 @@ def metrics(arch: str) -> Path:
 
 def scores(arch: str, name: str) -> Path:
     """A table that `evaluate` draws up, such as by_body_part, roc or disagreements."""
-    return PLOTS / arch / f"{name}.csv"
+    return table(f"{arch}/{name}")
+
+
+def table(name: str) -> Path:
+    """A table behind the figures, such as compare or cnn/roc."""
+    return PLOTS / "tables" / f"{name}.csv"
+
+
+def figure(name: str) -> Path:
+    """A figure, such as compare or cnn/saliency."""
+    return FIGURES / f"{name}.svg"

@@ -14,6 +14,7 @@ METRICS = {
 }
 # Okabe and Ito's vermilion and blue.
 NETWORK_COLOURS = {"cnn": "#D55E00", "densenet169": "#0072B2"}
+NETWORK_MARKERS = {"cnn": "o", "densenet169": "s"}
 
 
 def named(text: str) -> str:

@@ -1,13 +1,11 @@
-"""Numbers to matplotlib figures; nothing is computed or read here, and pyplot is not used.
+"""Figures of the results on the test set, the networks side by side."""
 
-These show the results on the test set, both networks (`cnn`, `densenet169`) side by side. Every
-function returns a `matplotlib.figure.Figure` for `ulna.figures.style.write_png`.
-"""
-
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -15,23 +13,39 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
-from ulna.figures.names import NETWORK_COLOURS, NETWORKS
+from ulna.figures.names import METRICS
 from ulna.figures.style import (
     CENTRED,
     FAINT,
-    HOUSE,
     INK,
     LABELS,
+    ON_DARK,
+    ON_LIGHT,
+    PAPER,
     PUBLISHED,
+    RC_PARAMS,
     SOFT,
+    Look,
     add_heading,
     add_note,
     add_title,
+    annotate,
+    bare,
+    colour,
+    draw_interval,
+    luminance,
     new_figure,
     number,
+    title,
+    with_interval,
 )
-from ulna.judging.reference import NOTE, OVERALL
+from ulna.judging.reference import NOTE, OVERALL, read_reference
+from ulna.networks.transfer import network_named
+
+Floats = npt.NDArray[np.float64]
 
 # Marker, place beside the bars in body parts, name.
 READERS = {
@@ -40,9 +54,21 @@ READERS = {
     "radiologist 2": ("s", 0.34, "radiologist 2"),
     "radiologist 3": ("v", 0.43, "radiologist 3"),
 }
+NOTE_CHARACTERS = 150  # of a line under the figure, at 9 inches and 8 points
+# Level -> place in the row, marker, its face, colour, width of the line in points.
+LEVELS = {"study": (0.02, "o", INK, INK, 2.0), "image": (0.3, "s", PAPER, SOFT, 1.2)}
+
+# Of the heat maps. Orange and violet, told apart with any common colour blindness, and light enough
+# for dark ink.
+COLOURS = LinearSegmentedColormap.from_list("transfer", ["#E9A353", ON_DARK, "#A695D6"])
+HATCHED = "#E2E2E2"
+# Name, lowest value, highest; chance lies midway and is white.
+PANELS = {"auroc": ("AUROC", 0.0, 1.0), "kappa": ("Cohen's kappa", -1.0, 1.0)}
+LINES = 3  # of text that a row has room for
+GAP = 0.1  # of a column, between the parts and what is over all of them
 
 
-@rc_context(HOUSE)
+@rc_context(RC_PARAMS)
 def roc_and_precision_recall(
     roc: Mapping[str, pd.DataFrame],
     precision_recall: Mapping[str, pd.DataFrame],
@@ -59,61 +85,52 @@ def roc_and_precision_recall(
     Returns:
         A figure with two axes; a dot marks the operating point of the threshold.
     """
-    figure = new_figure(5.75)
+    figure = new_figure(5.4 + 0.18 * len(scores))
     n, abnormal = _sizes(scores)
     add_title(figure, f"Test set, study level: n = {n:,} studies, {abnormal:,} abnormal")
     left, right = figure.subplots(1, 2)
     for arch, score in scores.items():
-        name, colour = NETWORKS[arch], NETWORK_COLOURS[arch]
-        dot = {"marker": "o", "markersize": 7, "color": colour, "markeredgecolor": "white"}
-        left.plot(
-            *(roc[arch][column] for column in ("false_positive_rate", "true_positive_rate")),
-            color=colour,
-            linewidth=2,
-            label=f"{name}: AUROC {number(score['auroc'])} (n = {score['n']:,})",
-        )
+        ink, size = colour(arch), f"(n = {score['n']:,})"
+        dot = {"marker": "o", "markersize": 7, "color": ink, "markeredgecolor": PAPER}
+        words = f"{title(arch)}: AUROC {number(score['auroc'])} {size}"
+        rates = (roc[arch][name] for name in ("false_positive_rate", "true_positive_rate"))
+        left.plot(*rates, color=ink, linewidth=2, label=words)
         left.plot(1 - _float(score["specificity"]), _float(score["recall"]), **dot, zorder=4)
         recall, precision = (precision_recall[arch][column] for column in ("recall", "precision"))
-        right.step(
-            [0, *recall],
-            [*precision[:1], *precision] or [np.nan],
-            color=colour,
-            linewidth=2,
-            label=f"{name}: AUPRC {number(score['auprc'])} (n = {score['n']:,})",
-        )
+        words = f"{title(arch)}: AUPRC {number(score['auprc'])} {size}"
+        steps = ([0, *recall], [*precision[:1], *precision] or [np.nan])
+        right.step(*steps, color=ink, linewidth=2, label=words)
         right.plot(_float(score["recall"]), _float(score["precision"]), **dot, zorder=4)
     left.plot([0, 1], [0, 1], ":", color=SOFT, label="chance: AUROC 0.500")
     if abnormal:
-        right.axhline(
-            abnormal / n,
-            linestyle=":",
-            color=SOFT,
-            label=f"chance (share of abnormal studies): {abnormal / n:.3f}",
-        )
+        words = f"chance (share of abnormal studies): {abnormal / n:.3f}"
+        right.axhline(abnormal / n, linestyle=":", color=SOFT, label=words)
     left.set(title="ROC curve", xlabel="1 − specificity", ylabel="sensitivity")
     right.set(title="Precision-recall curve", xlabel="recall (sensitivity)", ylabel="precision")
     for axis in (left, right):
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         # Below the axes: a weak network's curve would run through a legend inside.
         axis.legend(loc="upper left", bbox_to_anchor=(0, -0.13), borderaxespad=0)
-    words = [f"{NETWORKS[arch]} {number(score['threshold'])}" for arch, score in scores.items()]
-    add_note(
-        figure, f"Dots: operating points; thresholds, set without the test set: {', '.join(words)}."
-    )
+    add_note(figure, f"Dots: operating points; {_thresholds(scores)}.")
     return figure
 
 
 def _sizes(scores: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
-    """The number of studies and of abnormal ones; both networks judge the same test set."""
+    """The number of studies and of abnormal ones; all networks judge the same test set."""
     first = next(iter(scores.values()))
     return first["n"], first["abnormal"]
+
+
+def _thresholds(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    words = [f"{title(arch)} {number(score['threshold'])}" for arch, score in scores.items()]
+    return f"thresholds, set without the test set: {', '.join(words)}"
 
 
 def _float(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-@rc_context(HOUSE)
+@rc_context(RC_PARAMS)
 def confusion_matrices(
     decisions: Mapping[str, pd.DataFrame], scores: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
@@ -134,11 +151,13 @@ def confusion_matrices(
             index=LABELS, columns=LABELS, fill_value=0
         )
         shares = counts.div(counts.sum(axis=1), axis=0)
-        colours = LinearSegmentedColormap.from_list(arch, ["white", NETWORK_COLOURS[arch]])
+        colours = LinearSegmentedColormap.from_list(arch, [ON_DARK, colour(arch)])
         axis.imshow(shares.fillna(0), cmap=colours, vmin=0, vmax=1)
         for row, column in np.ndindex(2, 2):
             share = shares.iloc[row, column]
-            ink = {"color": _ink_on(colours(0.0 if np.isnan(share) else share))} | CENTRED
+            ground = colours(0.0 if np.isnan(share) else share)
+            # The ink with the higher contrast: its limit is where both have the same.
+            ink = {"color": ON_LIGHT if luminance(ground) > 0.18 else ON_DARK} | CENTRED
             count = f"{counts.iloc[row, column]:,}"
             axis.text(column, row - 0.06, count, fontsize=18, fontweight="bold", **ink)
             percent = "undefined" if np.isnan(share) else f"{share:.1%}"
@@ -152,22 +171,16 @@ def confusion_matrices(
         axis.tick_params(length=0)
         accuracy, kappa = (number(scores[arch][key]) for key in ("accuracy", "kappa"))
         line = f"n = {len(table):,} studies, accuracy {accuracy}, kappa {kappa}"
-        add_heading(axis, NETWORKS[arch], line, NETWORK_COLOURS[arch])
-    words = [f"{NETWORKS[arch]} {number(scores[arch]['threshold'])}" for arch in decisions]
+        add_heading(axis, title(arch), line, colour(arch))
     add_note(
         figure,
         "Percentages are of the actual class (each row adds up to 100%): specificity above left, "
-        f"sensitivity below right.\nThresholds, set without the test set: {', '.join(words)}.",
+        f"sensitivity below right.\nDecisions at {_thresholds(scores)}.",
     )
     return figure
 
 
-def _ink_on(background: tuple[float, float, float, float]) -> str:
-    red, green, blue, _ = background
-    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.55 else "white"
-
-
-@rc_context(HOUSE)
+@rc_context(RC_PARAMS)
 def kappa_by_body_part(
     by_body_part: Mapping[str, pd.DataFrame],
     scores: Mapping[str, Mapping[str, Any]],
@@ -186,7 +199,7 @@ def kappa_by_body_part(
     """
     ours = {arch: _with_overall(by_body_part[arch], scores[arch]) for arch in by_body_part}
     sizes = pd.concat(list(ours.values()))
-    sizes = sizes[~sizes.index.duplicated()]  # both networks judge the same test set
+    sizes = sizes[~sizes.index.duplicated()]  # all networks judge the same test set
     groups = [*sorted(sizes.index.drop(OVERALL)), OVERALL]
     figure = new_figure(5.2)
     add_title(figure, "Cohen's kappa by body part (test set, study level)")
@@ -205,20 +218,15 @@ def kappa_by_body_part(
         for group in groups
     ]
     axis.set_xticks(range(len(groups)), names, fontsize=8)
-    axis.tick_params(axis="x", length=0)
-    axis.grid(axis="x", visible=False)
+    bare(axis, "x")
     axis.set(xlim=(-0.55, len(groups) - 0.45), ylabel="kappa (0: chance, 1: full agreement)")
     lowest = axis.dataLim.y0
     axis.set_ylim(lowest - 0.1 if lowest < 0 else 0.0, 1.08)  # room for the labels
-    key = {"title_fontsize": 8.5, "alignment": "left", "ncols": 4, "borderaxespad": 0.2}
-    axis.add_artist(
-        axis.legend(
-            handles=bars, title="our networks", loc="lower left", bbox_to_anchor=(0, 1), **key
-        )
-    )
-    axis.legend(
-        handles=marks, title=f"published: {NOTE}", loc="lower right", bbox_to_anchor=(1, 1), **key
-    )
+    key: Look = {"title_fontsize": 8.5, "alignment": "left", "ncols": 4, "borderaxespad": 0.2}
+    ends: Look = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+    axis.add_artist(axis.legend(handles=bars, title="our networks", **ends, **key))
+    ends = {"loc": "lower right", "bbox_to_anchor": (1, 1)}
+    axis.legend(handles=marks, title=f"published: {NOTE}", **ends, **key)
     add_note(
         figure,
         "Bars: our networks on our test set, each at its threshold; lines: 95% intervals over "
@@ -238,23 +246,23 @@ def _with_overall(table: pd.DataFrame, score: Mapping[str, Any]) -> pd.DataFrame
 def _draw_bars(
     axis: Axes, arch: str, start: float, table: pd.DataFrame, width: float
 ) -> BarContainer:
-    colour = NETWORK_COLOURS[arch]
     places = np.arange(len(table)) + start + width / 2
     kappas, low, high = (table[column] for column in ("kappa", "kappa_low", "kappa_high"))
-    bars = axis.bar(places, kappas, width=0.94 * width, color=colour, label=NETWORKS[arch])
+    bars = axis.bar(places, kappas, width=0.94 * width, color=colour(arch), label=title(arch))
     axis.vlines(places, low, high, color=INK, linewidth=1)
     for place, kappa, end in zip(places, kappas, low.where(kappas < 0, high), strict=True):
-        below = kappa < 0
-        axis.annotate(
-            "too few" if np.isnan(kappa) else number(kappa, 2),
+        undefined, below = np.isnan(kappa), kappa < 0
+        annotate(
+            axis,
+            "too few" if undefined else number(kappa, 2),
             (place, np.nan_to_num(end)),
             (0, -3 if below else 3),
-            textcoords="offset points",
             ha="center",
             va="top" if below else "bottom",
-            rotation=90 if np.isnan(kappa) else 0,
+            # Bars of more than two networks are too narrow for a number across.
+            rotation=90 if undefined or width < 0.25 else 0,
             fontsize=7.5,
-            color=colour,
+            color=colour(arch),
         )
     return bars
 
@@ -262,15 +270,292 @@ def _draw_bars(
 def _draw_marks(axis: Axes, reference: pd.DataFrame, groups: list[str]) -> list[Line2D]:
     lines: dict[str, Line2D] = {}
     for (reader, source), table in reference.groupby(["reader", "source"], sort=False):
-        marker, offset, name = READERS[reader]
-        [line] = axis.plot(
-            [groups.index(part) + offset for part in table["body_part"]],
-            table["kappa"],
-            marker,
-            markersize=6,
-            color=PUBLISHED,
-            markerfacecolor="white" if source == "recalled" else PUBLISHED,
-            label=name,
-        )
+        shape, offset, name = READERS[reader]
+        face = PAPER if source == "recalled" else PUBLISHED
+        look: Look = {"markersize": 6, "color": PUBLISHED, "markerfacecolor": face, "label": name}
+        places = [groups.index(part) + offset for part in table["body_part"]]
+        [line] = axis.plot(places, table["kappa"], shape, **look)
         lines.setdefault(reader, line)
     return list(lines.values())
+
+
+@rc_context(RC_PARAMS)
+def reliability_diagrams(
+    curves: Mapping[str, pd.DataFrame],
+    calibration: Mapping[str, Mapping[str, Any]],
+    verdicts: Sequence[str],
+) -> Figure:
+    """Draw the share of abnormal studies over the probability, before and after temperature.
+
+    Args:
+        curves: A table a network, see `ulna.judging.reliability.reliability_curves`.
+        calibration: A network's numbers, see `ulna.judging.calibration.summarize`; None or NaN
+            where undefined.
+        verdicts: A sentence on each network; they are set under the figure.
+
+    Returns:
+        A figure with two axes a network: the diagram with 95% intervals, and under it the number of
+        studies of each bin.
+    """
+    figure = new_figure(6.9)
+    n, abnormal = _sizes(calibration)
+    add_title(figure, f"Reliability: n = {n:,} test studies, {abnormal:,} abnormal")
+    axes = figure.subplots(
+        2, len(curves), squeeze=False, sharex=True, sharey="row", height_ratios=[4, 1]
+    )
+    for column, (arch, curve) in enumerate(curves.items()):
+        _draw_reliability(axes[0, column], axes[1, column], arch, curve, calibration[arch])
+    axes[0, 0].set(
+        ylabel="share of abnormal studies (95% interval)", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
+    )
+    axes[1, 0].set(ylabel="studies in the bin", ylim=(0, None))
+    axes[1, 0].yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    figure.align_ylabels(axes[:, 0])
+    hollow: Look = {"color": SOFT, "marker": "o", "markerfacecolor": PAPER}
+    handles = [
+        Line2D([], [], color=SOFT, linestyle=":", label="calibrated"),
+        Line2D([], [], linestyle="--", label="before", **hollow),
+        Line2D([], [], color=SOFT, marker="o", linewidth=2, label="after scaling"),
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=3)
+    lines = [*verdicts, "Temperatures were fitted on split val; intervals of shares are Wilson's."]
+    add_note(figure, "\n".join(textwrap.fill(line, NOTE_CHARACTERS) for line in lines))
+    return figure
+
+
+def _draw_reliability(
+    diagram: Axes, counts: Axes, arch: str, curve: pd.DataFrame, numbers: Mapping[str, Any]
+) -> None:
+    ink = colour(arch)
+    diagram.plot([0, 1], [0, 1], ":", color=SOFT)
+    before, after = (curve[curve["scaling"] == name] for name in ("before", "after"))
+    for bins, line, look in (
+        (before, "o--", {"markerfacecolor": PAPER, "linewidth": 1.2}),
+        (after, "o-", {"linewidth": 2}),
+    ):
+        diagram.plot(bins["probability"], bins["share_abnormal"], line, color=ink, **look)
+    # Without a temperature there is only the curve before it.
+    judged = before if after.empty else after
+    diagram.vlines(judged["probability"], judged["low"], judged["high"], color=ink, alpha=0.5)
+    counts.vlines(judged["probability"], 0, judged["n"], color=ink, linewidth=4)
+    counts.set_xlabel("mean probability of abnormal in the bin")
+    smallest, largest = judged["n"].min(), judged["n"].max()
+    each = f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
+    ece = (number(numbers[name]["ece"]) for name in ("before", "after"))
+    line = (
+        f"T {number(numbers['temperature'], 2)}, ECE {' → '.join(ece)}, "
+        f"{len(judged)} bin{'s' * (len(judged) > 1)} of {each} studies"
+    )
+    add_heading(diagram, title(arch), line, ink)
+
+
+@rc_context(RC_PARAMS)
+def forest(differences: pd.DataFrame) -> Figure:
+    """Draw the differences between networks with their intervals, an axes a pair.
+
+    Args:
+        differences: One row a pair, level and metric: first, second, level (study or image),
+            metric, difference, low, high (NaN where undefined), n, patients.
+
+    Returns:
+        A figure with an axes a pair, side by side on one scale; numbers are of study level.
+    """
+    pairs = list(dict.fromkeys(zip(differences["first"], differences["second"], strict=True)))
+    columns = min(3, len(pairs))
+    rows = -(-len(pairs) // columns)
+    figure = new_figure(1.2 + 5.2 * rows)
+    sizes = differences.groupby("level")[["n", "patients"]].first()
+    studies, images = sizes.loc["study", "n"], sizes.loc["image", "n"]
+    add_title(
+        figure,
+        f"Differences on the test set: n = {studies:,} studies ({images:,} images) of "
+        f"{sizes.loc['study', 'patients']:,} patients",
+    )
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    for axis, (first, second) in zip(axes, pairs, strict=False):
+        chosen = (differences["first"] == first) & (differences["second"] == second)
+        found = differences[chosen]
+        _draw_pair(axis, found)
+        too_few = found["difference"].isna().all()
+        line = "too few patients, or one class only" if too_few else "per study (95% interval)"
+        add_heading(axis, f"{title(first)} − {title(second)}", line)
+        axis.set_xlabel(f"better: ← {title(second)} | {title(first)} →")
+    for axis in axes[len(pairs) :]:
+        axis.axis("off")
+    reach = np.nanmax(np.abs(differences[["difference", "low", "high"]].to_numpy()), initial=0.1)
+    axes[0].set_xlim(-1.1 * reach, 1.1 * reach)
+    axes[0].set_ylim(len(METRICS) - 0.4, -0.6)
+    axes[0].set_yticks(range(len(METRICS)), list(METRICS.values()))
+    handles = [
+        Line2D([], [], color=ink, marker=shape, markersize=5, markerfacecolor=face,
+               linewidth=width, label=f"per {level}")
+        for level, (_, shape, face, ink, width) in LEVELS.items()
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper right", ncols=2)
+    add_note(
+        figure,
+        "Lines: 95% intervals of the difference, from the same draws of patients for both. A line "
+        "that reaches zero: the difference cannot be\ntold apart from chance. Each is read by "
+        "itself: of 20 lines of equally good networks, about 1 misses zero.",
+    )
+    return figure
+
+
+def _draw_pair(axis: Axes, differences: pd.DataFrame) -> None:
+    axis.axvline(0, color=INK, linewidth=1)
+    bare(axis, "y")
+    for row in range(1, len(METRICS)):
+        axis.axhline(row - 0.5, color=FAINT, linewidth=0.8)
+    for row in range(len(METRICS)):
+        # Lines stop where the words stand, instead of running through them.
+        axis.axhspan(row - 0.47, row - 0.17, color=PAPER, linewidth=0, zorder=2.5)
+    for (level, metric), found in differences.set_index(["level", "metric"]).iterrows():
+        offset, shape, face, ink, width = LEVELS[level]
+        row = list(METRICS).index(metric)
+        values = [found[name] for name in ("difference", "low", "high")]
+        draw_interval(axis, row + offset, values, ink, shape, face, width)
+        if level == "study":
+            words = with_interval(*values)
+            if np.isnan(values[1]) and not np.isnan(values[0]):
+                words = f"{number(values[0])} (no interval)"
+            across = axis.get_yaxis_transform()
+            axis.text(0.5, row - 0.31, words, transform=across, fontsize=8, **CENTRED)
+
+
+@rc_context(RC_PARAMS)
+def heat_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame) -> Figure:
+    """Draw AUROC and kappa of each network on each body part, with their intervals.
+
+    Args:
+        trained_on: Name in the table -> body parts; a row each, in this order.
+        cells: See `ulna.judging.transfer_matrix.matrix`; a note is NaN or "" for none.
+
+    Returns:
+        A figure with two axes, one over the other. A frame marks a part that the network was
+        trained on; a hatched cell has no number and says why.
+    """
+    parts = [*sorted(set(cells["tested_on"]) - {OVERALL}), OVERALL]
+    places = [column + GAP * (part == OVERALL) for column, part in enumerate(parts)]
+    names = [name.replace("+", " +\n") for name in trained_on]
+    lines = [max(LINES, name.count("\n") + 2) for name in names]
+    figure = new_figure(2.1 + 2 * (0.75 + 0.19 * sum(lines)))
+    sizes = cells[cells["trained_on"] == next(iter(trained_on))].set_index("tested_on")
+    overall = sizes.loc[OVERALL]
+    add_title(
+        figure,
+        "Trained on some body parts, tested on each (test set, study level): "
+        f"n = {overall['studies']:,} studies, {overall['abnormal']:,} abnormal",
+    )
+    table = cells.set_index(["trained_on", "tested_on"])
+    edges = np.concatenate([[0], np.cumsum(lines)])
+    for axis, measure in zip(figure.subplots(2, 1), PANELS, strict=True):
+        for row, (name, own_parts) in enumerate(trained_on.items()):
+            for place, part in zip(places, parts, strict=True):
+                box = (place, float(edges[row]), float(lines[row]))
+                _draw_cell(axis, box, table.loc[(name, part)], measure)
+                axis.add_patch(_outline(box, 0, PAPER, 1))
+                if part in own_parts:
+                    axis.add_patch(_outline(box, 0.03, INK, 1.8))
+        columns = [_column_name(part, sizes.loc[part]) for part in parts]
+        _label(axis, measure, places, columns, edges)
+        thresholds = [table.loc[(name, OVERALL), "threshold"] for name in trained_on]
+        axis.set_yticks(
+            (edges[:-1] + edges[1:]) / 2,
+            [
+                f"{name}\n(threshold {number(threshold, 2)})" if measure == "kappa" else name
+                for name, threshold in zip(names, thresholds, strict=True)
+            ],
+            fontsize=8,
+        )
+    add_note(
+        figure,
+        "Framed: trained on this part. In brackets: 95% intervals over patients. Hatched: too few "
+        "patients, or one class only.\nThresholds, for kappa: chosen on the val studies of "
+        "the parts trained on, never on test.",
+    )
+    return figure
+
+
+def _draw_cell(axis: Axes, box: tuple[float, float, float], cell: pd.Series, measure: str) -> None:
+    left, top, height = box
+    _, lowest, highest = PANELS[measure]
+    middle = (left + 0.5, top + height / 2)
+    value, low, high = (cell[f"{measure}{end}"] for end in ("", "_low", "_high"))
+    if np.isnan(value):
+        hatched: Look = {"fc": HATCHED, "ec": "#A8A8A8", "hatch": "////", "lw": 0}
+        axis.add_patch(Rectangle((left, top), 1, height, **hatched))
+        paper = {"facecolor": HATCHED, "edgecolor": "none", "pad": 1.5}
+        axis.text(*middle, cell["note"], fontsize=7.5, color=ON_LIGHT, bbox=paper, **CENTRED)
+        return
+    ground = COLOURS((value - lowest) / (highest - lowest))
+    axis.add_patch(Rectangle((left, top), 1, height, facecolor=ground, linewidth=0))
+    spread = f"({number(low, 2)} to {number(high, 2)})"
+    look = {"color": ON_LIGHT, **CENTRED}
+    annotate(axis, number(value, 2), middle, (0, 5), fontsize=11, fontweight="bold", **look)
+    annotate(axis, spread, middle, (0, -8), fontsize=6.5, **look)
+
+
+def _outline(box: tuple[float, float, float], inset: float, ink: str, points: float) -> Rectangle:
+    left, top, height = box
+    corner, size = (left + inset, top + LINES * inset), (1 - 2 * inset, height - 2 * LINES * inset)
+    return Rectangle(corner, *size, fill=False, edgecolor=ink, linewidth=points)
+
+
+def _column_name(part: str, sizes: pd.Series) -> str:
+    return (
+        f"{part}\nn = {sizes['studies']:,}\n{sizes['abnormal']:,} abnormal\n"
+        f"{sizes['patients']:,} patients"
+    )
+
+
+def _label(
+    axis: Axes, measure: str, places: list[float], columns: list[str], edges: Floats
+) -> None:
+    name, lowest, highest = PANELS[measure]
+    chance = (lowest + highest) / 2
+    add_heading(axis, name, f"white: chance ({chance:g}); violet: better; orange: worse")
+    axis.set_xticks(np.array(places) + 0.5, columns, fontsize=8)
+    axis.set(
+        xlim=(0, places[-1] + 1),
+        ylim=(float(edges[-1]), 0),
+        xlabel="tested on",
+        ylabel="trained on",
+    )
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0)
+
+
+def draw(
+    networks: Sequence[str],
+    tables: Mapping[str, pd.DataFrame],
+    metrics: Mapping[str, Any],
+) -> dict[str, Figure]:
+    """Draw all figures of this module.
+
+    Args:
+        networks: Their names, in the order of the figures.
+        tables: The files of `plots/tables` by name, such as compare or cnn/roc.
+        metrics: The files of `metrics` by name.
+
+    Returns:
+        Figures by name.
+    """
+
+    def of_each(name: str) -> dict[str, pd.DataFrame]:
+        return {arch: tables[f"{arch}/{name}"] for arch in networks}
+
+    scores = {arch: metrics[arch]["study"] for arch in networks}
+    calibration = {arch: metrics[arch]["calibration"] for arch in networks}
+    verdicts = [f"{title(arch)}: {found['verdict']}" for arch, found in calibration.items()]
+    cells = tables["transfer"]
+    parts = sorted(set(cells["tested_on"]) - {OVERALL})
+    trained_on = {name: network_named(name, parts).parts for name in cells["trained_on"].unique()}
+    return {
+        "roc": roc_and_precision_recall(of_each("roc"), of_each("precision_recall"), scores),
+        "confusion": confusion_matrices(of_each("confusion"), scores),
+        "kappa_by_body_part": kappa_by_body_part(of_each("by_body_part"), scores, read_reference()),
+        "calibration": reliability_diagrams(of_each("reliability"), calibration, verdicts),
+        "compare": forest(tables["compare"]),
+        "transfer": heat_maps(trained_on, cells),
+    }

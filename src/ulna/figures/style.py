@@ -1,34 +1,49 @@
-"""One look for all figures: fixed colours, and PNG files with fixed bytes."""
+"""One look for all figures, and SVG text that follows the light and dark of the page around it."""
 
+import base64
+import io
 import math
+import re
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 
-from ulna.figures.names import NETWORK_COLOURS, NETWORKS
-from ulna.files import replacing
+from ulna.figures.names import NAMES, NETWORK_COLOURS, NETWORK_MARKERS
 
-NETWORK_MARKERS = {"cnn": "o", "densenet169": "s"}
-CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
+Pixels = npt.NDArray[np.uint8]
+Colour = str | tuple[float, float, float, float]
+Look = dict[str, Any]  # of a text, a line or a patch, in matplotlib's words
+
+CENTRED: Look = {"ha": "center", "va": "center"}
 LABELS = ("normal", "abnormal")
 # Tol's teal and purple: they and the networks' colours can be told apart with any common colour
 # blindness.
 LABEL_COLOURS = ("#44AA99", "#AA4499")
 SPLITS = ("train", "val", "test")
-INK, SOFT, FAINT = "#222222", "#6B6B6B", "#E4E4E4"
+INK, SOFT, FAINT, PAPER = "#222222", "#6B6B6B", "#E4E4E4", "#FFFFFF"
 PUBLISHED = "#555555"  # never the colour of a network
+# The same by day and by night: for text on a coloured cell and marks on a radiograph.
+ON_LIGHT, ON_DARK = "#1A1A1A", "#FDFDFD"
+# CSS variables that a page may set; alone, or where CSS is not understood, a figure is on white.
+VARIABLES = {INK: "ink", SOFT: "soft", FAINT: "line", PAPER: "paper", PUBLISHED: "soft"}
+# At night darker colours than this (relative luminance) are lifted towards white by this share:
+# Okabe and Ito's blue has a contrast of 3.5 to 1 on a dark page, 6 to 1 once it is lifted.
+LIFTED_BELOW, LIFT = 0.2, "35%"
 
 WIDTH_INCHES = 9.0
-DPI = 144  # 1296 px: sharp at a README's 900 px; example images stay below 600 KB
+DPI = 144  # of radiographs inside a figure
 
 # From matplotlib's own defaults: a matplotlibrc in somebody's home must not change the bytes.
 # Any: rc_context wants a literal type of every key.
-HOUSE: Any = {
+RC_PARAMS: Any = {
     **{key: rcParamsDefault[key] for key in rcParamsDefault if not key.startswith("backend")},
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -54,12 +69,33 @@ HOUSE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "figure.constrained_layout.use": True,
+    # Text stays text: it can be searched, and a file is a third as large as with outlines.
+    "svg.fonttype": "none",
 }
+# For sheets of images, whose places are given in inches.
+SHEET: Any = RC_PARAMS | {"figure.constrained_layout.use": False}
+# Verdana has DejaVu's widths where that is not installed.
+FONTS = "'DejaVu Sans', Verdana, sans-serif"
 
 
 def new_figure(height_inches: float) -> Figure:
-    """An empty figure as wide as a README, outside pyplot's global state."""
+    """An empty figure as wide as the report, outside pyplot's global state."""
     return Figure(figsize=(WIDTH_INCHES, height_inches))
+
+
+def colour(network: str) -> str:
+    """The colour of a network in every figure."""
+    return NETWORK_COLOURS[network]
+
+
+def marker(network: str) -> str:
+    """The marker of a network in every figure."""
+    return NETWORK_MARKERS[network]
+
+
+def title(network: str) -> str:
+    """What readers call a network."""
+    return NAMES[network]
 
 
 def add_note(figure: Figure, text: str) -> None:
@@ -72,18 +108,65 @@ def add_title(figure: Figure, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
-def add_heading(axis: Axes, title: str, line: str, colour: str) -> None:
+def add_heading(axis: Axes, text: str, line: str, colour: str = INK) -> None:
     """Set a bold title over an axes, and a plain line between the two."""
-    axis.set_title(title, color=colour, pad=18)
-    axis.annotate(
-        line, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", fontsize=8.5
-    )
+    axis.set_title(text, color=colour, pad=18)
+    annotate(axis, line, (0, 1), (0, 6), xycoords="axes fraction", fontsize=8.5)
+
+
+def annotate(
+    axis: Axes, text: str, xy: tuple[float, float], points: tuple[float, float], **look: Any
+) -> None:
+    """Set text so many points away from a place."""
+    axis.annotate(text, xy, points, textcoords="offset points", **look)
+
+
+def add_text(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:
+    """Set text at a place in inches from the upper left corner."""
+    width, height = figure.get_size_inches()
+    figure.text(x / width, 1 - y / height, text, **look)
+
+
+def add_cell(figure: Figure, x: float, y: float, side: float) -> Axes:
+    """A square axes at a place in inches from the upper left corner, without ticks."""
+    width, height = figure.get_size_inches()
+    axis = figure.add_axes((x / width, 1 - (y + side) / height, side / width, side / height))
+    axis.axis("off")
+    return axis
+
+
+def show_image(axis: Axes, pixels: Pixels) -> None:
+    """Show a radiograph, black 0 and white 255, without ticks."""
+    axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+    axis.set(xticks=[], yticks=[])
+    axis.grid(visible=False)
+
+
+def draw_interval(
+    axis: Axes,
+    place: float,
+    values: Iterable[float],
+    colour: str,
+    marker: str,
+    face: str | None = None,
+    width: float = 2.0,
+) -> None:
+    """Draw a value, its lower and its upper limit in a row."""
+    value, low, high = values
+    axis.plot([low, high], [place, place], color=colour, linewidth=width)
+    face = face or colour
+    axis.plot(value, place, marker, markersize=5, color=colour, markerfacecolor=face)
+
+
+def bare(axis: Axes, way: Literal["x", "y"]) -> None:
+    """Take the grid and the tick marks of a categorical axis away."""
+    axis.grid(axis=way, visible=False)
+    axis.tick_params(axis=way, length=0)
 
 
 def network_key(networks: Iterable[str]) -> list[Line2D]:
     """What a legend shows of networks: a line and a dot each."""
-    looks = ((NETWORK_COLOURS[arch], NETWORK_MARKERS[arch], NETWORKS[arch]) for arch in networks)
-    return [Line2D([], [], color=c, marker=m, label=name) for c, m, name in looks]
+    return [Line2D([], [], color=colour(n), marker=marker(n), label=title(n)) for n in networks]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -109,7 +192,65 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
     return words if words == "undefined" else f"{words} ({number(low)} to {number(high)})"
 
 
-def write_png(path: Path, figure: Figure) -> None:
-    """Write a figure as PNG without a version or a time: the same figure gives the same bytes."""
-    with replacing(path) as partial, rc_context(HOUSE):
-        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
+def to_svg(figure: Figure, name: str) -> str:
+    """Write a figure as SVG: the same figure gives the same text.
+
+    Args:
+        figure: What to write.
+        name: Of the figure; ids inside are made from it, so that many figures fit into one page.
+
+    Returns:
+        An `svg` element without prolog, date, version or style sheet. The inks of `VARIABLES` are
+        variables of the page's CSS, behind their plain values.
+    """
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with rc_context(RC_PARAMS | {"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", dpi=DPI, metadata=nothing)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg ") :]
+    # matplotlib's own rule is for every element: in a page it would reach the page's.
+    svg = re.sub(r"\s*<style type=\"text/css\">.*?</style>", "", svg, flags=re.DOTALL)
+    root = f'<svg stroke-linejoin="round" stroke-linecap="butt" font-family="{FONTS}" '
+    svg = svg.replace("<svg ", root, 1)
+    svg = re.sub(r"\s*<metadata>.*?</metadata>|\s*<defs/>|\s*<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<(?:g|image)) id="[^"]*"', r"\1", svg)
+    svg = re.sub(r"data:image/png;base64,([^\"]+)", _smaller, svg)
+    svg = svg.replace("font-family: 'DejaVu Sans'; ", "").replace("px 'DejaVu Sans'", f"px {FONTS}")
+    return re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _of_the_page, svg)
+
+
+def _of_the_page(found: re.Match[str]) -> str:
+    kind, colour = found.groups()
+    name = VARIABLES.get(colour.upper())
+    if name:
+        return f"{kind}: {colour}; {kind}: var(--{name}, {colour})"
+    red, green, blue = to_rgb(colour)
+    coloured = max(red, green, blue) - min(red, green, blue) > 0.15
+    if coloured and luminance(colour) < LIFTED_BELOW:
+        mixed = f"color-mix(in srgb, {colour}, var(--lift, {colour}) {LIFT})"
+        return f"{kind}: {colour}; {kind}: {mixed}"
+    return found[0]
+
+
+def luminance(colour: Colour) -> float:
+    """WCAG 2.1's relative luminance.
+
+    Example:
+        >>> luminance("#FFFFFF"), luminance("#000000")
+        (1.0, 0.0)
+    """
+    linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in to_rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _smaller(found: re.Match[str]) -> str:
+    """A radiograph in grey without opacity: about half the bytes, the same pixels."""
+    image = Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("RGBA")
+    red, green, blue, opacity = image.split()
+    if opacity.getextrema()[0] == 255:
+        grey = red.tobytes() == green.tobytes() == blue.tobytes()
+        image = red if grey else image.convert("RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, "png", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
