@@ -254,7 +254,7 @@ def _draw_gaps(axis: Axes, gaps: pd.DataFrame, gap: str) -> None:
             "markersize": 8,
             "zorder": 4,
         }
-        axis.plot(kept["epoch"], kept[gap], marker(network), label="kept", zorder=4, **look)
+        axis.plot(kept["epoch"], kept[gap], marker(network), label="kept", **look)
     _number_epochs(axis, gaps["epoch"].max())
 
 
