@@ -10,6 +10,7 @@ from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.figures.audit import edge_cases
 from ulna.figures.style import write_png
 from ulna.files import write_csv, write_json
+from ulna.judging import conclusions
 from ulna.params import load_params
 
 
@@ -30,8 +31,7 @@ def audit() -> None:
     squares = dict(zip(shown["image"], pixels_of(cache, shown), strict=True))
     sheet = edge_cases(examples, squares, counts, checks.FINDINGS, len(images))
     write_png(paths.PLOTS / "audit.png", sheet)
-    named = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    print(f"{len(images):,} images: {named or 'nothing odd'} (listed in {table})")
+    print(f"{conclusions.audit(summary)} All are listed in {table}.")
     checks.stop_on(findings, params.audit.fail_on, table)
 
 

@@ -4,13 +4,14 @@ import sys
 
 from ulna import paths
 from ulna.checks.appearance import measure
-from ulna.checks.baselines import cross_validate, judge, predict_baselines, verdict
+from ulna.checks.baselines import cross_validate, judge, predict_baselines, summarize
 from ulna.console import run
 from ulna.data.cache import load_cache
 from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.figures.baselines import dots_and_intervals
 from ulna.figures.style import write_png
 from ulna.files import read_json, write_csv, write_json
+from ulna.judging import conclusions
 from ulna.params import ARCHS, load_params
 
 
@@ -24,10 +25,10 @@ def baselines() -> None:
     measured = measure(rows, cache, params.image.fit)
     tables, crossed = predict_baselines(measured), cross_validate(measured)
     scores = judge(tables, crossed, params.evaluate, params.seed)
-    words = verdict(scores)
+    summary = summarize(scores)
+    words = conclusions.baselines(summary)
 
-    by_name = scores.set_index("baseline").to_dict("index")
-    write_json(paths.metrics("baselines"), {"verdict": words} | by_name)
+    write_json(paths.metrics("baselines"), summary)
     write_csv(paths.PLOTS / "baselines.csv", scores.astype({"informative": int, "flag": int}))
     write_png(paths.PLOTS / "baselines.png", dots_and_intervals(scores, networks, words))
     print(f"baselines: {words}")

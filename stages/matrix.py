@@ -6,10 +6,10 @@ import pandas as pd
 
 from ulna import paths
 from ulna.console import run
-from ulna.figures.style import number, write_png
+from ulna.figures.style import write_png
 from ulna.figures.transfer import heat_maps
 from ulna.files import write_csv, write_json
-from ulna.judging import transfer_matrix
+from ulna.judging import conclusions, transfer_matrix
 from ulna.judging.bootstrap import resample
 from ulna.params import load_params
 
@@ -35,11 +35,7 @@ def matrix() -> None:
     write_json(paths.METRICS / "transfer.json", summary)
     write_png(paths.PLOTS / "transfer.png", heat_maps(list(tests), cells))
     for name, sides in summary.items():
-        seen, unseen = (
-            f"{number(sides[side]['auroc'])} (n {sides[side]['studies']})"
-            for side in ("seen", "unseen")
-        )
-        print(f"{name}: AUROC of studies {seen} on the parts trained on, {unseen} on others")
+        print(conclusions.cross_part(sides, name))
 
 
 if __name__ == "__main__":

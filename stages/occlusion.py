@@ -3,12 +3,13 @@
 import sys
 
 from ulna import paths
-from ulna.checks.occlusion import SHOWN, judge_hidden, show_example, tabulate, verdict
+from ulna.checks.occlusion import SHOWN, judge_hidden, show_example, summarize, tabulate
 from ulna.console import run
 from ulna.data.cache import load_cache
 from ulna.figures.occlusion import halves
 from ulna.figures.style import write_png
 from ulna.files import write_csv, write_json
+from ulna.judging import conclusions
 from ulna.params import ARCHS, load_params
 from ulna.predictions import read_predictions
 
@@ -26,11 +27,11 @@ def occlusion() -> None:
             if name != "whole"
         }
         judged[arch] = judge_hidden({"whole": whole} | hidden, params.evaluate, params.seed)
-    scores, words = tabulate(judged), verdict(judged)
+    scores, summary = tabulate(judged), summarize(judged)
+    words = conclusions.occlusion(summary)
     example = show_example(whole[whole["split"] == "test"], cache, params.image.fit)
 
-    flag = any(found["flag"] for found in judged.values())
-    write_json(paths.metrics("occlusion"), {"verdict": words, "flag": flag} | judged)
+    write_json(paths.metrics("occlusion"), summary)
     write_csv(paths.PLOTS / "occlusion.csv", scores)
     write_png(paths.PLOTS / "occlusion.png", halves(scores, example, words))
     print(f"occlusion: {words}")

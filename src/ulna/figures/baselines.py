@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ulna.checks.baselines import AUROC, BASELINES, CHANCE
-from ulna.figures.names import NETWORK_COLOURS, NETWORKS
+from ulna.checks.baselines import AUROC, CHANCE
+from ulna.figures.names import BASELINES, NETWORK_COLOURS, NETWORKS, NOTES
 from ulna.figures.style import (
     FAINT,
     HOUSE,
@@ -41,7 +41,7 @@ def dots_and_intervals(
         scores: See `ulna.checks.baselines.judge`; NaN where undefined.
         networks: A network's study-level numbers: auroc, auroc_low, auroc_high; None or NaN where
             undefined.
-        verdict: See `ulna.checks.baselines.verdict`; it is set under the figure.
+        verdict: See `ulna.judging.conclusions.baselines`; it is set under the figure.
 
     Returns:
         A figure with one axes, a row a baseline, then a row a network.
@@ -63,7 +63,7 @@ def dots_and_intervals(
         _draw(axis, place + TEST, [row[name] for name in AUROC], colour, "o", colour)
         across = [row[f"train_{name}"] for name in AUROC]
         _draw(axis, place + TRAIN, across, SOFT, "s", "white")
-        words = row["note"] or _words(row)
+        words = NOTES.get(row["note"]) or _words(row)
         _write(axis, place, f"{words}  alarm" if row["flag"] else words, colour, row["flag"])
     for place, (arch, found) in enumerate(networks.items(), start=len(scores)):
         colour = NETWORK_COLOURS[arch]
@@ -71,7 +71,7 @@ def dots_and_intervals(
         _draw(axis, place, [row[name] for name in AUROC], colour, "D", colour)
         _write(axis, place, _words(row), colour, False)
     axis.axhline(len(scores) - 0.5, color=SOFT, linewidth=0.8)
-    titles = [BASELINES[name].title for name in scores["baseline"]]
+    titles = [BASELINES[name] for name in scores["baseline"]]
     axis.set_yticks(range(rows), [*titles, *(NETWORKS[arch] for arch in networks)])
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="y", visible=False)

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ulna.figures.names import NETWORK_COLOURS, NETWORKS
 from ulna.figures.style import HOUSE, SOFT, add_heading, add_note, add_title, new_figure, number
+from ulna.judging import conclusions
 
 NOTE_CHARACTERS = 150  # of a line under the figure, at 9 inches and 8 points
 
@@ -64,7 +65,7 @@ def reliability_diagrams(
         loc="outside upper right",
         ncols=3,
     )  # fmt: skip
-    lines = [f"{NETWORKS[arch]}: {calibration[arch]['verdict']}" for arch in curves]
+    lines = [conclusions.calibration(calibration[arch], arch) for arch in curves]
     lines.append("Temperatures were fitted on split val; intervals of shares are Wilson's.")
     add_note(figure, "\n".join(textwrap.fill(line, NOTE_CHARACTERS) for line in lines))
     return figure

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ulna.checks.occlusion import CHANCE, SHOWN
-from ulna.figures.names import NETWORK_COLOURS, named
+from ulna.figures.names import NETWORK_COLOURS
 from ulna.figures.style import (
     FAINT,
     HOUSE,
@@ -44,12 +44,12 @@ def halves(
         scores: See `ulna.checks.occlusion.tabulate`; NaN where undefined.
         pictures: One picture as it is shown, for each name of `ulna.checks.occlusion.SHOWN`,
             (size_px, size_px) uint8.
-        verdict: See `ulna.checks.occlusion.verdict`; it is set under the figure.
+        verdict: See `ulna.judging.conclusions.occlusion`; it is set under the figure.
 
     Returns:
         A figure with a picture for each name of SHOWN, above one another, then two axes.
     """
-    note = textwrap.wrap(named(verdict), LINE_CHARACTERS)
+    note = textwrap.wrap(verdict, LINE_CHARACTERS)
     figure = new_figure(5.6 + 0.16 * len(note))
     sizes = scores.iloc[0]
     add_title(

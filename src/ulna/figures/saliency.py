@@ -66,7 +66,7 @@ def saliency_gallery(
     for down, text, style in (
         (0.2, f"{NETWORKS[arch]}: {shown}, most confident test images", TITLE),
         (0.45, f"Randomisation test {outcome_line}.", {"color": NETWORK_COLOURS[arch]}),
-        (0.65, verdict[0].upper() + verdict[1:] + ".", {"color": SOFT}),
+        (0.65, verdict, {"color": SOFT, "fontsize": 8}),
     ):
         figure.text(0.01, 1 - down / height, text, va="center", **style)
     for column, outcome in enumerate(OUTCOMES):

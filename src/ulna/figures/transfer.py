@@ -11,6 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ulna.figures.names import NOTES
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -99,7 +100,7 @@ def _draw_cell(axis: Axes, box: tuple[float, float, float], cell: pd.Series, mea
             Rectangle((left, top), 1, height, fc=FAINT, ec="#C4C4C4", hatch="////", lw=0)
         )
         paper = {"facecolor": FAINT, "edgecolor": "none", "pad": 1.5}
-        axis.text(*middle, cell["note"], fontsize=7.5, bbox=paper, **CENTRED)
+        axis.text(*middle, NOTES[cell["note"]], fontsize=7.5, bbox=paper, **CENTRED)
         return
     colour = COLOURS((value - lowest) / (highest - lowest))
     axis.add_patch(Rectangle((left, top), 1, height, facecolor=colour, linewidth=0))
