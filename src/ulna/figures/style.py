@@ -105,8 +105,9 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
         >>> with_interval(0.5, -0.1, 1.0), with_interval(float("nan"), None, None)
         ('0.500 (−0.100 to 1.000)', 'undefined')
     """
-    words = number(value)
-    return words if words == "undefined" else f"{words} ({number(low)} to {number(high)})"
+    if value is None or math.isnan(value):
+        return number(value)
+    return f"{number(value)} ({number(low)} to {number(high)})"
 
 
 def write_png(path: Path, figure: Figure) -> None:

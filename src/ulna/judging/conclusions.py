@@ -132,8 +132,8 @@ def overfitting(summary: Numbers, network: str) -> str:
 def history(course: Numbers, network: str) -> str:
     """Which epoch was kept, and what ended the training?"""
     sentences = [
-        f"{SUBJECTS[network]} keeps epoch {course['kept']} of {course['epochs']}, that of the "
-        f"lowest loss on val, {number(course['val_loss_kept'])}"
+        f"{SUBJECTS[network]} keeps epoch {course['kept']} of {course['epochs']}, which has the "
+        f"lowest loss on val ({number(course['val_loss_kept'])})"
     ]
     for phase, span in course["phases"].items():
         first, last = span["first"], span["last"]
@@ -195,8 +195,8 @@ def baselines(summary: Numbers) -> str:
         ]
     if bright:
         said.append(
-            f"Brightness also predicts the label ({listed(bright)}): metal and casts are bright, "
-            "so this alone is no alarm."
+            f"Brightness also predicts the label, from {listed(bright)}: metal and casts are "
+            "bright, so this alone is no alarm."
         )
     return " ".join(said)
 
