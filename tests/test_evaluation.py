@@ -93,7 +93,7 @@ def test_the_stage_judges_studies_and_images_apart(
     evaluate("cnn")
     judged = read_json(paths.metrics("cnn"))
     study, image = judged["study"], judged["image"]
-    assert tuple(study) == tuple(image) == SCORES
+    assert tuple(study) == tuple(image) == (*SCORES, "conclusion")
     # Studies: one found, one rightly cleared, one wrongly called.
     assert (study["n"], study["abnormal"], study["patients"]) == (3 * SAME, SAME, 3 * SAME)
     assert (study["recall"], study["precision"]) == (1, 1 / 2)

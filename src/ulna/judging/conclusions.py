@@ -13,9 +13,6 @@ from ulna.judging.names import BASELINES, NAMES
 
 Numbers = Mapping[str, Any]
 
-# Inside a sentence.
-SUBJECTS = NAMES | {"ensemble": "the ensemble"}
-
 FAULTS = {
     "too_moderate": "probabilities are too close to 0.5",
     "too_extreme": "probabilities are too extreme",
@@ -44,7 +41,7 @@ LOOKS = {
 
 def performance(scores: Numbers, network: str) -> str:
     """Is a network better than chance, by the AUROC of studies or images?"""
-    name = SUBJECTS[network]
+    name = _subject(network)
     if scores["conclusion"] == "too_few":
         return _sentence(f"{name} cannot be evaluated: too few test patients, or one class only")
     relation = {
@@ -76,18 +73,18 @@ def calibration(summary: Numbers, network: str) -> str:
         "not_shown_too_few": f"too few test studies, at least {least} per class are needed; {line}",
         "not_shown_no_discrimination": f"the probabilities do not discriminate; {line}",
     }
-    return _sentence(f"{SUBJECTS[network]} {CALIBRATION[code]}: {reasons.get(code, line)}")
+    return _sentence(f"{_subject(network)} {CALIBRATION[code]}: {reasons.get(code, line)}")
 
 
 def calibration_in_short(summary: Numbers, network: str) -> str:
     """The same without the reasons."""
-    return _sentence(f"{SUBJECTS[network]} {CALIBRATION[summary['conclusion']]}")
+    return _sentence(f"{_subject(network)} {CALIBRATION[summary['conclusion']]}")
 
 
 def comparison(found: Numbers, first: str, second: str) -> str:
     """Which of two networks is better, by the paired difference in AUROC per study?"""
     code, study = found["conclusion"], found["study"]
-    pair = SUBJECTS[first], SUBJECTS[second]
+    pair = _subject(first), _subject(second)
     both = " and ".join(pair)
     sizes = f"{study['n']:,} test studies of {study['patients']:,} patients"
     if code == "too_few":
@@ -115,7 +112,7 @@ def comparison(found: Numbers, first: str, second: str) -> str:
 
 def overfitting(summary: Numbers, network: str) -> str:
     """Is a network better on its training studies than on test studies?"""
-    name, train, test = SUBJECTS[network], summary["train"], summary["test"]
+    name, train, test = _subject(network), summary["train"], summary["test"]
     sizes = f"{train['patients']:,} patients of train, {test['patients']:,} of test"
     claim = {
         "overfitted": f"{name} is overfitted",
@@ -132,7 +129,7 @@ def overfitting(summary: Numbers, network: str) -> str:
 def history(course: Numbers, network: str) -> str:
     """Which epoch was kept, and what ended the training?"""
     sentences = [
-        f"{SUBJECTS[network]} keeps epoch {course['kept']} of {course['epochs']}, which has the "
+        f"{_subject(network)} keeps epoch {course['kept']} of {course['epochs']}, which has the "
         f"lowest loss on val ({number(course['val_loss_kept'])})"
     ]
     for phase, span in course["phases"].items():
@@ -155,7 +152,7 @@ def learning_curve(found: Numbers) -> str:
             "The learning curve is off: set learning_curve.fractions in params.yaml, such as "
             "[0.25, 0.5], and run `dvc repro`; each fraction costs one training."
         )
-    name = SUBJECTS[found["arch"]]
+    name = _subject(found["arch")]
     span = f"from {step['from_patients']:,} to {step['to_patients']:,} training patients"
     if code == "too_few":
         return _sentence(f"whether more patients help {name} cannot be estimated: too few test "
@@ -205,9 +202,9 @@ def occlusion(summary: Numbers) -> str:
     """Do the networks need the bone in the centre, or the border around it?"""
     head = {"alarm": "Alarm.", "no_alarm": "No alarm.", "inconclusive": "Inconclusive."}
     said = [head[summary["conclusion"]]]
-    for network in (name for name in NAMES if name in summary):
-        found = summary[network]
-        claim = f"{SUBJECTS[network]} {LOOKS[found['finding']]}"
+    networks = {name: found for name, found in summary.items() if isinstance(found, Mapping)}
+    for network, found in networks.items():
+        claim = f"{_subject(network)} {LOOKS[found['finding']]}"
         if found["finding"] != "too_few":
             shown = {
                 "whole images": "whole",
@@ -225,7 +222,7 @@ def randomization(summary: Numbers, network: str) -> str:
     head, *_, last = summary["rank_correlation"].values()
     result = "passed" if summary["passed"] else "failed"
     return _sentence(
-        f"{SUBJECTS[network]}: randomization test {result}, rank correlation with the trained "
+        f"{_subject(network)}: randomization test {result}, rank correlation with the trained "
         f"network's maps {number(head, 2)} with a random head (limit {summary['head_limit']}), "
         f"{number(last, 2)} with all weights random (limit {summary['all_limit']}), "
         f"{summary['images']:,} test images"
@@ -304,6 +301,11 @@ def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
     if value is None or math.isnan(value):
         return "undefined"
     return format(value, f"{'+' if signed else ''}z,.{digits}f").replace("-", "−")
+
+
+def _subject(network: str) -> str:
+    """The network inside a sentence; a prediction table from elsewhere is called by its code."""
+    return "the ensemble" if network == "ensemble" else NAMES.get(network, network)
 
 
 def _sentence(text: str) -> str:
