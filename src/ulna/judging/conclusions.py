@@ -152,7 +152,7 @@ def learning_curve(found: Numbers) -> str:
             "The learning curve is off: set learning_curve.fractions in params.yaml, such as "
             "[0.25, 0.5], and run `dvc repro`; each fraction costs one training."
         )
-    name = _subject(found["arch")]
+    name = _subject(found["arch"])
     span = f"from {step['from_patients']:,} to {step['to_patients']:,} training patients"
     if code == "too_few":
         return _sentence(f"whether more patients help {name} cannot be estimated: too few test "
