@@ -8,6 +8,7 @@ from ulna.console import run
 from ulna.data.cache import load_cache
 from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.files import write_csv, write_json
+from ulna.judging import conclusions
 from ulna.params import load_params
 
 
@@ -23,8 +24,7 @@ def audit() -> None:
     write_csv(table, findings)
     summary = checks.summarise(images, len(cache.rejected)) | {"findings": counts}
     write_json(paths.METRICS / "audit.json", summary)
-    named = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    print(f"{len(images):,} images: {named or 'nothing odd'} (listed in {table})")
+    print(f"{conclusions.audit(summary)} All are listed in {table}.")
     checks.stop_on(findings, params.audit.fail_on, table)
 
 

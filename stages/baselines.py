@@ -4,11 +4,12 @@ import sys
 
 from ulna import paths
 from ulna.checks.appearance import measure
-from ulna.checks.baselines import cross_validate, judge, predict_baselines, verdict
+from ulna.checks.baselines import cross_validate, judge, predict_baselines, summarize
 from ulna.console import run
 from ulna.data.cache import load_cache
 from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.files import write_csv, write_json
+from ulna.judging import conclusions
 from ulna.params import load_params
 
 
@@ -21,10 +22,10 @@ def baselines() -> None:
     measured = measure(rows, cache, params.image.fit)
     tables, crossed = predict_baselines(measured), cross_validate(measured)
     scores = judge(tables, crossed, params.evaluate, params.seed)
-    words = verdict(scores)
+    summary = summarize(scores)
+    words = conclusions.baselines(summary)
 
-    by_name = scores.set_index("baseline").to_dict("index")
-    write_json(paths.metrics("baselines"), {"verdict": words} | by_name)
+    write_json(paths.metrics("baselines"), summary)
     write_csv(paths.table("baselines"), scores.astype({"informative": int, "flag": int}))
     print(f"baselines: {words}")
 

@@ -6,6 +6,7 @@ from itertools import product
 from ulna import paths
 from ulna.console import run
 from ulna.files import write_csv, write_json
+from ulna.judging import conclusions
 from ulna.judging.bootstrap import resample
 from ulna.judging.comparison import PAIRS, compare_networks, tabulate
 from ulna.judging.ensemble import align
@@ -29,9 +30,9 @@ def compare() -> None:
     comparisons = {}
     for first, second in PAIRS:
         levels = {level: (test[first, level], test[second, level]) for level in LEVELS}
-        found = compare_networks((first, second), levels, resamples, settings.min_patients)
+        found = compare_networks(levels, resamples, settings.min_patients)
         comparisons[first, second] = found
-        print(f"compare: {found['verdict']}")
+        print(f"compare: {conclusions.comparison(found, first, second)}")
 
     named = {f"{first}_vs_{second}": found for (first, second), found in comparisons.items()}
     split = {"split_sha256": split_sha256(tables["ensemble"])}

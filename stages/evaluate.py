@@ -1,12 +1,12 @@
 """Judge one network from its prediction table: headline metrics and the tables behind the plots."""
 
-import math
 import sys
 
 from ulna import paths
 from ulna.console import run
 from ulna.files import write_csv, write_json
-from ulna.judging.evaluation import LEVELS, TOO_FEW, evaluate_table
+from ulna.judging import conclusions
+from ulna.judging.evaluation import LEVELS, evaluate_table
 from ulna.judging.metrics import confusion, precision_recall, roc
 from ulna.params import load_params
 from ulna.predictions import read_origin, read_predictions
@@ -33,15 +33,10 @@ def evaluate(arch: str) -> None:
         write_csv(paths.scores(arch, name), table)
     for level in LEVELS:
         scores = found.metrics[level]
-        auroc, kappa = (
-            TOO_FEW
-            if math.isnan(scores[name])
-            else f"{scores[name]:.3f} ({scores[f'{name}_low']:.3f} to {scores[f'{name}_high']:.3f})"
-            for name in ("auroc", "kappa")
-        )
         print(
-            f"{arch} per {level}: n {scores['n']} ({scores['abnormal']} abnormal), AUROC {auroc}, "
-            f"kappa {kappa}, threshold {scores['threshold']:.3f} ({params.evaluate.threshold})"
+            f"{arch} per {level}: n {scores['n']} ({scores['abnormal']} abnormal), threshold "
+            f"{scores['threshold']:.3f} ({params.evaluate.threshold}). "
+            f"{conclusions.performance(scores, arch)}"
         )
 
 

@@ -9,6 +9,7 @@ from ulna.console import run
 from ulna.data.cache import load_cache, pixels_of
 from ulna.data.truth import read_truth
 from ulna.files import write_csv, write_json
+from ulna.judging import conclusions
 from ulna.judging.evaluation import decided
 from ulna.maps.gallery import COLUMNS, choose_gallery, choose_sample, locate, write_gallery
 from ulna.params import check_arch, load_params
@@ -50,7 +51,7 @@ def explain(arch: str) -> None:
         gallery[["map_x_px", "map_y_px"]] = np.nan
     write_csv(paths.scores(arch, "saliency"), gallery[list(COLUMNS)])
     write_gallery(paths.maps(arch), gallery, maps if check.passed else None)
-    print(f"{arch}: maps {'passed' if check.passed else 'failed'}: {check.sentence}")
+    print(conclusions.randomization(check.summary, arch))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pandas as pd
 from ulna import paths
 from ulna.console import run
 from ulna.files import write_csv, write_json
-from ulna.judging import transfer_matrix
+from ulna.judging import conclusions, transfer_matrix
 from ulna.judging.bootstrap import resample
 from ulna.params import load_params
 
@@ -32,11 +32,7 @@ def matrix() -> None:
     write_csv(paths.table("transfer"), cells)
     write_json(paths.METRICS / "transfer.json", summary)
     for name, sides in summary.items():
-        seen, unseen = (
-            f"{sides[side]['auroc']:.3f} (n {sides[side]['studies']})"
-            for side in ("seen", "unseen")
-        )
-        print(f"{name}: AUROC of studies {seen} on the parts trained on, {unseen} on others")
+        print(conclusions.cross_part(sides, name))
 
 
 if __name__ == "__main__":

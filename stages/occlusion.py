@@ -3,9 +3,10 @@
 import sys
 
 from ulna import paths
-from ulna.checks.occlusion import SHOWN, judge_hidden, tabulate, verdict
+from ulna.checks.occlusion import SHOWN, judge_hidden, summarize, tabulate
 from ulna.console import run
 from ulna.files import write_csv, write_json
+from ulna.judging import conclusions
 from ulna.params import ARCHS, load_params
 from ulna.predictions import read_predictions
 
@@ -22,11 +23,10 @@ def occlusion() -> None:
             if name != "whole"
         }
         judged[arch] = judge_hidden({"whole": whole} | hidden, params.evaluate, params.seed)
-    words = verdict(judged)
-    flag = any(found["flag"] for found in judged.values())
-    write_json(paths.metrics("occlusion"), {"verdict": words, "flag": flag} | judged)
+    summary = summarize(judged)
+    write_json(paths.metrics("occlusion"), summary)
     write_csv(paths.table("occlusion"), tabulate(judged))
-    print(f"occlusion: {words}")
+    print(f"occlusion: {conclusions.occlusion(summary)}")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import pandas as pd
 from ulna import paths
 from ulna.console import run
 from ulna.files import read_table, write_csv, write_json
+from ulna.judging import conclusions
 from ulna.judging.epochs import describe_course, gaps_by_epoch, phase_limits
 from ulna.judging.overfitting import judge_splits, of_parts, summarize
-from ulna.judging.size_curve import judge_sizes, verdict
+from ulna.judging.size_curve import conclude_learning_curve, judge_sizes
 from ulna.networks.subsets import SIZES, count_sizes, read_sizes
 from ulna.params import ARCHS, load_params
 from ulna.predictions import read_predictions
@@ -30,7 +31,8 @@ def overfitting() -> None:
         learnt[arch] = read_predictions(paths.scored(arch, "train"), ("train",))
         splits[arch] = judge_splits(arch, learnt[arch], judged[arch], parts, evaluate, seed)
         found[arch] = {"course": course} | summarize(splits[arch])
-        print(f"{course['words']}\n{found[arch]['verdict']}")
+        print(conclusions.history(course, arch))
+        print(conclusions.overfitting(found[arch], arch))
 
     arch = params.learning_curve.arch
     sizes = read_sizes(paths.LEARNING_CURVE / SIZES)
@@ -40,15 +42,12 @@ def overfitting() -> None:
         sizes = pd.concat([sizes, count_sizes({1.0: whole})], ignore_index=True)
         tables[1.0] = judged[arch]
     curve, step = judge_sizes(tables, sizes, parts, evaluate, seed)
-    words = verdict(arch, step)
-    print(words)
+    size_curve = {"conclusion": conclude_learning_curve(step), "arch": arch, "step": step}
+    print(conclusions.learning_curve(size_curve))
 
     table = pd.concat(splits.values(), ignore_index=True)
     by_epoch = pd.concat(gaps.values(), ignore_index=True)
-    write_json(
-        paths.METRICS / "overfitting.json",
-        found | {"learning_curve": {"verdict": words, "arch": arch, "step": step}},
-    )
+    write_json(paths.METRICS / "overfitting.json", found | {"learning_curve": size_curve})
     for name, rows in (("overfitting", table), ("gaps", by_epoch), ("learning_curve", curve)):
         write_csv(paths.table(name), rows)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ulna import paths
 from ulna.console import run
-from ulna.data.counts import compare_with_official
+from ulna.data.counts import compare_with_official, describe_differences
 from ulna.data.index import check_files, read_index, select_body_parts
 from ulna.data.rows import with_split
 from ulna.data.source import list_images, open_root
@@ -24,7 +24,7 @@ def prepare() -> None:
     root = open_root(Path(params.data.root))
     everything = read_index(root)
     stray = check_files(everything, list_images(root))
-    print(f"{root.path}: {compare_with_official(everything)}")
+    print(f"{root.path}: {describe_differences(compare_with_official(everything))}")
     if stray:
         print(f"{stray:,} images on disk are in no CSV file: not used")
 

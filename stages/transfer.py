@@ -20,10 +20,12 @@ def transfer() -> None:
     pretrained = find_weights(section, paths.PRETRAINED)
     cache = load_cache(paths.CACHE)
     rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
-    train_on, words = available(params.transfer.train_on, rows["body_part"])
+    train_on, missing = available(params.transfer.train_on, rows["body_part"])
     networks = plan(train_on, rows["body_part"].unique())
     chosen = {network: learning_rows(rows, network) for network in networks}
-    print(words)
+    print(f"transfer: {len(networks)} networks, on {', '.join(n.name for n in networks)}")
+    if missing:
+        print(f"transfer.train_on names {', '.join(missing)}, which the data lack")
     scored = rows[rows["split"].isin(["val", "test"])].reset_index(drop=True)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.

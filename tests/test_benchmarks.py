@@ -12,7 +12,7 @@ from benchmarks import __main__ as table
 from benchmarks import mura_sized, scale
 from benchmarks.epoch_memory import anonymous_mib
 from benchmarks.timing import Row, Run, in_turns, ratio, run_process, spread
-from ulna.data.counts import MURA_V1_1, OFFICIAL, compare_with_official
+from ulna.data.counts import MURA_V1_1, compare_with_official
 from ulna.data.index import check_files, parse_index, read_index
 from ulna.data.source import list_images, open_root
 
@@ -68,7 +68,7 @@ def test_a_process_is_measured_alone(tmp_path):
 
 def test_the_full_data_set_has_the_counts_of_mura():
     images = parse_index(mura_sized.csv_files(mura_sized.MURA_IMAGES))
-    assert compare_with_official(images) == OFFICIAL
+    assert compare_with_official(images) == []
     assert len(images) == mura_sized.MURA_IMAGES
 
 

@@ -41,24 +41,17 @@ def test_early_stopping_is_told_from_the_limit():
     losses = [0.7, 0.6, 0.65, 0.64]
     stopped = describe_course("cnn", history(losses), {"scratch": 9}, early_stopping_epochs=2)
     assert (stopped["epochs"], stopped["kept"], stopped["later"]) == (4, 2, 2)
-    assert stopped["phases"]["scratch"] == {"first": 1, "last": 4, "ended": "early stopping"}
-    assert stopped["words"] == (
-        "cnn: epoch 2 of 4 was kept, as its loss on val, 0.600, is the lowest; 2 epochs followed "
-        "without a lower one. Phase scratch, epochs 1 to 4, ended by early stopping: 2 without a "
-        "lower loss"
-    )
+    assert stopped["phases"]["scratch"] == {"first": 1, "last": 4, "ended": "early_stopping"}
+    assert (stopped["val_loss_kept"], stopped["early_stopping_epochs"]) == (0.6, 2)
     limited = describe_course("cnn", history(losses), {"scratch": 4}, early_stopping_epochs=2)
     assert limited["phases"]["scratch"]["ended"] == "limit"
-    assert limited["words"].endswith("ended at its limit of epochs")
 
 
 def test_a_best_epoch_at_the_limit_asks_for_more():
     found = describe_course("cnn", history([0.7, 0.6]), {"scratch": 2}, 8)
-    assert "none followed" in found["words"]
-    assert found["words"].endswith("more of them may do better")
-    stopped = describe_course("cnn", history([0.6, 0.7]), {"scratch": 2}, 1)
-    assert "may do better" not in stopped["words"]
-    assert "1 epoch followed" in stopped["words"]
+    assert found["conclusion"] == "still_improving"
+    past = describe_course("cnn", history([0.6, 0.7]), {"scratch": 2}, 1)
+    assert past["conclusion"] == "past_best"
 
 
 def test_each_phase_has_its_own_ending():
@@ -66,7 +59,7 @@ def test_each_phase_has_its_own_ending():
     found = describe_course("densenet169", table, {"head": 2, "finetune": 5}, 1)
     assert found["phases"] == {
         "head": {"first": 1, "last": 2, "ended": "limit"},
-        "finetune": {"first": 3, "last": 4, "ended": "early stopping"},
+        "finetune": {"first": 3, "last": 4, "ended": "early_stopping"},
     }
     assert found["kept"] == 4
 
@@ -83,13 +76,13 @@ def test_the_gaps_of_the_kept_and_of_the_last_epoch_are_said():
 @pytest.mark.parametrize(
     ("changes", "limits", "fault"),
     [
-        ({"best": 0}, {"scratch": 3}, "marks 0 epochs as kept, expected 1"),
-        ({"best": 1}, {"scratch": 3}, "marks 3 epochs as kept, expected 1"),
-        ({}, {"scratch": 2}, "has 3 epochs of phase scratch, and params.yaml allows 2"),
-        ({}, {"head": 3}, "has 3 epochs of phase scratch, and params.yaml allows 0"),
+        ({"best": 0}, {"scratch": 3}, "0 epochs"),
+        ({"best": 1}, {"scratch": 3}, "3 epochs"),
+        ({}, {"scratch": 2}, "phase scratch, .* 2"),
+        ({}, {"head": 3}, "phase scratch, .* 0"),
     ],
 )
 def test_a_history_of_other_parameters_is_refused(changes, limits, fault):
     table = history([0.7, 0.6, 0.65]).assign(**changes)
-    with pytest.raises(InputError, match=rf"history of cnn {fault}: run `dvc repro train@cnn`"):
+    with pytest.raises(InputError, match=rf"cnn .*{fault}"):
         describe_course("cnn", table, limits, 8)

@@ -15,6 +15,7 @@ from ulna.console import run
 from ulna.judging.bootstrap import METRICS
 from ulna.judging.evaluation import (
     SCORES,
+    conclude_performance,
     evaluate_table,
     most_confident_disagreements,
     split_sha256,
@@ -92,7 +93,7 @@ def test_the_stage_judges_studies_and_images_apart(
     evaluate("cnn")
     judged = read_json(paths.metrics("cnn"))
     study, image = judged["study"], judged["image"]
-    assert tuple(study) == tuple(image) == SCORES
+    assert tuple(study) == tuple(image) == (*SCORES, "conclusion")
     # Studies: one found, one rightly cleared, one wrongly called.
     assert (study["n"], study["abnormal"], study["patients"]) == (3 * SAME, SAME, 3 * SAME)
     assert (study["recall"], study["precision"]) == (1, 1 / 2)
@@ -169,7 +170,7 @@ def test_one_study_gives_null_and_says_too_few(repository: Path) -> None:
     assert (study["n"], study["abnormal"]) == (1, 0)
     assert [study[name] for name in METRICS] == [None] * len(METRICS)
     [row] = pd.read_csv(paths.scores("cnn", "by_body_part")).to_dict("records")
-    assert (row["n"], row["note"]) == (1, "too few")
+    assert (row["n"], row["note"]) == (1, "too_few")
     assert np.isnan(row["accuracy"])
     assert len(paths.scores("cnn", "roc").read_text().splitlines()) == 1
 
@@ -323,9 +324,7 @@ def test_an_empty_val_will_do_where_nothing_is_chosen_on_it(
 
 
 @pytest.mark.promise("E31")
-def test_one_patient_gives_sizes_and_words_but_no_number(
-    repository: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_patient_gives_sizes_but_no_number(repository: Path) -> None:
     table = predictions(*VAL, ("test", "HAND", 1, [0.5, 0.75]), ("test", "WRIST", 0, [-1.0]))
     one = table["split"] == "test"
     write_predictions(
@@ -336,7 +335,21 @@ def test_one_patient_gives_sizes_and_words_but_no_number(
     for level, n in (("study", 2), ("image", 3)):
         assert (judged[level]["n"], judged[level]["patients"]) == (n, 1)
         assert [judged[level][name] for name in METRICS] == [None] * len(METRICS)
-    assert "AUROC too few, kappa too few" in capsys.readouterr().out
+        assert judged[level]["conclusion"] == "too_few"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "conclusion"),
+    [
+        (0.51, 0.9, "above_chance"),
+        (0.5, 0.9, "no_better_than_chance"),
+        (0.1, 0.5, "no_better_than_chance"),
+        (0.1, 0.49, "below_chance"),
+        (np.nan, np.nan, "too_few"),
+    ],
+)
+def test_performance_is_above_chance_where_the_interval_is(low, high, conclusion) -> None:
+    assert conclude_performance({"auroc_low": low, "auroc_high": high}) == conclusion
 
 
 @pytest.mark.promise("E31")
@@ -354,7 +367,7 @@ def test_a_part_of_one_class_and_one_without_a_wrong_call_say_so(params) -> None
     )
     parts = evaluate_table(table, params.evaluate, seed=1).by_body_part.set_index("body_part")
     assert parts["note"].to_dict() == {
-        "ELBOW": "", "FINGER": "", "HAND": "no wrong call: exact limits", "WRIST": "too few",
+        "ELBOW": "", "FINGER": "", "HAND": "exact_ci", "WRIST": "too_few",
     }  # fmt: skip
     assert parts.loc["WRIST", list(METRICS)].isna().all()
     for name in METRICS:

@@ -5,6 +5,7 @@ from figure_reading import assert_legible, texts
 
 from ulna.checks.baselines import BASELINES, SCORE_COLUMNS
 from ulna.figures.baselines import dots_and_intervals
+from ulna.figures.names import BASELINES as TITLES
 from ulna.figures.names import NETWORK_COLOURS
 from ulna.figures.style import INK, write_png
 
@@ -48,7 +49,7 @@ def test_each_dot_and_interval_stands_at_its_numbers():
             assert list(dot.get_xdata()) == [row[f"{prefix}auroc"]]
             assert {round(y) for y in (*line.get_ydata(), *dot.get_ydata())} == {place}
     labels = [label.get_text() for label in axis.get_yticklabels()]
-    assert labels == [*(each.title for each in BASELINES.values()), "CNN", "DenseNet169"]
+    assert labels == [*(TITLES[name] for name in BASELINES), "CNN", "DenseNet169"]
 
 
 def test_networks_stand_below_in_their_colours():
@@ -77,7 +78,7 @@ def test_only_what_is_flagged_is_called_an_alarm():
 
 
 def test_too_few_is_a_word_and_not_a_number():
-    few = scores(auroc=np.nan, auroc_low=np.nan, auroc_high=np.nan, note="too few")
+    few = scores(auroc=np.nan, auroc_low=np.nan, auroc_high=np.nan, note="too_few")
     figure = draw(few, dict.fromkeys(NETWORKS, NOTHING))
     assert texts(figure).count("too few") == len(BASELINES)
     assert texts(figure).count("undefined") == len(NETWORKS)

@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgba
 from ulna.figures.calibration import reliability_diagrams
 from ulna.figures.names import NETWORK_COLOURS
 from ulna.figures.style import write_png
+from ulna.judging import conclusions
 from ulna.judging.calibration import summarize
 from ulna.judging.reliability import reliability_curves
 
@@ -60,8 +61,8 @@ def test_intervals_and_numbers_of_studies_stand_at_the_points_after_scaling():
 def test_the_verdict_stands_under_the_figure():
     curve, summary = judged()
     words = texts(drawn(curve, summary)).replace("\n", " ")
-    assert f"CNN: {summary['verdict']}" in words
-    assert f"DenseNet169: {summary['verdict']}" in words
+    for arch in ARCHS:
+        assert conclusions.calibration(summary, arch) in words
 
 
 def test_the_figure_says_temperature_error_and_sizes():

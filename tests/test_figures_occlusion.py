@@ -62,10 +62,6 @@ def test_each_picture_stands_under_what_it_shows():
         np.testing.assert_array_equal(axis.images[0].get_array(), PICTURES[name])
 
 
-def test_networks_are_called_by_name_in_the_verdict():
-    assert "CNN needs the centre" in texts(draw()) and "cnn" not in texts(draw())
-
-
 def test_too_few_is_a_word_and_not_a_number():
     nothing = {f"{m}{end}": np.nan for m in ("auroc", "kappa") for end in ("", "_low", "_high")}
     figure = draw(**nothing)

@@ -15,7 +15,7 @@ from ulna.networks.transfer import Network, plan
 PARTS = ["ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST"]
 WRIST = Network("WRIST", ("WRIST",))
 FEW = {"auroc": np.nan, "auroc_low": np.nan, "auroc_high": np.nan,
-       "kappa": np.nan, "kappa_low": np.nan, "kappa_high": np.nan, "note": "too few"}  # fmt: skip
+       "kappa": np.nan, "kappa_low": np.nan, "kappa_high": np.nan, "note": "too_few"}  # fmt: skip
 
 
 def cells(networks, parts=PARTS, changed=None, large=False):
@@ -60,7 +60,7 @@ def test_every_cell_says_its_number_and_interval():
 
 
 def test_a_cell_without_a_number_is_hatched_and_says_why():
-    changed = {("WRIST", "HAND"): FEW, ("WRIST", "ELBOW"): FEW | {"note": "one class"}}
+    changed = {("WRIST", "HAND"): FEW, ("WRIST", "ELBOW"): FEW | {"note": "one_class"}}
     figure = heat_maps([WRIST], cells([WRIST], changed=changed))
     for axis in figure.axes:
         assert {patch.get_x() for patch in hatched(axis)} == {PARTS.index("HAND"), 0}

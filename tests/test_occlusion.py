@@ -15,8 +15,8 @@ from ulna.checks.occlusion import (
     find,
     judge_hidden,
     show_example,
+    summarize,
     tabulate,
-    verdict,
 )
 from ulna.data.cache import Cache, gather, load_cache
 from ulna.data.cache_writer import build_cache
@@ -101,8 +101,7 @@ def test_a_network_that_reads_the_frame_raises_the_alarm(evaluate):
     assert found["finding"] == "frame" and found["flag"]
     assert found["centre_hidden"]["auroc"] == found["whole"]["auroc"]
     assert found["frame_hidden"]["auroc"] == 0.5  # all equal: the corner is black
-    words = verdict({"cnn": found})
-    assert words.startswith("Alarm: cnn tells the label by the frame")
+    assert summarize({"cnn": found})["conclusion"] == "alarm"
 
 
 @pytest.mark.promise("A7")
@@ -111,7 +110,7 @@ def test_a_network_that_reads_the_centre_raises_none(evaluate):
     assert found["finding"] == "centre" and not found["flag"]
     assert found["frame_hidden"]["auroc_drop"] == 0
     assert found["centre_hidden"]["auroc_drop_low"] > 0
-    assert verdict({"cnn": found}).startswith("No alarm: cnn needs the centre")
+    assert summarize({"cnn": found})["conclusion"] == "no_alarm"
 
 
 def test_a_frame_that_tells_something_is_no_alarm_while_the_centre_tells_more(evaluate):
@@ -126,14 +125,13 @@ def test_a_network_that_reads_both_alike_raises_the_alarm(evaluate):
 
 @pytest.mark.promise("A6")
 @pytest.mark.promise("A7")
-def test_networks_without_signal_raise_no_alarm_and_the_words_say_why(evaluate):
+def test_networks_without_signal_raise_no_alarm(evaluate):
     """That the whole and the frame alone are above chance happens by chance in about 1 of 40."""
     found = [judged(evaluate, eyes=(1, 1), seen=(0.5, 0.5), seed=seed) for seed in range(8)]
     assert sum(one["flag"] for one in found) <= 1
     weak = [one for one in found if one["finding"] == "weak"]
     assert len(weak) >= 6
-    words = verdict({"cnn": weak[0]})
-    assert words.startswith("What the networks look at cannot be told: cnn tells too little")
+    assert summarize({"cnn": weak[0]})["conclusion"] == "inconclusive"
 
 
 @pytest.mark.parametrize(
@@ -145,8 +143,8 @@ def test_networks_without_signal_raise_no_alarm_and_the_words_say_why(evaluate):
         (0.8, 0.4, 0.6, -0.1, "frame"),
         (0.8, 0.4, 0.4, -0.1, "neither"),
         (0.4, 0.8, 0.8, -0.1, "weak"),
-        (np.nan, 0.8, 0.8, 0.1, "too few"),
-        (0.8, 0.8, 0.8, np.nan, "too few"),
+        (np.nan, 0.8, 0.8, 0.1, "too_few"),
+        (0.8, 0.8, 0.8, np.nan, "too_few"),
     ],
 )
 def test_what_is_found_follows_from_the_lower_ends(whole, centre, frame, better, finding):
@@ -226,16 +224,16 @@ def test_the_drop_is_paired_and_the_whole_loses_nothing(evaluate):
 def test_other_images_are_refused(evaluate):
     seen = tables(*pictures(0.9, 0.9), network(1, 1))
     seen["frame_hidden"] = seen["frame_hidden"].iloc[1:]
-    with pytest.raises(InputError, match="predictions of frame_hidden lack image '080.png'"):
+    with pytest.raises(InputError, match="frame_hidden .*'080.png'"):
         judge_hidden(seen, evaluate, seed=1)
 
 
 def test_too_few_patients_get_no_number_and_no_alarm(evaluate):
     few = evaluate.model_copy(update={"min_patients": 500})
     found = judged(few, eyes=(1, 0), seen=(1.0, 0.5))
-    assert found["finding"] == "too few" and not found["flag"]
+    assert found["finding"] == "too_few" and not found["flag"]
     assert np.isnan([found["whole"]["auroc"], found["frame_hidden"]["auroc_drop"]]).all()
-    assert "cnn was tested on too few patients" in verdict({"cnn": found})
+    assert summarize({"cnn": found})["conclusion"] == "inconclusive"
 
 
 def test_the_table_has_a_row_for_each_network_and_half(evaluate):
@@ -251,9 +249,8 @@ def test_the_table_has_a_row_for_each_network_and_half(evaluate):
 def test_one_alarm_is_enough(evaluate):
     frame = judged(evaluate, eyes=(1, 0), seen=(0.9, 0.9))
     centre = judged(evaluate, eyes=(0, 1), seen=(0.9, 0.9))
-    words = verdict({"cnn": centre, "densenet169": frame})
-    assert words.startswith("Alarm: cnn needs the centre")
-    assert "densenet169 tells the label by the frame" in words
+    summary = summarize({"cnn": centre, "densenet169": frame})
+    assert summary["flag"] and summary["conclusion"] == "alarm"
 
 
 def test_the_example_is_an_abnormal_picture_as_the_networks_see_it():

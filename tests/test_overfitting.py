@@ -14,6 +14,7 @@ from stages.overfitting import overfitting
 from ulna import paths
 from ulna.errors import InputError
 from ulna.files import write_csv
+from ulna.judging import conclusions
 from ulna.judging.bootstrap import resample, with_intervals
 from ulna.judging.evaluation import decided, evaluate_table
 from ulna.judging.metrics import score
@@ -21,11 +22,11 @@ from ulna.judging.overfitting import (
     COLUMNS,
     MEASURES,
     SMALL,
+    conclude_overfitting,
     judge_splits,
     losses_of,
     redraw_mean,
     summarize,
-    verdict,
 )
 from ulna.judging.reliability import log_loss
 from ulna.networks.subsets import SIZES, count_sizes
@@ -75,7 +76,7 @@ def test_a_planted_gap_is_called(splits):
     planted = norm.cdf(2.5 / 2**0.5) - norm.cdf(1.0 / 2**0.5)
     row = splits.loc["test"]
     assert row["auroc_gap_low"] < planted < row["auroc_gap_high"]
-    assert verdict(splits.reset_index()).startswith("cnn is overfitted clearly: AUROC of train is")
+    assert conclude_overfitting(row) == "overfitted"
 
 
 def test_equal_splits_are_rarely_called_apart(evaluate):
@@ -162,37 +163,34 @@ def test_a_patient_in_two_splits_stops_the_stage(evaluate):
 
 
 @pytest.mark.promise("E31")
-def test_too_few_patients_give_no_number_and_the_verdict_says_so(evaluate):
+def test_too_few_patients_give_no_number_and_no_conclusion(evaluate):
     few = evaluate.model_copy(update={"min_patients": 200})
     found = judge_splits("cnn", *tables(1.0, 1.0), "all", few, 1)
     assert found["n"].tolist() == [120] * 3
     assert (
         found[[name for name in COLUMNS if "auroc" in name or "loss" in name]].isna().all(axis=None)
     )
-    assert verdict(found) == (
-        "cnn: too few patients to tell whether it is overfitted: 120 patients of train, 120 of test"
-    )
+    assert summarize(found)["conclusion"] == "too_few"
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "words"),
+    ("low", "high", "conclusion"),
     [
-        (0.01, 0.2, "cnn is overfitted clearly: "),
-        (0.01, SMALL - 0.01, "cnn is overfitted clearly, though by little: "),
-        (-0.02, SMALL - 0.01, "cnn shows no gap: "),
-        (-0.2, -0.1, "cnn shows no gap: "),
-        (-0.02, SMALL + 0.01, "cnn: whether it is overfitted cannot be told: "),
+        (0.01, 0.2, "overfitted"),
+        (0.01, SMALL - 0.01, "slightly_overfitted"),
+        (-0.02, SMALL - 0.01, "no_gap"),
+        (-0.2, -0.1, "no_gap"),
+        (-0.02, SMALL + 0.01, "inconclusive"),
     ],
 )
-def test_the_interval_makes_the_verdict(splits, low, high, words):
-    changed = splits.reset_index()
-    changed.loc[2, ["auroc_gap", "auroc_gap_low", "auroc_gap_high"]] = (low + high) / 2, low, high
-    assert verdict(changed).startswith(words)
+def test_the_interval_makes_the_conclusion(low, high, conclusion):
+    test = {"auroc_gap": (low + high) / 2, "auroc_gap_low": low, "auroc_gap_high": high}
+    assert conclude_overfitting(test) == conclusion
 
 
 def test_the_summary_holds_the_rows(splits):
     found = summarize(splits.reset_index())
-    assert list(found) == ["verdict", "train", "val", "test"]
+    assert list(found) == ["conclusion", "train", "val", "test"]
     assert found["test"]["auroc_gap_low"] == splits.at["test", "auroc_gap_low"]
     assert not [name for name in found["train"] if "_gap" in name]
 
@@ -255,12 +253,11 @@ def test_the_stage_writes_what_it_says(repository, capsys):
     said = capsys.readouterr().out
     found = json.loads((repository / "metrics/overfitting.json").read_text())
     for arch in ("cnn", "densenet169"):
-        assert found[arch]["verdict"] in said
-        assert found[arch]["course"]["words"] in said
+        assert conclusions.overfitting(found[arch], arch) in said
+        assert conclusions.history(found[arch]["course"], arch) in said
         assert found[arch]["course"]["kept"] == 2
-    assert found["learning_curve"]["verdict"] in said
-    assert "set learning_curve.fractions" in said
-    assert found["learning_curve"]["step"] == {}
+    assert found["learning_curve"] == {"conclusion": "off", "arch": "cnn", "step": {}}
+    assert conclusions.learning_curve(found["learning_curve"]) in said
     assert len(pd.read_csv("plots/overfitting.csv")) == 6
     assert len(pd.read_csv("plots/gaps.csv")) == 4
     assert pd.read_csv("plots/learning_curve.csv").empty
@@ -279,7 +276,7 @@ def test_the_last_point_of_the_size_curve_is_the_network_of_all(repository):
     found = json.loads((repository / "metrics/overfitting.json").read_text())
     assert points["auroc"].iloc[1] == pytest.approx(found["cnn"]["test"]["auroc"])
     assert found["learning_curve"]["step"]["to_patients"] == 120
-    assert "more patients still help" in found["learning_curve"]["verdict"]
+    assert found["learning_curve"]["conclusion"] == "improves"
 
 
 @pytest.mark.promise("B12")

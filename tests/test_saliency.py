@@ -265,7 +265,6 @@ def test_a_correlation_counts_if_half_of_the_images_have_one(trained, constant, 
 def test_the_head_and_the_whole_network_must_matter(head, last, passed):
     check = Randomisation({"head": head, "block2": 0.8, "block1": last}, 32)
     assert check.passed is passed
-    assert f"{last:.2f} once all is" in check.sentence
 
 
 def test_maps_without_ranks_are_undefined(trained):

@@ -148,7 +148,7 @@ def test_a_part_with_too_few_patients_or_one_class_has_no_numbers_but_a_reason(j
     images.loc[tested & (images["body_part"] == "WRIST"), "label"] = 0
     cells, both, *_ = judge(images[~few].reset_index(drop=True))
     assert cells["note"].to_dict() == {
-        "ELBOW": "too few", "HAND": "", "WRIST": "one class", OVERALL: "",
+        "ELBOW": "too_few", "HAND": "", "WRIST": "one_class", OVERALL: "",
     }  # fmt: skip
     undefined = cells.loc[["ELBOW", "WRIST"]]
     numbers = [c for c in COLUMNS if c.startswith(("auroc", "kappa"))]
@@ -172,10 +172,10 @@ def test_one_abnormal_patient_is_too_few_for_an_auroc(judge):
     tested = (images["split"] == "test") & (images["body_part"] == "HAND")
     images.loc[tested, "label"] = (images["patient"] == "test07").astype(int)
     cells, both, *_ = judge(images)
-    assert cells.loc["HAND", "note"] == "too few"
+    assert cells.loc["HAND", "note"] == "too_few"
     assert np.isnan(cells.loc["HAND", "auroc"])
     assert cells.loc["WRIST", "note"] == ""
-    assert both["seen_minus_unseen"]["note"] == "too few"
+    assert both["seen_minus_unseen"]["note"] == "too_few"
     assert np.isnan(both["seen_minus_unseen"]["auroc"])
 
 
@@ -213,7 +213,7 @@ def test_sides_that_share_too_few_draws_have_numbers_but_no_difference():
     )  # fmt: skip
     both = seen_and_unseen(HAND, test, resample(test["patient"], 2000, seed=1), 10)
     assert both["seen"]["note"] == both["unseen"]["note"] == ""
-    assert both["seen_minus_unseen"]["note"] == "too few"
+    assert both["seen_minus_unseen"]["note"] == "too_few"
     assert np.isnan(both["seen_minus_unseen"]["auroc"])
     assert not np.isnan(both["seen_minus_unseen"]["kappa"])
 
@@ -227,7 +227,7 @@ def test_a_copy_of_the_seen_part_leaves_no_difference_to_be_judged(judge):
         images.loc[wrist, column] = images.loc[hand, column].to_numpy()
     both = judge(images)[1]
     assert both["seen"] == both["unseen"]
-    assert both["seen_minus_unseen"].pop("note") == "too few"
+    assert both["seen_minus_unseen"].pop("note") == "too_few"
     assert np.isnan(list(both["seen_minus_unseen"].values())).all()
 
 
@@ -241,7 +241,7 @@ def test_without_one_of_the_sides_there_is_no_difference(judge, tmp_path, parts)
     written = json.loads((tmp_path / "m.json").read_text())
     assert written["seen_minus_unseen"] == {
         "auroc": None, "auroc_low": None, "auroc_high": None,
-        "kappa": None, "kappa_low": None, "kappa_high": None, "note": "too few",
+        "kappa": None, "kappa_low": None, "kappa_high": None, "note": "too_few",
     }  # fmt: skip
     undefined, defined = ("unseen", "seen") if parts == PARTS else ("seen", "unseen")
     assert written[undefined]["auroc"] is None

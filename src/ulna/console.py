@@ -1,6 +1,7 @@
 """What a stage shows: progress on a terminal, plain lines in a log, one sentence for bad input."""
 
 import inspect
+import io
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,9 @@ def run(stage: Callable[..., None], *arguments: str) -> None:
     if len(arguments) != len(names):
         print(usage, file=sys.stderr)
         raise SystemExit(2)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Numbers have a typographic minus, which not every locale can print.
+        sys.stdout.reconfigure(errors="replace")
     end_with_dvc()
     name = " ".join([stage.__name__, *arguments])
     try:

@@ -27,7 +27,10 @@ ADVICE = {
     errno.EROFS: "mount it for writing, or work in another folder",
     errno.EACCES: "give yourself the right to write there",
 }
-NOT_WRITTEN = "was not written"
+
+
+class WriteError(OSError):
+    """A file that was not written: the message names it, the fault and what to do."""
 
 
 @contextmanager
@@ -44,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
         A path in the same folder with the same ending.
 
     Raises:
-        OSError: It cannot be written; the message is one sentence.
+        WriteError: It cannot be written.
     """
     partial = _beside(path)
     with _naming(path, partial):
@@ -73,7 +76,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         A folder beside it.
 
     Raises:
-        OSError: It cannot be written; the message is one sentence.
+        WriteError: It cannot be written.
     """
     partial, replaced = _beside(folder), _beside(folder, "replaced-")
     with _naming(folder, partial):
@@ -132,17 +135,18 @@ def _naming(path: Path, partial: Path) -> Iterator[None]:
     """Turn a fault of the disk into a sentence that names the file and says what to do."""
     try:
         yield
+    except WriteError as error:
+        # Of a file inside a folder: whoever reads this knows the folder by its lasting name.
+        raise WriteError(str(error).replace(str(partial), str(path))) from error
     except OSError as error:
-        words = str(error).replace(str(partial), str(path))
-        if NOT_WRITTEN not in words:
-            fault = error.strerror or words
-            named = str(error.filename or path).replace(str(partial), str(path))
-            if not named.startswith(str(path)):
-                # Something that is read: its name belongs to the fault.
-                named, fault = str(path), f"{fault}: {named}"
-            advice = ADVICE.get(error.errno or 0)
-            words = f"{named} {NOT_WRITTEN}: {fault}" + (f"; {advice}" if advice else "")
-        raise OSError(words) from error
+        fault = error.strerror or str(error).replace(str(partial), str(path))
+        named = str(error.filename or path).replace(str(partial), str(path))
+        if not named.startswith(str(path)):
+            # Something that is read: its name belongs to the fault.
+            named, fault = str(path), f"{fault}: {named}"
+        advice = ADVICE.get(error.errno or 0)
+        message = f"{named} was not written: {fault}" + (f"; {advice}" if advice else "")
+        raise WriteError(message) from error
 
 
 def check_space(folder: Path, bytes_needed: int, what: str, output: bool = True) -> None:

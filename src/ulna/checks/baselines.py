@@ -7,7 +7,7 @@ judged as a network is. Whatever they reach, a network reaches for nothing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,11 @@ from ulna.console import progress
 from ulna.data.rows import choose_rows
 from ulna.errors import InputError
 from ulna.judging.bootstrap import resample, with_intervals
-from ulna.judging.evaluation import TOO_FEW, decided
+from ulna.judging.evaluation import decided
 from ulna.params import Evaluate
 from ulna.predictions import COLUMNS, by_study, check_predictions, sigmoid
 
+BaselinesCode = Literal["alarm", "no_alarm", "too_few"]
 CHANCE = 0.5  # the AUROC of what tells nothing
 FOLDS = 5
 TEXT = ("body_part", "mode")
@@ -38,7 +39,6 @@ class Baseline:
     """What a small model may look at.
 
     Attributes:
-        title: What a reader calls it.
         columns: Of the table of `ulna.checks.appearance.measure`; none for a constant.
         trees: Boosted trees instead of logistic regression. They find a device, which is a
             combination of exact sizes and modes. Grey levels rise steadily with a marker: there a
@@ -47,20 +47,19 @@ class Baseline:
             are bright, and they are abnormal.
     """
 
-    title: str
     columns: tuple[str, ...]
     trees: bool = False
     shortcut: bool = True
 
 
 BASELINES = {
-    "prevalence": Baseline("prevalence (constant)", ()),
-    "body_part": Baseline("body part", ("body_part",)),
-    "picture": Baseline("picture size and mode", PICTURE, trees=True),
-    "views": Baseline("number of views", ("views",)),
-    "metadata": Baseline("all metadata together", ("body_part", *PICTURE, "views"), trees=True),
-    "corners_and_border": Baseline("corners and border", BORDER),
-    "intensity": Baseline("mean intensity", ("mean", "sd"), shortcut=False),
+    "prevalence": Baseline(()),
+    "body_part": Baseline(("body_part",)),
+    "picture": Baseline(PICTURE, trees=True),
+    "views": Baseline(("views",)),
+    "metadata": Baseline(("body_part", *PICTURE, "views"), trees=True),
+    "corners_and_border": Baseline(BORDER),
+    "intensity": Baseline(("mean", "sd"), shortcut=False),
 }
 
 
@@ -182,7 +181,7 @@ def judge(
 
     Returns:
         One row a baseline, columns `SCORE_COLUMNS`; intervals of 95%, n, abnormal and patients of
-        test. flag: informative, and that is an alarm; note is "too few" where there is no number.
+        test. flag: informative, and that is an alarm; note is too_few where there is no number.
 
     Raises:
         InputError: The rule of the threshold needs a class that val lacks.
@@ -210,47 +209,27 @@ def judge(
             | {column: scores[column] for column in (*SCORES, *SIZES)}
             | {f"train_{column}": again[column] for column in AUROC}
             | {"informative": informative, "flag": informative and BASELINES[name].shortcut}
-            | {"note": TOO_FEW if np.isnan(scores["auroc"]) else ""}
+            | {"note": "too_few" if np.isnan(scores["auroc"]) else ""}
         )
     return pd.DataFrame(rows, columns=list(SCORE_COLUMNS))
 
 
-def verdict(scores: pd.DataFrame) -> str:
-    """Say in plain words whether the labels can be told without a look at bone.
+def summarize(scores: pd.DataFrame) -> dict[str, Any]:
+    """Conclude whether labels can be predicted without bone, for `metrics/baselines.json`.
 
     Args:
         scores: See `judge`.
 
     Returns:
-        One to three sentences.
+        conclusion; max_auroc_high, the highest upper limit of AUROC among the baselines that can
+        raise an alarm; then the name of each baseline with its row.
     """
+    conclusion: BaselinesCode = "alarm" if scores["flag"].any() else "no_alarm"
     if scores["auroc"].isna().any():
-        return "Too few test patients to say whether labels can be told without a look at bone."
-    flagged = scores[scores["flag"]]
-    bright = scores[scores["informative"] & ~scores["flag"]]
-    candidates = scores[[BASELINES[name].shortcut for name in scores["baseline"]]]
-    if len(flagged):
-        words = [
-            "Alarm: labels can be told without a look at bone, from "
-            f"{'; '.join(_in_words(row) for row in flagged.itertuples())}. A network that scores "
-            "no better than this may have learnt nothing else."
-        ]
-    else:
-        words = [
-            "No alarm: nothing tells abnormal from normal in test and in train without a look at "
-            f"bone. With {candidates['n'].iloc[0]:,} test studies, an AUROC of up to "
-            f"{candidates['auroc_high'].max():.2f} cannot be excluded."
-        ]
-    if len(bright):
-        words.append(
-            f"The label also shows in {'; '.join(_in_words(row) for row in bright.itertuples())}: "
-            "metal and casts are bright, so this is no alarm by itself."
-        )
-    return " ".join(words)
-
-
-def _in_words(row: Any) -> str:
-    return (
-        f"{BASELINES[row.baseline].title} (AUROC {row.auroc:.3f}, "
-        f"{row.auroc_low:.3f} to {row.auroc_high:.3f})"
-    )
+        conclusion = "too_few"
+    rows: dict[str, Any] = scores.set_index("baseline").to_dict("index")
+    shortcuts = [BASELINES[name].shortcut for name in scores["baseline"]]
+    return {
+        "conclusion": conclusion,
+        "max_auroc_high": float(scores.loc[shortcuts, "auroc_high"].max()),
+    } | rows

@@ -7,7 +7,7 @@ and a score may fall for that alone: the two halves, both as unlike, are held ag
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,9 @@ SCORES = with_ends(METRICS)
 DROPS = with_ends(f"{name}_drop" for name in METRICS)
 COLUMNS = ("network", "shown", *SIZES, *SCORES, *DROPS)
 
-# What is found. Only the first is an alarm.
-FRAME, BOTH, CENTRE, NEITHER = "frame", "both", "centre", "neither"
-WEAK, TOO_FEW = "weak", "too few"
+OcclusionCode = Literal["alarm", "no_alarm", "inconclusive"]
+# Only the first is an alarm.
+Finding = Literal["frame", "both", "centre", "neither", "weak", "too_few"]
 
 
 def judge_hidden(
@@ -85,7 +85,7 @@ def judge_hidden(
             found[name] |= _named(f"{metric}_drop", drops[metric])
     found |= _named("centre_minus_frame", difference("frame_hidden", "centre_hidden")["auroc"])
     finding = find(found)
-    return found | {"finding": finding, "flag": finding == FRAME}
+    return found | {"finding": finding, "flag": finding == "frame"}
 
 
 def _named(name: str, difference: Mapping[str, float]) -> dict[str, float]:
@@ -94,7 +94,7 @@ def _named(name: str, difference: Mapping[str, float]) -> dict[str, float]:
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def find(found: Mapping[str, Any]) -> str:
+def find(found: Mapping[str, Any]) -> Finding:
     """Tell which half a network needs, by intervals of 95%.
 
     Args:
@@ -104,16 +104,16 @@ def find(found: Mapping[str, Any]) -> str:
         frame, the alarm: the frame alone tells the label, and the centre alone is not better;
         both: the frame tells it, but the centre tells it better; centre: the centre alone tells
         it, and the frame does not; neither: no half alone tells it; weak: not even the whole
-        picture tells it, so there is nothing to lose; too few: no numbers.
+        picture tells it, so there is nothing to lose; too_few: no numbers.
     """
     if np.isnan([found["centre_minus_frame"], *(found[name]["auroc"] for name in SHOWN)]).any():
-        return TOO_FEW
+        return "too_few"
     tells = {name: found[name]["auroc_low"] > CHANCE for name in SHOWN}
     if not tells["whole"]:
-        return WEAK
+        return "weak"
     if tells["centre_hidden"]:
-        return BOTH if found["centre_minus_frame_low"] > 0 else FRAME
-    return CENTRE if tells["frame_hidden"] else NEITHER
+        return "both" if found["centre_minus_frame_low"] > 0 else "frame"
+    return "centre" if tells["frame_hidden"] else "neither"
 
 
 def show_example(images: pd.DataFrame, cache: Cache, fit: Fit) -> dict[str, npt.NDArray[np.uint8]]:
@@ -152,45 +152,17 @@ def tabulate(judged: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def verdict(judged: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say in plain words what the networks look at.
+def summarize(judged: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Conclude whether a network looks at the border, for `metrics/occlusion.json`.
 
     Args:
         judged: Name of the network -> see `judge_hidden`.
 
     Returns:
-        Alarm, no alarm, or that it cannot be told; then a sentence a network.
+        conclusion; flag, whether that is an alarm; then `judged`.
     """
     findings = {found["finding"] for found in judged.values()}
-    if FRAME in findings:
-        head = "Alarm"
-    elif findings & {BOTH, CENTRE}:
-        head = "No alarm"
-    else:
-        head = "What the networks look at cannot be told"
-    sentences = " ".join(f"{network} {_in_words(found)}." for network, found in judged.items())
-    return f"{head}: {sentences}"
-
-
-def _in_words(found: Mapping[str, Any]) -> str:
-    whole, centre, frame = (_auroc(found[name]) for name in SHOWN)
-    finding = found["finding"]
-    if finding == TOO_FEW:
-        return "was tested on too few patients"
-    if finding == WEAK:
-        return f"tells too little of whole pictures for its halves to say more: AUROC {whole}"
-    said = {
-        FRAME: "tells the label by the frame of pictures alone (borders and corners), and the "
-        "centre alone, where bone is, does no better",
-        BOTH: "needs the centre most, but the frame alone (borders and corners) tells something",
-        CENTRE: "needs the centre, and is not above chance by the frame alone",
-        NEITHER: "tells nothing by either half of pictures alone",
-    }
-    return (
-        f"{said[finding]}: AUROC {centre} with the frame hidden, {frame} with the centre hidden, "
-        f"{whole} of whole pictures"
-    )
-
-
-def _auroc(row: Mapping[str, Any]) -> str:
-    return f"{row['auroc']:.3f} ({row['auroc_low']:.3f} to {row['auroc_high']:.3f})"
+    conclusion: OcclusionCode = "no_alarm" if findings & {"both", "centre"} else "inconclusive"
+    if "frame" in findings:
+        conclusion = "alarm"
+    return {"conclusion": conclusion, "flag": conclusion == "alarm"} | dict(judged)

@@ -1,5 +1,6 @@
 """How many patients, studies and images MURA v1.1 has, and whether a data set has as many."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -40,7 +41,17 @@ MURA_V1_1 = {
     },
 }
 
-OFFICIAL = "these are the official MURA v1.1 counts"
+SHOWN = 3  # differences in a line
+
+
+class Difference(NamedTuple):
+    """A count that is not the official one."""
+
+    official_split: str
+    body_part: str
+    field: str
+    received: int
+    expected: int
 
 
 def count(images: pd.DataFrame) -> dict[str, dict[str, Counts]]:
@@ -61,37 +72,44 @@ def count(images: pd.DataFrame) -> dict[str, dict[str, Counts]]:
     }
 
 
-def compare_with_official(images: pd.DataFrame) -> str:
-    """Say whether a data set has the counts of MURA v1.1, and if not, where it differs.
+def compare_with_official(images: pd.DataFrame) -> list[Difference]:
+    """List the counts that are not those of MURA v1.1.
 
     Args:
         images: The whole data set, as for `count`.
 
     Returns:
-        `OFFICIAL`; or text that begins with "not the official MURA v1.1" and goes on with the body
-        parts where they differ, the totals where no body part agrees, else a line for each body
-        part that differs.
+        The differences, those of body parts before those of `all`: these alone mean that patients
+        were merged or cut apart. Nothing for MURA v1.1.
     """
-    found = count(images)
-    parts = sorted({part for split in found.values() for part in split} - {"all"})
-    official_parts = sorted(set(MURA_V1_1["train"]) - {"all"})
-    differences = {part: _differences(found, part) for part in [*official_parts, "all"]}
-    wrong = [part for part, fields in differences.items() if fields]
-    if parts != official_parts:
-        listed, expected = ", ".join(parts), ", ".join(official_parts)
-        return f"not the official MURA v1.1: the body parts are {listed} (official: {expected})"
-    if not wrong:
-        return OFFICIAL
-    if len(wrong) == len(differences):
-        patients, total = images["patient"].nunique(), len(images)
-        return (
-            f"not the official MURA v1.1: {total:,} images of {patients:,} patients "
-            "(official: 40,005 of 11,967), and every body part differs"
+    found, nothing = count(images), Counts(0, 0, 0, 0, 0)
+    # Capitals sort before `all`.
+    parts = sorted({part for split in (*found.values(), *MURA_V1_1.values()) for part in split})
+    return [
+        Difference(split, part, field, received, expected)
+        for part in parts
+        for split, official in MURA_V1_1.items()
+        for field, received, expected in zip(
+            Counts._fields,
+            found.get(split, {}).get(part, nothing),
+            official.get(part, nothing),
+            strict=True,
         )
-    # The sum differs where a part does; alone it means that patients were merged or cut apart.
-    named = [part for part in wrong if part != "all"] or ["all"]
-    lines = [f"  {part}: {', '.join(differences[part])}" for part in named]
-    return "\n".join(["not the official MURA v1.1:", *lines])
+        if received != expected
+    ]
+
+
+def describe_differences(differences: Sequence[Difference]) -> str:
+    """Say on a line whether these are the counts of MURA v1.1."""
+    if not differences:
+        return "the counts are those of MURA v1.1"
+    shown = "; ".join(
+        f"{d.body_part} {d.official_split} {d.field.replace('_', ' ')} {d.received:,} "
+        f"(official {d.expected:,})"
+        for d in differences[:SHOWN]
+    )
+    more = f" and {len(differences) - SHOWN:,} more" if len(differences) > SHOWN else ""
+    return f"{len(differences):,} counts differ from MURA v1.1: {shown}{more}"
 
 
 def _count(rows: pd.DataFrame) -> Counts:
@@ -104,15 +122,3 @@ def _count(rows: pd.DataFrame) -> Counts:
         normal_images=len(rows) - abnormal_images,
         abnormal_images=abnormal_images,
     )
-
-
-def _differences(found: dict[str, dict[str, Counts]], part: str) -> list[str]:
-    nothing = Counts(0, 0, 0, 0, 0)
-    return [
-        f"{split} {field.replace('_', ' ')} {received:,} (official {expected:,})"
-        for split, official in MURA_V1_1.items()
-        for field, received, expected in zip(
-            Counts._fields, found.get(split, {}).get(part, nothing), official[part], strict=True
-        )
-        if received != expected
-    ]

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from ulna.checks.baselines import AUROC, BASELINES, CHANCE
+from ulna.checks.baselines import AUROC, CHANCE
 from ulna.checks.occlusion import SHOWN, show_example
 from ulna.data.cache import Cache, pixels_of
 from ulna.data.square import Fit
-from ulna.figures.names import named
+from ulna.figures.names import BASELINES, NOTES
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -47,6 +47,7 @@ from ulna.figures.style import (
     title,
     with_interval,
 )
+from ulna.judging import conclusions
 from ulna.maps.gallery import OUTCOMES
 
 Maps = npt.NDArray[np.floating]
@@ -76,7 +77,7 @@ def dots_and_intervals(
         scores: See `ulna.checks.baselines.judge`; NaN where undefined.
         networks: A network's study-level numbers: auroc, auroc_low, auroc_high; None or NaN where
             undefined.
-        verdict: See `ulna.checks.baselines.verdict`; it is set under the figure.
+        verdict: See `ulna.judging.conclusions.baselines`; it is set under the figure.
 
     Returns:
         A figure with one axes, a row a baseline, then a row a network.
@@ -98,8 +99,8 @@ def dots_and_intervals(
         draw_interval(axis, place + TEST, [row[name] for name in AUROC], ink, "o")
         train = [row[f"train_{name}"] for name in AUROC]
         draw_interval(axis, place + TRAIN, train, SOFT, "s", PAPER, 1.2)
-        reason = row["note"] if isinstance(row["note"], str) else ""  # NaN, read from a table
-        words = reason or with_interval(*(row[name] for name in AUROC))
+        # A table that is read back has NaN for no note.
+        words = NOTES.get(row["note"]) or with_interval(*(row[name] for name in AUROC))
         if row["flag"]:
             write(place, f"{words}  alarm", ink, "bold")
         else:
@@ -109,7 +110,7 @@ def dots_and_intervals(
         draw_interval(axis, place, values, colour(arch), "D")
         write(place, with_interval(*values), colour(arch))
     axis.axhline(len(scores) - 0.5, color=SOFT, linewidth=0.8)
-    titles = [BASELINES[name].title for name in scores["baseline"]]
+    titles = [BASELINES[name] for name in scores["baseline"]]
     axis.set_yticks(range(rows), [*titles, *map(title, networks)])
     bare(axis, "y")
     for place in range(1, len(scores)):
@@ -146,13 +147,13 @@ def halves(scores: pd.DataFrame, pictures: Mapping[str, Pixels], verdict: str) -
         scores: See `ulna.checks.occlusion.tabulate`; NaN where undefined.
         pictures: One image as it is shown, for each name of `ulna.checks.occlusion.SHOWN`,
             (size_px, size_px) uint8.
-        verdict: See `ulna.checks.occlusion.verdict`; it is set under the figure.
+        verdict: See `ulna.judging.conclusions.occlusion`; it is set under the figure.
 
     Returns:
         A figure with an image for each name of SHOWN, above one another, then two axes.
     """
     key = "Frame: borders and corners, as large in area as the centre. Lines: 95% intervals."
-    note = _lines(key, named(verdict))
+    note = _lines(key, verdict)
     figure = new_figure(5.6 + 0.16 * note.count("\n"))
     add_title(figure, f"Whole pictures and halves of them (study level): {_sizes(scores)}")
     grid = figure.add_gridspec(len(SHOWN), 3, width_ratios=(1.3, 2, 2))
@@ -225,7 +226,7 @@ def saliency_gallery(
     for y, text, look in (
         (0.2, f"{title(arch)}: {shown}, most confident test images", {"fontsize": 11} | bold),
         (0.45, f"Randomisation test {outcome}.", {"color": colour(arch)}),
-        (0.65, verdict[0].upper() + verdict[1:] + ".", {"color": SOFT}),
+        (0.65, verdict, {"color": SOFT, "fontsize": 8}),
     ):
         add_text(figure, 0.1, y, text, va="center", **look)
     for column, name in enumerate(OUTCOMES):
@@ -311,12 +312,14 @@ def draw(
     scores = {arch: metrics[arch]["study"] for arch in networks}
     drawn = {
         "baselines": dots_and_intervals(
-            tables["baselines"], scores, metrics["baselines"]["verdict"]
+            tables["baselines"], scores, conclusions.baselines(metrics["baselines"])
         ),
-        "occlusion": halves(tables["occlusion"], example, metrics["occlusion"]["verdict"]),
+        "occlusion": halves(
+            tables["occlusion"], example, conclusions.occlusion(metrics["occlusion"])
+        ),
     }
     for arch, (gallery, maps) in galleries.items():
-        said = metrics[f"explain_{arch}"]["randomisation"]["sentence"]
+        said = conclusions.randomization(metrics[f"explain_{arch}"]["randomisation"], arch)
         pixels = pixels_of(cache, gallery)
         drawn[f"{arch}/saliency"] = saliency_gallery(arch, gallery, pixels, maps, said)
     return drawn

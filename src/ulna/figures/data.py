@@ -30,9 +30,9 @@ from ulna.figures.style import (
     annotate,
     bare,
     new_figure,
-    number,
     show_image,
 )
+from ulna.judging.conclusions import number
 
 BOLD = {"fontweight": "bold"}
 # Of the sheet of odd images, in inches; a pair of copies takes two of the columns.

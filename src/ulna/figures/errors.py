@@ -17,10 +17,10 @@ from ulna.figures.style import (
     add_title,
     colour,
     new_figure,
-    number,
     show_image,
     title,
 )
+from ulna.judging.conclusions import number
 
 COLUMNS = 6
 

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ulna.figures.names import METRICS
+from ulna.figures.names import METRICS, NOTES
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -38,10 +38,11 @@ from ulna.figures.style import (
     draw_interval,
     luminance,
     new_figure,
-    number,
     title,
     with_interval,
 )
+from ulna.judging import conclusions
+from ulna.judging.conclusions import number
 from ulna.judging.reference import NOTE, OVERALL, read_reference
 from ulna.networks.transfer import network_named
 
@@ -485,7 +486,7 @@ def _draw_cell(axis: Axes, box: tuple[float, float, float], cell: pd.Series, mea
         hatched: Look = {"fc": HATCHED, "ec": "#A8A8A8", "hatch": "////", "lw": 0}
         axis.add_patch(Rectangle((left, top), 1, height, **hatched))
         paper = {"facecolor": HATCHED, "edgecolor": "none", "pad": 1.5}
-        axis.text(*middle, cell["note"], fontsize=7.5, color=ON_LIGHT, bbox=paper, **CENTRED)
+        axis.text(*middle, NOTES[cell["note"]], fontsize=7.5, color=ON_LIGHT, bbox=paper, **CENTRED)
         return
     ground = COLOURS((value - lowest) / (highest - lowest))
     axis.add_patch(Rectangle((left, top), 1, height, facecolor=ground, linewidth=0))
@@ -547,7 +548,7 @@ def draw(
 
     scores = {arch: metrics[arch]["study"] for arch in networks}
     calibration = {arch: metrics[arch]["calibration"] for arch in networks}
-    verdicts = [f"{title(arch)}: {found['verdict']}" for arch, found in calibration.items()]
+    verdicts = [conclusions.calibration(found, arch) for arch, found in calibration.items()]
     cells = tables["transfer"]
     parts = sorted(set(cells["tested_on"]) - {OVERALL})
     trained_on = {name: network_named(name, parts).parts for name in cells["trained_on"].unique()}

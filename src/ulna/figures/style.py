@@ -17,6 +17,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from ulna.figures.names import NAMES, NETWORK_COLOURS, NETWORK_MARKERS
+from ulna.judging.conclusions import number
 
 Pixels = npt.NDArray[np.uint8]
 Colour = str | tuple[float, float, float, float]
@@ -169,18 +170,6 @@ def network_key(networks: Iterable[str]) -> list[Line2D]:
     return [Line2D([], [], color=colour(n), marker=marker(n), label=title(n)) for n in networks]
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Write a number to so many decimals; None and NaN are undefined.
-
-    Example:
-        >>> number(0.6789), number(-0.01, 1), number(-0.5, 1), number(None)
-        ('0.679', '0.0', '−0.5', 'undefined')
-    """
-    if value is None or math.isnan(value):
-        return "undefined"
-    return f"{value:z.{digits}f}".replace("-", "−")
-
-
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:
     """Write a number with the ends of its interval; without a number it is undefined.
 
@@ -188,8 +177,9 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
         >>> with_interval(0.5, -0.1, 1.0), with_interval(float("nan"), None, None)
         ('0.500 (−0.100 to 1.000)', 'undefined')
     """
-    words = number(value)
-    return words if words == "undefined" else f"{words} ({number(low)} to {number(high)})"
+    if value is None or math.isnan(value):
+        return number(value)
+    return f"{number(value)} ({number(low)} to {number(high)})"
 
 
 def to_svg(figure: Figure, name: str) -> str:

@@ -29,9 +29,9 @@ from ulna.figures.style import (
     marker,
     network_key,
     new_figure,
-    number,
     title,
 )
+from ulna.judging.conclusions import number
 
 PHASES = {"scratch": "from scratch", "head": "head only", "finetune": "fine-tuning"}
 CURVES = {"loss": "loss", "auroc": "AUROC", "accuracy": "accuracy"}

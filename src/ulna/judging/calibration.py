@@ -1,7 +1,7 @@
-"""Are a network's probabilities calibrated? Fitted on val, judged on test, said in a sentence."""
+"""Are a network's probabilities calibrated? Fitted on val, judged on test."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,16 @@ from ulna.judging.temperature import apply_temperature, fit_temperature
 # validation of a multivariable prognostic model": at least 100 events, better 200.
 MIN_A_CLASS = 100
 
+CalibrationCode = Literal[
+    "calibrated",
+    "not_calibrated",
+    "not_shown_no_temperature",
+    "not_shown_undefined",
+    "not_shown_too_few",
+    "not_shown_no_discrimination",
+]
+Fault = Literal["too_moderate", "too_extreme", "underestimated", "overestimated"]
+
 
 def summarize(
     val_labels: npt.ArrayLike,
@@ -21,7 +31,7 @@ def summarize(
     test_probabilities: npt.ArrayLike,
     test_patients: npt.ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """Fit the temperature on val, judge test before and after it, and say what it comes to.
+    """Fit the temperature on val, judge test before and after it, and conclude.
 
     Args:
         val_labels: 0 or 1, shape (val studies,).
@@ -32,8 +42,9 @@ def summarize(
 
     Returns:
         For metrics/<arch>.json: temperature and n_val; n and abnormal of test; bins; before and
-        after, each with log_loss, brier and Murphy's three parts of it, ece and `LINE`; verdict, a
-        sentence. Without a temperature, the numbers of after are NaN.
+        after, each with log_loss, brier and Murphy's three parts of it, ece and `LINE`;
+        min_per_class; faults and conclusion, see `conclude_calibration`. Without a temperature,
+        the numbers of after are NaN.
     """
     temperature = fit_temperature(val_labels, val_probabilities)
     n, abnormal = int(np.size(test_labels)), int(np.sum(np.asarray(test_labels) == 1))
@@ -42,7 +53,7 @@ def summarize(
     if not np.isnan(temperature):
         scaled = apply_temperature(test_probabilities, temperature)
         after = measure(test_labels, scaled, test_patients)
-    return {
+    summary = {
         "temperature": temperature,
         "n_val": int(np.size(val_labels)),
         "n": n,
@@ -50,60 +61,45 @@ def summarize(
         "bins": count_bins(n),
         "before": before,
         "after": after,
-        "verdict": verdict(temperature, n, abnormal, after),
+        "min_per_class": MIN_A_CLASS,
+        "faults": find_faults(after),
     }
+    return summary | {"conclusion": conclude_calibration(summary)}
 
 
-def verdict(temperature: float, n: int, abnormal: int, after: Mapping[str, float]) -> str:
-    """Say in a sentence whether the scaled probabilities are calibrated.
+def find_faults(after: Mapping[str, float]) -> list[Fault]:
+    """List in which ways the 95% CIs of slope and intercept exclude 1 and 0; NaN excludes nothing.
 
     Args:
-        temperature: As fitted on val, or NaN.
-        n: Studies of test.
-        abnormal: The abnormal ones among them.
         after: `LINE` of the scaled probabilities on test.
+    """
+    faults: dict[Fault, bool] = {
+        "too_moderate": after["slope_low"] > 1,
+        "too_extreme": after["slope_high"] < 1,
+        "underestimated": after["intercept_low"] > 0,
+        "overestimated": after["intercept_high"] < 0,
+    }
+    return [fault for fault, found in faults.items() if found]
+
+
+def conclude_calibration(summary: Mapping[str, Any]) -> CalibrationCode:
+    """Conclude whether the scaled probabilities are calibrated.
+
+    Args:
+        summary: See `summarize`.
 
     Returns:
-        It begins with "Calibrated" only if there are `MIN_A_CLASS` studies of each class, the
-        slope's interval holds 1 and not 0, and the intercept's holds 0; else with "Not calibrated"
-        or, where the data cannot tell, "Not shown to be calibrated".
+        calibrated only if there are `MIN_A_CLASS` studies of each class, the slope's CI holds 1 and
+        not 0, and the intercept's holds 0; not_calibrated if one of the two CIs excludes that;
+        not_shown_… and the reason where the data cannot tell.
     """
-    studies = f"{n:,} test studies ({abnormal:,} abnormal)"
-    if np.isnan(temperature):
-        return (
-            "Not shown to be calibrated: no temperature fits best, the studies of split val are of "
-            "one class, make no mistake at 0.5 or are told apart no better than by chance."
-        )
+    after = summary["after"]
+    if np.isnan(summary["temperature"]):
+        return "not_shown_no_temperature"
     if np.isnan(after["slope_low"]) or np.isnan(after["intercept_low"]):
-        return (
-            f"Not shown to be calibrated: on {studies} slope and intercept are undefined, they "
-            "need both classes, of two patients or more, and a mistake at every threshold."
-        )
-    faults = []
-    if after["slope_low"] > 1:
-        faults.append("probabilities are too close to 0.5")
-    if after["slope_high"] < 1:
-        faults.append("probabilities are too extreme")
-    if after["intercept_low"] > 0:
-        faults.append("abnormal is more frequent than they say")
-    if after["intercept_high"] < 0:
-        faults.append("abnormal is rarer than they say")
-    few = min(abnormal, n - abnormal) < MIN_A_CLASS
-    slope, intercept = (_interval(after, name) for name in ("slope", "intercept"))
-    found = f"on {studies} the slope is {slope} (1 is right) and the intercept {intercept} (0 is)"
-    if faults:
-        size = f", though {MIN_A_CLASS} studies of each class would tell better" if few else ""
-        return f"Not calibrated after temperature scaling, {' and '.join(faults)}: {found}{size}."
-    if few:
-        return (
-            f"Not shown to be calibrated, too few test studies to tell: {found}; at least "
-            f"{MIN_A_CLASS} of each class are needed."
-        )
-    if after["slope_low"] <= 0:
-        return f"Not shown to be calibrated, the probabilities tell too little apart: {found}."
-    return f"Calibrated after temperature scaling, as far as the test set can tell: {found}."
-
-
-def _interval(line: Mapping[str, float], name: str) -> str:
-    low, high = line[f"{name}_low"], line[f"{name}_high"]
-    return f"{line[name]:z.2f}, 95% interval {low:z.2f} to {high:z.2f}"
+        return "not_shown_undefined"
+    if summary["faults"]:
+        return "not_calibrated"
+    if min(summary["abnormal"], summary["n"] - summary["abnormal"]) < MIN_A_CLASS:
+        return "not_shown_too_few"
+    return "calibrated" if after["slope_low"] > 0 else "not_shown_no_discrimination"

@@ -7,7 +7,7 @@ zero.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from ulna.judging.metrics import score
 from ulna.judging.paired_tests import delong, mcnemar
 
 PAIRS = (("cnn", "densenet169"), ("ensemble", "cnn"), ("ensemble", "densenet169"))
+ComparisonCode = Literal[
+    "first_better", "second_better", "not_significant", "no_ci", "one_class", "too_few"
+]
 COLUMNS = (
     "first",
     "second",
@@ -34,7 +37,6 @@ COLUMNS = (
 
 
 def compare_networks(
-    pair: tuple[str, str],
     levels: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
     resamples: Resamples,
     min_patients: int,
@@ -42,15 +44,15 @@ def compare_networks(
     """Compare two networks on the same test set.
 
     Args:
-        pair: Names of the first and the second network; differences are first minus second.
-        levels: study and image -> a table of each network, row for row of the same study or image:
-            patient, label, probability, threshold.
+        levels: study and image -> a table of each of the two networks, row for row of the same
+            study or image: patient, label, probability, threshold. Differences are first minus
+            second.
         resamples: Draws of patients, the same for both networks.
         min_patients: With fewer patients, or one class only, every number but the sizes is NaN.
 
     Returns:
-        verdict (a sentence), then for each level what `differences` returns; level study also has
-        delong and mcnemar, as these functions return them.
+        conclusion, see `conclude_comparison`; then for each level what `differences` returns; level
+        study also has delong and mcnemar, as these functions return them.
     """
     found = {
         level: differences(*tables, resamples, min_patients) for level, tables in levels.items()
@@ -65,7 +67,7 @@ def compare_networks(
     if _too_few(found["study"], min_patients):
         tests = {name: dict.fromkeys(test, np.nan) for name, test in tests.items()}
     found["study"] |= tests
-    return {"verdict": verdict(pair, found["study"], min_patients)} | found
+    return {"conclusion": conclude_comparison(found["study"], min_patients)} | found
 
 
 def differences(
@@ -131,46 +133,27 @@ def _too_few(sizes: Mapping[str, Any], min_patients: int) -> bool:
     return sizes["patients"] < min_patients or sizes["abnormal"] in (0, sizes["n"])
 
 
-def verdict(pair: tuple[str, str], study: Mapping[str, Any], min_patients: int) -> str:
-    """Say in a sentence which network is better, by the AUROC of studies, or that none is.
+def conclude_comparison(study: Mapping[str, Any], min_patients: int) -> ComparisonCode:
+    """Conclude which network is better: whether the CI of the AUROC of studies excludes 0.
 
     Args:
-        pair: Names of the first and the second network.
         study: See `differences`.
-        min_patients: What `differences` was given.
+        min_patients: As given to `differences`.
 
     Returns:
-        The sentence, without a full stop.
+        no_ci where there are patients and classes enough, and yet no CI, as of two networks
+        without an error.
     """
-    sizes = f"{study['n']} studies of {study['patients']} patients"
-    both = " and ".join(pair)
     if study["patients"] < min_patients:
-        return f"too few patients to compare: {sizes}, evaluate.min_patients is {min_patients}"
+        return "too_few"
     if study["abnormal"] in (0, study["n"]):
-        return f"cannot be compared: {sizes} are all {'ab' if study['abnormal'] else ''}normal"
-    value, low, high = (study["auroc"][key] for key in ("difference", "low", "high"))
+        return "one_class"
+    low, high = study["auroc"]["low"], study["auroc"]["high"]
     if np.isnan(low):
-        # Such as of two networks without a mistake.
-        found = (
-            f"{both}: no difference can be told apart from chance"
-            if value == 0
-            else f"{both} cannot be compared"
-        )
-        return (
-            f"{found}: too many draws of patients hold one class only, or all give the same, "
-            f"AUROC difference {value:z.3f} without an interval, {sizes}"
-        )
+        return "no_ci"
     if low <= 0 <= high:
-        return (
-            f"{both}: no difference can be told apart from chance, "
-            f"AUROC difference {value:z.3f} ({low:z.3f} to {high:z.3f}), {sizes}"
-        )
-    better, worse = pair if low > 0 else pair[::-1]
-    value, low, high = (value, low, high) if low > 0 else (-value, -high, -low)
-    return (
-        f"{better} is better than {worse}: "
-        f"AUROC higher by {value:.3f} ({low:.3f} to {high:.3f}), {sizes}"
-    )
+        return "not_significant"
+    return "first_better" if low > 0 else "second_better"
 
 
 def tabulate(comparisons: Mapping[tuple[str, str], Mapping[str, Any]]) -> pd.DataFrame:

@@ -1,13 +1,15 @@
 """The course of training by epoch: the gap between train and val, the epoch kept, what ended it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from ulna.errors import InputError
 from ulna.params import Cnn, DenseNet169
 
+HistoryCode = Literal["still_improving", "past_best"]
+End = Literal["early_stopping", "limit"]
 COLUMNS = ("network", "epoch", "phase", "loss_gap", "auroc_gap", "best")
 
 
@@ -43,7 +45,7 @@ def gaps_by_epoch(network: str, history: pd.DataFrame) -> pd.DataFrame:
 def describe_course(
     network: str, history: pd.DataFrame, limits: Mapping[str, int], early_stopping_epochs: int
 ) -> dict[str, Any]:
-    """Say which epoch was kept and why, and what ended the training.
+    """Find which epoch was kept and what ended the training.
 
     Args:
         network: Its name.
@@ -53,9 +55,10 @@ def describe_course(
             val than before in the phase.
 
     Returns:
-        epochs, kept (its number, from 1), later (epochs after it), phases (name -> first, last and
-        ended: early stopping or limit), loss_gap and auroc_gap of the kept and of the last epoch,
-        and words.
+        epochs, kept (its number, from 1), val_loss_kept, later (epochs after it), phases (name ->
+        first, last and ended: `End`), early_stopping_epochs; loss_gap and auroc_gap of the kept
+        and of the last epoch; conclusion: still_improving if the last epoch is the best, at the
+        limit of its phase.
 
     Raises:
         InputError: The table is not of these parameters: no epoch or several are kept, or it has
@@ -78,34 +81,23 @@ def describe_course(
         phases[str(phase)] = {
             "first": int(table["epoch"].min()),
             "last": int(table["epoch"].max()),
-            "ended": "early stopping" if len(table) < limit else "limit",
+            "ended": "early_stopping" if len(table) < limit else "limit",
         }
     gaps = gaps_by_epoch(network, history)
     kept = int(best["epoch"].iloc[0])
     epochs = int(history["epoch"].max())
     of_kept, of_last = gaps[gaps["best"] == 1].iloc[0], gaps.iloc[-1]
-    found = {"epochs": epochs, "kept": kept, "later": epochs - kept, "phases": phases}
+    found = {
+        "epochs": epochs,
+        "kept": kept,
+        "val_loss_kept": float(best["val_loss"].iloc[0]),
+        "later": epochs - kept,
+        "phases": phases,
+        "early_stopping_epochs": early_stopping_epochs,
+    }
     for name in ("loss_gap", "auroc_gap"):
         found |= {f"{name}_kept": float(of_kept[name]), f"{name}_last": float(of_last[name])}
-    words = [
-        f"{network}: epoch {kept} of {epochs} was kept, as its loss on val, "
-        f"{best['val_loss'].iloc[0]:.3f}, is the lowest; {_later(epochs - kept)}",
-        *(_ending(name, phase, early_stopping_epochs) for name, phase in phases.items()),
-    ]
-    if kept == epochs and phases[str(history["phase"].iloc[-1])]["ended"] == "limit":
-        words.append("The last epoch was the best: more of them may do better")
-    return found | {"words": ". ".join(words)}
-
-
-def _later(count: int) -> str:
-    if not count:
-        return "none followed"
-    return f"{count} {'epochs' if count > 1 else 'epoch'} followed without a lower one"
-
-
-def _ending(name: str, phase: Mapping[str, Any], patience: int) -> str:
-    first, last = phase["first"], phase["last"]
-    epochs = f"epochs {first} to {last}" if last > first else f"epoch {first}"
-    if phase["ended"] == "limit":
-        return f"Phase {name}, {epochs}, ended at its limit of epochs"
-    return f"Phase {name}, {epochs}, ended by early stopping: {patience} without a lower loss"
+    last: End = phases[str(history["phase"].iloc[-1])]["ended"]
+    improving = kept == epochs and last == "limit"
+    conclusion: HistoryCode = "still_improving" if improving else "past_best"
+    return found | {"conclusion": conclusion}

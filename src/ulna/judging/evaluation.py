@@ -6,7 +6,7 @@ Thresholds and the temperature are fitted on val; test labels are read for nothi
 import hashlib
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,10 @@ LEVELS = ("study", "image")
 # Of a row: what it counts, then each metric with the ends of its interval, then the threshold.
 SIZES = ("n", "abnormal", "patients")
 SCORES = (*SIZES, *with_ends(METRICS), "threshold")
-TOO_FEW = "too few"
-NO_MISS = "no wrong call: exact limits"  # see `ulna.judging.exact`
+# See `ulna.judging.exact` for the CI of a body part without an error.
+Note = Literal["", "too_few", "exact_ci"]
+PerformanceCode = Literal["above_chance", "no_better_than_chance", "below_chance", "too_few"]
+CHANCE = 0.5  # AUROC
 DISAGREEMENTS = 24  # what a person reviews in one sitting
 
 
@@ -32,10 +34,10 @@ class Evaluation:
     """A judged prediction table.
 
     Attributes:
-        metrics: What becomes `metrics/<arch>.json`: the names of `LEVELS` with `SCORES`, sizes of
-            the test set, calibration, hashes of what was judged.
-        by_body_part: One row a body part, study level: body_part, `SCORES`, note (`TOO_FEW`,
-            `NO_MISS` or nothing).
+        metrics: What becomes `metrics/<arch>.json`: the names of `LEVELS` with `SCORES` and
+            conclusion (see `conclude_performance`), sizes of the test set, calibration, hashes of
+            what was judged.
+        by_body_part: One row a body part, study level: body_part, `SCORES`, note (`Note`).
         studies: The studies of test: study, patient, body_part, label, probability, threshold.
         aggregations: See `ulna.judging.thresholds.compare_aggregations`.
         reliability: See `ulna.judging.reliability.reliability_curves`.
@@ -90,7 +92,10 @@ def evaluate_table(images: pd.DataFrame, evaluate: Evaluate, seed: int) -> Evalu
     )
     return Evaluation(
         metrics={
-            **levels,
+            **{
+                level: scores | {"conclusion": conclude_performance(scores)}
+                for level, scores in levels.items()
+            },
             "test": {
                 "patients": int(judged["patient"].nunique()),
                 "studies": len(test),
@@ -111,11 +116,19 @@ def evaluate_table(images: pd.DataFrame, evaluate: Evaluate, seed: int) -> Evalu
     )
 
 
-def _note(scores: Mapping[Hashable, Any]) -> str:
-    """What to say beside the numbers of a body part."""
+def _note(scores: Mapping[Hashable, Any]) -> Note:
     if np.isnan(scores["kappa"]):
-        return TOO_FEW
-    return NO_MISS if scores["accuracy"] == 1 else ""
+        return "too_few"
+    return "exact_ci" if scores["accuracy"] == 1 else ""
+
+
+def conclude_performance(scores: Mapping[str, float]) -> PerformanceCode:
+    """Conclude whether a network is better than chance: whether its AUROC's CI excludes 0.5."""
+    if np.isnan(scores["auroc_low"]):
+        return "too_few"
+    if scores["auroc_low"] > CHANCE:
+        return "above_chance"
+    return "below_chance" if scores["auroc_high"] < CHANCE else "no_better_than_chance"
 
 
 def decided(

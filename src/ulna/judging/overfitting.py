@@ -13,7 +13,6 @@ import pandas as pd
 
 from ulna.errors import InputError
 from ulna.judging.bootstrap import (
-    ENDS,
     Floats,
     Resamples,
     count_rows,
@@ -28,6 +27,7 @@ from ulna.judging.metrics import score
 from ulna.judging.temperature import logit, losses_of_logits
 from ulna.params import Evaluate
 
+OverfittingCode = Literal["overfitted", "slightly_overfitted", "no_gap", "inconclusive", "too_few"]
 SPLITS = ("train", "val", "test")
 # 1 where more is better.
 SIGNS = {"auroc": 1.0, "kappa": 1.0, "accuracy": 1.0, "log_loss": -1.0}
@@ -181,32 +181,24 @@ def redraw_mean(patients: pd.Series, values: Floats, resamples: Resamples) -> Fl
     return means
 
 
-def verdict(splits: pd.DataFrame) -> str:
-    """Say in a sentence whether a network is overfitted, by the AUROC of train and of test.
+def conclude_overfitting(test: Mapping[str, Any]) -> OverfittingCode:
+    """Conclude whether a network is overfitted: whether the CI of the gap in AUROC excludes 0.
 
     Test decides, as the epoch and the thresholds were chosen on val.
 
     Args:
-        splits: See `judge_splits`, of one network.
+        test: The row of split test, see `judge_splits`.
 
     Returns:
-        The sentence, without a full stop. It is "overfitted clearly" if the gap's interval lies
-        above 0; it shows "no gap" if the interval does not, and ends below `SMALL`; else it "cannot
-        be told".
+        slightly_overfitted if the CI excludes 0 and ends below `SMALL`; no_gap if it includes 0, or
+        lies below, and ends below `SMALL`; inconclusive if it includes both.
     """
-    rows = splits.set_index("split")
-    network, test = rows.at["train", "network"], rows.loc["test"]
-    sizes = f"{rows.at['train', 'patients']:,} patients of train, {test['patients']:,} of test"
-    value, low, high = (test[f"auroc_gap{end}"] for end in ENDS)
-    if np.isnan(value):
-        return f"{network}: too few patients to tell whether it is overfitted: {sizes}"
-    gap = f"AUROC of train is {value:z.3f} ({low:z.3f} to {high:z.3f}) above that of test, {sizes}"
+    low, high = test["auroc_gap_low"], test["auroc_gap_high"]
+    if np.isnan(test["auroc_gap"]):
+        return "too_few"
     if low > 0:
-        small = ", though by little" if high < SMALL else ""
-        return f"{network} is overfitted clearly{small}: {gap}"
-    if high < SMALL:
-        return f"{network} shows no gap: {gap}"
-    return f"{network}: whether it is overfitted cannot be told: {gap}"
+        return "slightly_overfitted" if high < SMALL else "overfitted"
+    return "no_gap" if high < SMALL else "inconclusive"
 
 
 def summarize(splits: pd.DataFrame) -> dict[str, Any]:
@@ -216,10 +208,10 @@ def summarize(splits: pd.DataFrame) -> dict[str, Any]:
         splits: See `judge_splits`, of one network.
 
     Returns:
-        verdict, then for each split its numbers by the names of `COLUMNS`; train has no gaps.
+        conclusion, then for each split its numbers by the names of `COLUMNS`; train has no gaps.
     """
-    found: dict[str, Any] = {"verdict": verdict(splits)}
+    found: dict[str, Any] = {}
     for row in splits.drop(columns="network").to_dict("records"):
         split = row.pop("split")
         found[split] = {k: v for k, v in row.items() if split != "train" or "_gap" not in k}
-    return found
+    return {"conclusion": conclude_overfitting(found["test"])} | found

@@ -30,10 +30,7 @@ COLUMNS = (
     *with_ends(MEASURES),
     "threshold",
 )
-OFF = (
-    "The size curve is off: set learning_curve.fractions in params.yaml, such as [0.25, 0.5], and "
-    "run `dvc repro`; each fraction costs a training"
-)
+LearningCurveCode = Literal["improves", "worsens", "inconclusive", "too_few", "off"]
 
 
 def judge_sizes(
@@ -96,25 +93,20 @@ def _judge(test: pd.DataFrame, resamples: Resamples, min_patients: int) -> dict[
     }
 
 
-def verdict(arch: str, step: Mapping[str, Any]) -> str:
-    """Say in a sentence whether more patients still help, by the last step of the curve.
+def conclude_learning_curve(step: Mapping[str, Any]) -> LearningCurveCode:
+    """Conclude whether more patients still help: whether the CI of the last step excludes 0.
 
     Args:
-        arch: Name of the network.
         step: See `judge_sizes`.
 
     Returns:
-        The sentence, without a full stop; `OFF` where there is no step.
+        off where there is no step.
     """
     if not step:
-        return OFF
+        return "off"
     value, low, high = (step["auroc"][key] for key in ("difference", "low", "high"))
-    between = f"from {step['from_patients']:,} to {step['to_patients']:,} patients of train"
     if np.isnan(value) or np.isnan(low):
-        return f"{arch}: too few test patients to tell whether more patients help, {between}"
-    found = f"{between}, AUROC of test changes by {value:+z.3f} ({low:+z.3f} to {high:+z.3f})"
+        return "too_few"
     if low > 0:
-        return f"{arch}: more patients still help: {found}"
-    if high < 0:
-        return f"{arch}: more patients have not helped: {found}"
-    return f"{arch}: whether more patients still help cannot be told: {found}"
+        return "improves"
+    return "worsens" if high < 0 else "inconclusive"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from ulna.params import Evaluate
 from ulna.predictions import by_study, read_predictions
 
 MEASURES = ("auroc", "kappa")
+CellNote = Literal["", "too_few", "one_class"]
 INTERVALS = with_ends(MEASURES)
 SIZES = ("patients", "studies", "abnormal")
 COLUMNS = ("trained_on", "tested_on", *SIZES, *INTERVALS, "threshold", "note")
@@ -92,7 +93,7 @@ def matrix(
     Returns:
         One row a network and body part, columns COLUMNS; the numbers are of studies, intervals
         of 95%; tested_on is a body part, or `OVERALL` as the last of each network. note says why
-        numbers are NaN: "too few" (patients, of both classes or of one) or "one class".
+        numbers are NaN: too_few (patients, of both classes or of one) or one_class.
     """
     cells = [
         {"trained_on": network.name, "tested_on": name}
@@ -146,11 +147,11 @@ def _judge(studies: pd.DataFrame, resamples: Resamples, min_patients: int) -> di
     """SIZES, INTERVALS and note of some studies."""
     judged = with_intervals(studies, resamples, min_patients)
     one_class = judged["patients"] >= min_patients and studies["label"].nunique() == 1
-    note = "one class" if one_class else _too_few(judged)
+    note: CellNote = "one_class" if one_class else _too_few(judged)
     sizes = {"patients": judged["patients"], "studies": judged["n"], "abnormal": judged["abnormal"]}
     return sizes | {name: judged[name] for name in INTERVALS} | {"note": note}
 
 
-def _too_few(values: Mapping[str, Any]) -> str:
-    """The note on numbers; enough patients, but hardly any of one class, are too few as well."""
-    return "too few" if any(np.isnan(values[name]) for name in INTERVALS) else ""
+def _too_few(values: Mapping[str, Any]) -> CellNote:
+    """Enough patients, but hardly any of one class, are too few as well."""
+    return "too_few" if any(np.isnan(values[name]) for name in INTERVALS) else ""

@@ -61,7 +61,6 @@ class Randomisation:
         """The result for a JSON file."""
         return {
             "passed": self.passed,
-            "sentence": self.sentence,
             "images": self.images,
             "head_limit": HEAD_LIMIT,
             "all_limit": ALL_LIMIT,
@@ -73,16 +72,6 @@ class Randomisation:
         """Whether the maps follow the network closely enough to be shown; not where undefined."""
         head, *_, last = self.correlations.values()
         return head <= HEAD_LIMIT and last <= ALL_LIMIT
-
-    @property
-    def sentence(self) -> str:
-        """The result in words."""
-        head, *_, last = self.correlations.values()
-        return (
-            f"rank correlation with the trained network's maps: {head:.2f} once the head is random "
-            f"(limit {HEAD_LIMIT}), {last:.2f} once all is (limit {ALL_LIMIT}); "
-            f"{self.images} test images"
-        )
 
 
 def explained_layer(model: keras.Model) -> keras.Layer:

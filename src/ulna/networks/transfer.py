@@ -63,7 +63,7 @@ def plan(train_on: Literal["all"] | Sequence[str], present: Sequence[str]) -> li
 
 def available(
     train_on: Literal["all"] | Sequence[str], body_parts: pd.Series
-) -> tuple[Literal["all"] | Sequence[str], str]:
+) -> tuple[Literal["all"] | Sequence[str], list[str]]:
     """Keep to the body parts that the data have.
 
     The parameters name wrists, but a data set, or `data.body_parts`, may have none.
@@ -73,21 +73,17 @@ def available(
         body_parts: (images,) the body part of each image.
 
     Returns:
-        The named parts that are there, or the most frequent part where none is; and a sentence that
-        says what is trained.
+        The named parts that are there, or the most frequent part where none is; and the named parts
+        that are missing.
 
     Example:
-        >>> available(["WRIST"], pd.Series(["HAND", "HAND", "ELBOW"]))[0]
-        ['HAND']
+        >>> available(["WRIST"], pd.Series(["HAND", "HAND", "ELBOW"]))
+        (['HAND'], ['WRIST'])
     """
     if train_on == "all":
-        return train_on, "transfer: a network on each body part, and one without each"
+        return train_on, []
     kept = sorted(set(train_on) & set(body_parts)) or [min(body_parts.mode())]
-    words = f"transfer: one network on {', '.join(kept)}"
-    missing = sorted(set(train_on) - set(body_parts))
-    if missing:
-        words += f"; transfer.train_on names {', '.join(missing)}, which the data lack"
-    return kept, words
+    return kept, sorted(set(train_on) - set(body_parts))
 
 
 def network_named(name: str, present: Sequence[str]) -> Network:

@@ -5,10 +5,11 @@ from typing import Any
 import pandas as pd
 
 from ulna.figures.names import METRICS, NAMES
+from ulna.judging import conclusions
 from ulna.judging.reference import NOTE
 from ulna.params import ARCHS
 from ulna.report.curves import reliability_charts, roc_charts
-from ulna.report.evidence import Evidence, in_words
+from ulna.report.evidence import Evidence
 from ulna.report.page import (
     Section,
     bullets,
@@ -171,7 +172,7 @@ def calibration(evidence: Evidence) -> Section:
     return section(
         "calibration",
         "Calibration",
-        bullets([in_words(f"{arch}: {found[arch]['verdict']}") for arch in NAMES]),
+        bullets([conclusions.calibration(found[arch], arch) for arch in NAMES]),
         table(
             pd.DataFrame(rows),
             f"Per study of test, n = {found['cnn']['n']:,}, before and after "
@@ -186,6 +187,13 @@ def calibration(evidence: Evidence) -> Section:
 def pairs(evidence: Evidence) -> dict[str, Any]:
     """What was found of each pair of networks."""
     return {key: found for key, found in evidence.metrics["compare"].items() if "_vs_" in key}
+
+
+def compared(evidence: Evidence) -> list[str]:
+    """A sentence for each pair of networks."""
+    return [
+        conclusions.comparison(found, *key.split("_vs_")) for key, found in pairs(evidence).items()
+    ]
 
 
 def difference_frame(evidence: Evidence) -> pd.DataFrame:
@@ -214,7 +222,7 @@ def comparison(evidence: Evidence) -> Section:
     return section(
         "comparison",
         "Comparison of the networks",
-        bullets([in_words(found["verdict"]) for found in pairs(evidence).values()]),
+        bullets(compared(evidence)),
         table(
             difference_frame(evidence),
             "Differences per study (95% interval, the same resamples of "

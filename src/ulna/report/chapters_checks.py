@@ -5,16 +5,15 @@ from typing import Any
 
 import pandas as pd
 
-from ulna.checks.baselines import BASELINES
 from ulna.checks.occlusion import SHOWN
-from ulna.figures.names import NAMES
+from ulna.figures.names import BASELINES, NAMES
+from ulna.judging import conclusions
 from ulna.params import ARCHS
-from ulna.report.evidence import NOT_A_DEVICE, Evidence, in_words
+from ulna.report.evidence import NOT_A_DEVICE, Evidence
 from ulna.report.page import (
     Section,
     bullets,
     details,
-    interval,
     linked_table,
     number,
     paragraph,
@@ -41,10 +40,7 @@ def transfer(evidence: Evidence) -> Section:
         ]
     )
     sentences = [
-        f"Trained on {name}: AUROC {span(sides['seen'], 'auroc')} where trained, "
-        f"{span(sides['unseen'], 'auroc')} on other body parts, difference "
-        f"{span(sides['seen_minus_unseen'], 'auroc')}."
-        for name, sides in evidence.metrics["transfer"].items()
+        conclusions.cross_part(sides, name) for name, sides in evidence.metrics["transfer"].items()
     ]
     return section(
         "transfer",
@@ -101,19 +97,18 @@ def shortcuts(evidence: Evidence) -> Section:
     rows = pd.DataFrame(
         [
             {
-                "baseline": BASELINES[name].title,
-                "AUROC": span(score, "auroc"),
-                "kappa": span(score, "kappa"),
-                "alarm": "yes" if score["flag"] else "no",
+                "baseline": title,
+                "AUROC": span(found[name], "auroc"),
+                "kappa": span(found[name], "kappa"),
+                "alarm": "yes" if found[name]["flag"] else "no",
             }
-            for name, score in found.items()
-            if name != "verdict"
+            for name, title in BASELINES.items()
         ]
     )
     return section(
         "shortcuts",
         "Shortcuts: what can be predicted without looking at bone",
-        paragraph(found["verdict"]),
+        paragraph(conclusions.baselines(found)),
         table(
             rows,
             f"Per study of test, n = {evidence.metrics['cnn']['study']['n']:,}; small "
@@ -150,7 +145,7 @@ def _halves(evidence: Evidence) -> tuple[str, ...]:
         paragraph(
             "The networks themselves were shown the test pictures again, with the frame (borders "
             "and corners) or the centre black: two halves of equal area.",
-            in_words(evidence.metrics["occlusion"]["verdict"]),
+            conclusions.occlusion(evidence.metrics["occlusion"]),
             "An alarm: the frame alone is above chance, and the centre alone is not better. A "
             "black half is unlike all that was learnt from, so a loss alone proves nothing.",
         ),
@@ -182,13 +177,12 @@ def maps(evidence: Evidence) -> Section:
         )
         pieces.append(
             paragraph(
-                f"{NAMES[arch]}: the maps {'pass' if passed else 'do not pass'} the randomisation "
-                f"test; rank correlation with the maps of the network whose layers are drawn anew "
-                f"from the top down: {falls}.",
+                conclusions.randomization(found["randomisation"], arch),
+                f"Rank correlation once these layers, from the top down, are random: {falls}.",
                 ""
                 if passed
                 else "They would look the same without what was learnt, and are not shown.",
-                _pointing(found),
+                conclusions.localization(found["localisation"]),
             )
         )
         pieces.append(
@@ -201,18 +195,6 @@ def maps(evidence: Evidence) -> Section:
             )
         )
     return section("maps", "Where the networks look", *pieces)
-
-
-def _pointing(found: Mapping[str, Any]) -> str:
-    localisation = (found.get("localisation") or {}).get("abnormal")
-    if not localisation:
-        return ""
-    game = localisation["pointing_game"]
-    return (
-        f"The maximum of the map lies in the planted box in "
-        f"{interval(game['value'], game['low'], game['high'], 2)} of {game['n']:,} abnormal "
-        f"images; by chance {number(game['chance_even'], 2)}."
-    )
 
 
 def failures(evidence: Evidence) -> Section:

@@ -3,9 +3,10 @@
 import pandas as pd
 
 from ulna.figures.names import METRICS, NAMES
+from ulna.judging import conclusions
 from ulna.params import ARCHS
 from ulna.report.curves import training_chart
-from ulna.report.evidence import Evidence, in_words
+from ulna.report.evidence import Evidence
 from ulna.report.page import (
     Section,
     bullets,
@@ -45,16 +46,16 @@ def training(evidence: Evidence) -> Section:
             "The epoch with the lowest loss on val is kept. Weights start from a seed, or from a "
             "file where params.yaml names one (below, under Provenance, with every other setting).",
         ),
-        bullets([in_words(found[arch]["course"]["words"]) for arch in ARCHS]),
+        bullets([conclusions.history(found[arch]["course"], arch) for arch in ARCHS]),
         table(
             pd.DataFrame(rows),
             "The epoch that was kept, per image; train while the weights change, under "
             "augmentation and dropout, so that it can lie behind val",
         ),
         training_chart(evidence),
-        bullets([in_words(found[arch]["verdict"]) for arch in ARCHS]),
+        bullets([conclusions.overfitting(found[arch], arch) for arch in ARCHS]),
         *_splits_and_gaps(evidence.tables["overfitting"]),
-        bullets([in_words(found["learning_curve"]["verdict"])]),
+        bullets([conclusions.learning_curve(found["learning_curve"])]),
         _sizes(evidence.tables["learning_curve"]),
         picture(
             evidence.figures,

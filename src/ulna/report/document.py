@@ -3,21 +3,18 @@
 Nothing is computed here: what the page says stands in `metrics/` and `plots/`.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
 from ulna import paths
 from ulna.figures.names import NETWORKS
+from ulna.judging import conclusions
 from ulna.judging.reference import NOTE, OVERALL
 from ulna.report import chapters, chapters_checks, chapters_training
-from ulna.report.evidence import NOT_A_DEVICE, Evidence, in_words
-from ulna.report.page import ABSENT, Answer, number, page, span
+from ulna.report.evidence import NOT_A_DEVICE, Evidence
+from ulna.report.page import Answer, number, page
 
 TITLE = "Abnormal or normal: two neural networks on bone radiographs"
 SYNTHETIC = "Synthetic radiographs, made by this pipeline: they show that it works, not how well."
-CHANCE = 0.5  # AUROC
 
 
 def html_report(evidence: Evidence) -> str:
@@ -59,15 +56,15 @@ def verdict(evidence: Evidence) -> list[Answer]:
     published = evidence.reference.set_index(["reader", "body_part"])["kappa"]
     alarms = evidence.metrics["audit"]["findings"]
     occlusion = evidence.metrics["occlusion"]
+    # The chapter on calibration has the reasons.
     calibrated = (
-        # Its first words; the chapter on calibration has the numbers that follow.
-        f"{name}: {evidence.metrics[arch]['calibration']['verdict'].partition(':')[0].lower()}"
-        for arch, name in NETWORKS.items()
+        conclusions.calibration_in_short(evidence.metrics[arch]["calibration"], arch)
+        for arch in NETWORKS
     )
     return [
         (
             "How good",
-            [_how_good(name, evidence.metrics[arch]["study"]) for arch, name in NETWORKS.items()],
+            [conclusions.performance(evidence.metrics[arch]["study"], arch) for arch in NETWORKS],
         ),
         (
             "How sure",
@@ -80,7 +77,9 @@ def verdict(evidence: Evidence) -> list[Answer]:
         (
             "Compared",
             [
-                in_words(evidence.metrics["compare"]["cnn_vs_densenet169"]["verdict"]),
+                conclusions.comparison(
+                    evidence.metrics["compare"]["cnn_vs_densenet169"], "cnn", "densenet169"
+                ),
                 f"Stanford's published model: kappa "
                 f"{number(published['model', OVERALL])} ({NOTE}).",
             ],
@@ -88,31 +87,18 @@ def verdict(evidence: Evidence) -> list[Answer]:
         (
             "Doubts",
             [
-                f"Shortcuts. {in_words(evidence.metrics['baselines']['verdict'])}",
+                f"Shortcuts. {conclusions.baselines(evidence.metrics['baselines'])}",
                 *(
-                    [f"Where they look. {in_words(occlusion['verdict'])}"]
+                    [f"Where they look. {conclusions.occlusion(occlusion)}"]
                     if occlusion["flag"]
                     else []
                 ),
                 f"Leaks. Copies of an image in two splits: {alarms['duplicate_across_splits']:,}; "
                 f"with contradicting labels: {alarms['contradicting_duplicate']:,}.",
-                f"Probabilities. {'; '.join(calibrated)}.",
+                f"Probabilities. {' '.join(calibrated)}",
             ],
         ),
     ]
-
-
-def _how_good(name: str, study: Mapping[str, Any]) -> str:
-    """A sentence on one network; whether it is better than chance is what its interval says."""
-    auroc, kappa = span(study, "auroc"), span(study, "kappa")
-    if auroc == ABSENT:
-        return f"{name} cannot be judged: too few test studies."
-    found = "cannot be told apart from chance"
-    if study["auroc_low"] > CHANCE:
-        found = "tells abnormal from normal better than chance"
-    elif study["auroc_high"] < CHANCE:
-        found = "is worse than chance"
-    return f"{name} {found}: AUROC {auroc}, Cohen's kappa {kappa}."
 
 
 def markdown_report(evidence: Evidence) -> str:
@@ -136,7 +122,7 @@ def markdown_report(evidence: Evidence) -> str:
         "",
         "## Differences, per study",
         "",
-        *(f"- {in_words(row['verdict'])}" for row in chapters.pairs(evidence).values()),
+        *(f"- {sentence}" for sentence in chapters.compared(evidence)),
         "",
         *_markdown_table(chapters.difference_frame(evidence)),
         "",

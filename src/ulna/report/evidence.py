@@ -1,6 +1,5 @@
 """What the report is made from: numbers, tables and figures of the stages before it."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ulna.figures.names import NAMES, NETWORKS, named
+from ulna.figures.names import NAMES, NETWORKS
 
 # What the report is made from, by name: each is a dep of its stage in dvc.yaml.
 METRIC_FILES = (
@@ -61,14 +60,3 @@ class Evidence:
     versions: Mapping[str, str]
     params: str
     root: str
-
-
-def in_words(verdict: str) -> str:
-    """A sentence of another stage with the networks called as they are here, and a full stop.
-
-    Example:
-        >>> in_words("cnn is better than densenet169: by 0.02 (-0.01 to 0.05)")
-        'CNN is better than DenseNet169: by 0.02 (−0.01 to 0.05).'
-    """
-    verdict = re.sub(r"(?<!\w)-(?=\d)", "−", named(verdict))
-    return f"{verdict[0].upper()}{verdict[1:].rstrip('.')}."

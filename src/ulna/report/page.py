@@ -147,7 +147,7 @@ def number(value: object, digits: int = 3) -> str:
         >>> number(0.12345), number(-1204, 0), number(None), number(float("nan"))
         ('0.123', '−1,204', 'too few', 'too few')
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if _undefined(value):
         return ABSENT
     if isinstance(value, int):
         digits = 0
@@ -161,8 +161,13 @@ def interval(value: object, low: object, high: object, digits: int = 3) -> str:
         >>> interval(0.8553, 0.7601, 0.9311), interval(0.8553, None, None)
         ('0.855 (0.760 to 0.931)', 'too few')
     """
-    words = [number(part, digits) for part in (value, low, high)]
-    return ABSENT if ABSENT in words else f"{words[0]} ({words[1]} to {words[2]})"
+    if any(map(_undefined, (value, low, high))):
+        return ABSENT
+    return f"{number(value, digits)} ({number(low, digits)} to {number(high, digits)})"
+
+
+def _undefined(value: object) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def span(row: Mapping[str, object], name: str, digits: int = 3) -> str:
