@@ -5,16 +5,11 @@ import sys
 
 from ulna import paths
 from ulna.console import run
-from ulna.data.cache import load_cache
-from ulna.data.overview import count_splits
-from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.files import read_json, read_table, write_text
-from ulna.judging.reference import read_reference
+from ulna.judging.names import NETWORKS
 from ulna.params import load_params
-from ulna.report.checklist import read_checklist
-from ulna.report.document import html_report, markdown_report
-from ulna.report.evidence import FIGURES, METRIC_FILES, TABLES, Evidence
-from ulna.report.peers import read_peers
+from ulna.report.build import html_report, markdown_report
+from ulna.report.sections import ReportData, inputs
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "dvc")
 
@@ -22,21 +17,19 @@ LIBRARIES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", 
 def report() -> None:
     """Load numbers, tables and figures; write plots/report.html and plots/report.md."""
     params = load_params(paths.PARAMS)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), load_cache(paths.CACHE))
-    evidence = Evidence(
-        metrics={name: read_json(paths.metrics(name)) for name in METRIC_FILES},
-        tables={name: read_table(paths.PLOTS / f"{name}.csv") for name in TABLES},
-        figures={name: paths.PLOTS / f"{name}.png" for name in FIGURES},
-        sizes=count_splits(rows),
-        reference=read_reference(),
-        peers=read_peers(),
-        checklist=read_checklist(),
+    networks = tuple(NETWORKS)
+    metrics, tables, figures = inputs(networks)
+    data = ReportData(
+        networks=networks,
+        metrics={name: read_json(paths.metrics(name)) for name in metrics},
+        tables={name: read_table(paths.table(name)) for name in tables},
+        figures={name: paths.figure(name).read_text(encoding="utf-8") for name in figures},
         versions={name: importlib.metadata.version(name) for name in LIBRARIES},
         params=paths.PARAMS.read_text(encoding="utf-8"),
         root=params.data.root,
     )
-    write_text(paths.PLOTS / "report.html", html_report(evidence))
-    write_text(paths.PLOTS / "report.md", markdown_report(evidence))
+    write_text(paths.PLOTS / "report.html", html_report(data))
+    write_text(paths.PLOTS / "report.md", markdown_report(data))
     print(f"report: {paths.PLOTS / 'report.html'} and {paths.PLOTS / 'report.md'}")
 
 
