@@ -21,7 +21,7 @@ def audit() -> None:
     images = checks.with_measurements(rows, cache)
     findings = checks.audit_images(images, cache, params.image.fit)
     counts = checks.count_findings(findings)
-    table = paths.PLOTS / "audit" / "findings.csv"
+    table = paths.table("audit")
     write_csv(table, findings)
     summary = checks.summarise(images, len(cache.rejected)) | {"findings": counts}
     write_json(paths.METRICS / "audit.json", summary)

@@ -11,13 +11,13 @@ from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.figures.baselines import dots_and_intervals
 from ulna.figures.style import write_png
 from ulna.files import read_json, write_csv, write_json
-from ulna.params import ARCHS, load_params
+from ulna.params import load_params
 
 
 def baselines() -> None:
     """Fit the baselines on train, judge them on test beside the networks, write and draw."""
     params = load_params(paths.PARAMS)
-    networks = {arch: read_json(paths.metrics(arch))["study"] for arch in ARCHS}
+    networks = {arch: read_json(paths.metrics(arch))["study"] for arch in params.networks}
     cache = load_cache(paths.CACHE)
     rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
 
@@ -28,7 +28,7 @@ def baselines() -> None:
 
     by_name = scores.set_index("baseline").to_dict("index")
     write_json(paths.metrics("baselines"), {"verdict": words} | by_name)
-    write_csv(paths.PLOTS / "baselines.csv", scores.astype({"informative": int, "flag": int}))
+    write_csv(paths.table("baselines"), scores.astype({"informative": int, "flag": int}))
     write_png(paths.PLOTS / "baselines.png", dots_and_intervals(scores, networks, words))
     print(f"baselines: {words}")
 

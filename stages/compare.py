@@ -9,10 +9,10 @@ from ulna.figures.comparison import forest
 from ulna.figures.style import write_png
 from ulna.files import write_csv, write_json
 from ulna.judging.bootstrap import resample
-from ulna.judging.comparison import PAIRS, compare_networks, tabulate
+from ulna.judging.comparison import all_pairs, compare_networks, tabulate
 from ulna.judging.ensemble import align
 from ulna.judging.evaluation import LEVELS, decided, split_sha256
-from ulna.params import ARCHS, load_params
+from ulna.params import load_params
 from ulna.predictions import read_predictions
 
 
@@ -20,16 +20,17 @@ def compare() -> None:
     """Choose each network's thresholds on val, compare all pairs on test, write and draw."""
     params = load_params(paths.PARAMS)
     settings = params.evaluate
-    tables = align({n: read_predictions(paths.predictions(n)) for n in (*ARCHS, "ensemble")})
+    names = (*params.networks, paths.ENSEMBLE)
+    tables = align({name: read_predictions(paths.predictions(name)) for name in names})
     test = {}
     for name, level in product(tables, LEVELS):
         rows, _ = decided(tables[name], level, settings)
         test[name, level] = rows[rows["split"] == "test"]
 
-    patients = test["ensemble", "study"]["patient"]
+    patients = test[paths.ENSEMBLE, "study"]["patient"]
     resamples = resample(patients, settings.bootstrap_draws, params.seed)
     comparisons = {}
-    for first, second in PAIRS:
+    for first, second in all_pairs(params.networks):
         levels = {level: (test[first, level], test[second, level]) for level in LEVELS}
         found = compare_networks((first, second), levels, resamples, settings.min_patients)
         comparisons[first, second] = found
@@ -37,9 +38,9 @@ def compare() -> None:
 
     differences = tabulate(comparisons)
     named = {f"{first}_vs_{second}": found for (first, second), found in comparisons.items()}
-    split = {"split_sha256": split_sha256(tables["ensemble"])}
+    split = {"split_sha256": split_sha256(tables[paths.ENSEMBLE])}
     write_json(paths.metrics("compare"), named | split)
-    write_csv(paths.PLOTS / "compare.csv", differences)
+    write_csv(paths.table("compare"), differences)
     write_png(paths.PLOTS / "compare.png", forest(differences))
 
 

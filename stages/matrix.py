@@ -31,7 +31,7 @@ def matrix() -> None:
         )
         for network, test in tests.items()
     }
-    write_csv(paths.PLOTS / "transfer.csv", cells)
+    write_csv(paths.table("transfer"), cells)
     write_json(paths.METRICS / "transfer.json", summary)
     write_png(paths.PLOTS / "transfer.png", heat_maps(list(tests), cells))
     for name, sides in summary.items():

@@ -9,7 +9,7 @@ from ulna.data.cache import load_cache
 from ulna.figures.occlusion import halves
 from ulna.figures.style import write_png
 from ulna.files import write_csv, write_json
-from ulna.params import ARCHS, load_params
+from ulna.params import load_params
 from ulna.predictions import read_predictions
 
 
@@ -18,7 +18,7 @@ def occlusion() -> None:
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
     judged = {}
-    for arch in ARCHS:
+    for arch in params.networks:
         whole = read_predictions(paths.predictions(arch))
         hidden = {
             name: read_predictions(paths.scored(arch, name), ("test",))
@@ -31,7 +31,7 @@ def occlusion() -> None:
 
     flag = any(found["flag"] for found in judged.values())
     write_json(paths.metrics("occlusion"), {"verdict": words, "flag": flag} | judged)
-    write_csv(paths.PLOTS / "occlusion.csv", scores)
+    write_csv(paths.table("occlusion"), scores)
     write_png(paths.PLOTS / "occlusion.png", halves(scores, example, words))
     print(f"occlusion: {words}")
 

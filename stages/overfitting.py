@@ -6,14 +6,14 @@ import pandas as pd
 
 from ulna import paths
 from ulna.console import run
+from ulna.data.splits import SIZES, count_sizes, read_sizes
 from ulna.figures.overfitting import overfitting_panels
 from ulna.figures.style import write_png
-from ulna.files import read_table, write_csv, write_json
-from ulna.judging.epochs import describe_course, gaps_by_epoch, phase_limits
+from ulna.files import read_json, read_table, write_csv, write_json
+from ulna.judging.epochs import describe_course, gaps_by_epoch
 from ulna.judging.overfitting import judge_splits, of_parts, summarize
 from ulna.judging.size_curve import judge_sizes, verdict
-from ulna.networks.subsets import SIZES, count_sizes, read_sizes
-from ulna.params import ARCHS, load_params
+from ulna.params import NETWORKS, load_params
 from ulna.predictions import read_predictions
 
 
@@ -23,10 +23,11 @@ def overfitting() -> None:
     evaluate, parts, seed = params.evaluate, params.train.body_parts, params.seed
     patience = params.train.early_stopping_epochs
     found, splits, gaps, learnt, judged = {}, {}, {}, {}, {}
-    for arch in ARCHS:
-        section = params.cnn if arch == "cnn" else params.densenet169
+    for arch in params.networks:
+        section = read_json(paths.bundle(arch) / "model.json")["network"]
+        limits = NETWORKS[arch].section(**section).phase_epochs
         history = read_table(paths.history(arch))
-        course = describe_course(arch, history, phase_limits(section), patience)
+        course = describe_course(arch, history, limits, patience)
         gaps[arch] = gaps_by_epoch(arch, history)
         judged[arch] = read_predictions(paths.predictions(arch))
         learnt[arch] = read_predictions(paths.scored(arch, "train"), ("train",))
@@ -52,7 +53,7 @@ def overfitting() -> None:
         found | {"learning_curve": {"verdict": words, "arch": arch, "step": step}},
     )
     for name, rows in (("overfitting", table), ("gaps", by_epoch), ("learning_curve", curve)):
-        write_csv(paths.PLOTS / f"{name}.csv", rows)
+        write_csv(paths.table(name), rows)
     write_png(paths.PLOTS / "overfitting.png", overfitting_panels(table, by_epoch, curve, arch))
 
 

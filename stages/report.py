@@ -13,7 +13,7 @@ from ulna.judging.reference import read_reference
 from ulna.params import load_params
 from ulna.report.checklist import read_checklist
 from ulna.report.document import html_report, markdown_report
-from ulna.report.evidence import FIGURES, METRIC_FILES, TABLES, Evidence
+from ulna.report.evidence import Evidence, figure_names, metric_names, table_names
 from ulna.report.peers import read_peers
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "dvc")
@@ -24,9 +24,10 @@ def report() -> None:
     params = load_params(paths.PARAMS)
     rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), load_cache(paths.CACHE))
     evidence = Evidence(
-        metrics={name: read_json(paths.metrics(name)) for name in METRIC_FILES},
-        tables={name: read_table(paths.PLOTS / f"{name}.csv") for name in TABLES},
-        figures={name: paths.PLOTS / f"{name}.png" for name in FIGURES},
+        networks=params.networks,
+        metrics={name: read_json(paths.metrics(name)) for name in metric_names(params.networks)},
+        tables={name: read_table(paths.table(name)) for name in table_names(params.networks)},
+        figures={name: paths.PLOTS / f"{name}.png" for name in figure_names(params.networks)},
         sizes=count_splits(rows),
         reference=read_reference(),
         peers=read_peers(),

@@ -16,7 +16,7 @@ from ulna.errors import InputError
 from ulna.judging.bootstrap import METRICS, interval, resample
 from ulna.judging.comparison import (
     COLUMNS,
-    PAIRS,
+    all_pairs,
     compare_networks,
     differences,
     redraw_differences,
@@ -27,6 +27,8 @@ from ulna.judging.evaluation import LEVELS, split_sha256
 from ulna.judging.metrics import score
 from ulna.judging.paired_tests import delong, mcnemar
 from ulna.predictions import sigmoid, write_predictions
+
+PAIRS = all_pairs(["cnn", "densenet169"])
 
 PAIR = ("cnn", "densenet169")
 TESTS = Path(__file__).parent

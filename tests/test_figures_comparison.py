@@ -6,7 +6,9 @@ from ulna.figures.comparison import METRICS as SHOWN
 from ulna.figures.comparison import forest
 from ulna.figures.style import write_png
 from ulna.judging.bootstrap import METRICS
-from ulna.judging.comparison import LEVELS, PAIRS
+from ulna.judging.comparison import LEVELS, all_pairs
+
+PAIRS = all_pairs(["cnn", "densenet169"])
 
 NAN = float("nan")
 

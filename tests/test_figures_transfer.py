@@ -6,11 +6,11 @@ import pytest
 from figure_reading import assert_legible, texts
 from matplotlib.colors import to_hex
 
+from ulna.data.cross_part import Network, plan
 from ulna.figures.style import INK, write_png
 from ulna.figures.transfer import heat_maps
 from ulna.judging.reference import OVERALL
 from ulna.judging.transfer_matrix import COLUMNS
-from ulna.networks.transfer import Network, plan
 
 PARTS = ["ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST"]
 WRIST = Network("WRIST", ("WRIST",))

@@ -6,15 +6,18 @@ from keras.src.legacy.saving import legacy_h5_format
 
 from ulna.errors import InputError
 from ulna.networks.models import (
-    backbone_start,
+    BUILDERS,
     build_cnn,
     build_densenet169,
     build_network,
     describe_layers,
     freeze_backbone,
+    layer_index,
     load_backbone,
     unfreeze_from,
 )
+from ulna.networks.training import PHASES
+from ulna.params import NETWORKS, Params
 
 SIDE = 32
 
@@ -58,8 +61,16 @@ def test_a_network_takes_raw_cached_pixels_and_gives_one_logit(arch, request):
     assert np.isfinite(logits).all()
 
 
+def test_the_table_of_networks_and_their_builders_name_the_same():
+    assert list(BUILDERS) == list(NETWORKS)
+    assert set(NETWORKS) <= set(Params.model_fields)
+    assert {spec.phases for spec in NETWORKS.values()} <= set(PHASES)
+    for looks in ("title", "colour", "marker"):
+        assert len({getattr(spec, looks) for spec in NETWORKS.values()}) == len(NETWORKS)
+
+
 def test_the_section_of_the_parameters_names_the_network(params, cnn):
-    assert build_network(SIDE, params.cnn).count_params() == cnn.count_params()
+    assert build_network("cnn", SIDE, params.cnn).count_params() == cnn.count_params()
 
 
 def test_a_cnn_deeper_than_the_image_is_refused(params):
@@ -106,7 +117,7 @@ def test_in_the_first_phase_the_head_alone_learns(densenet169):
 
 
 def test_fine_tuning_starts_at_the_named_layer(densenet169):
-    unfreeze_from(densenet169, backbone_start(densenet169, "conv5_block30"), "inference")
+    unfreeze_from(densenet169, layer_index(densenet169, "conv5_block30"), "inference")
     learning = [layer.name for layer in densenet169.layers if layer.trainable_weights]
     assert learning[0] == "conv5_block30_1_conv"
     assert "conv5_block3_1_conv" not in learning
@@ -114,7 +125,7 @@ def test_fine_tuning_starts_at_the_named_layer(densenet169):
 
 
 def test_batch_normalisation_stays_in_inference_mode(densenet169):
-    unfreeze_from(densenet169, backbone_start(densenet169, "first"), "inference")
+    unfreeze_from(densenet169, layer_index(densenet169, "first"), "inference")
     kinds = {
         layer.trainable
         for layer in densenet169.layers
@@ -129,7 +140,7 @@ def test_batch_normalisation_stays_in_inference_mode(densenet169):
 
 
 def test_batch_normalisation_can_learn_too(densenet169):
-    unfreeze_from(densenet169, backbone_start(densenet169, "first"), "training")
+    unfreeze_from(densenet169, layer_index(densenet169, "first"), "training")
     layer = densenet169.get_layer("conv1_bn")
     before = layer.moving_mean.numpy()
     densenet169(pixels(), training=True)
@@ -138,8 +149,8 @@ def test_batch_normalisation_can_learn_too(densenet169):
 
 @pytest.mark.parametrize("name", ["conv9", "conv5_block", "head_dense"])
 def test_a_layer_that_is_not_there_is_refused_with_examples(densenet169, name):
-    with pytest.raises(InputError, match="conv5_block1"):
-        backbone_start(densenet169, name)
+    with pytest.raises(InputError, match="conv5"):
+        layer_index(densenet169, name)
 
 
 @pytest.mark.parametrize("arch", ["cnn", "densenet169"])

@@ -12,6 +12,7 @@ from scipy.stats import norm
 from stages.learning_curve import learning_curve
 from stages.overfitting import overfitting
 from ulna import paths
+from ulna.data.splits import SIZES, count_sizes
 from ulna.errors import InputError
 from ulna.files import write_csv
 from ulna.judging.bootstrap import resample, with_intervals
@@ -28,7 +29,6 @@ from ulna.judging.overfitting import (
     verdict,
 )
 from ulna.judging.reliability import log_loss
-from ulna.networks.subsets import SIZES, count_sizes
 from ulna.predictions import by_study, sigmoid, write_predictions
 
 

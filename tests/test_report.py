@@ -17,14 +17,14 @@ from test_evaluation import random_predictions
 from ulna.checks.occlusion import judge_hidden
 from ulna.checks.occlusion import tabulate as tabulate_halves
 from ulna.checks.occlusion import verdict as occlusion_verdict
-from ulna.environment import describe
 from ulna.figures.names import METRICS as WORDS
 from ulna.figures.names import NAMES
 from ulna.judging.bootstrap import METRICS, resample
-from ulna.judging.comparison import PAIRS, compare_networks
+from ulna.judging.comparison import all_pairs, compare_networks
 from ulna.judging.evaluation import LEVELS, decided, evaluate_table
 from ulna.judging.metrics import precision_recall, roc
 from ulna.judging.reference import NOTE, read_reference
+from ulna.networks.runtime import describe
 from ulna.predictions import sigmoid
 from ulna.report.checklist import read_checklist
 from ulna.report.document import SYNTHETIC, html_report, lead, markdown_report, verdict
@@ -37,6 +37,8 @@ PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8"
     "ffff3f0005fe02fea735819e0000000049454e44ae426082"
 )
+
+PAIRS = all_pairs(["cnn", "densenet169"])
 ENVIRONMENT = describe(2, [])
 
 

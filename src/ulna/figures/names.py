@@ -1,6 +1,8 @@
 """What readers call networks and metrics, and the networks' colours; drawn or not."""
 
-NETWORKS = {"cnn": "CNN", "densenet169": "DenseNet169"}
+from ulna.params import NETWORKS as TABLE
+
+NETWORKS = {name: spec.title for name, spec in TABLE.items()}
 NAMES = NETWORKS | {"ensemble": "ensemble"}  # of all that is judged
 METRICS = {
     "auroc": "AUROC",
@@ -12,8 +14,7 @@ METRICS = {
     "precision": "precision",
     "f1": "F1",
 }
-# Okabe and Ito's vermilion and blue.
-NETWORK_COLOURS = {"cnn": "#D55E00", "densenet169": "#0072B2"}
+NETWORK_COLOURS = {name: spec.colour for name, spec in TABLE.items()}
 
 
 def named(text: str) -> str:

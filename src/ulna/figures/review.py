@@ -57,6 +57,6 @@ def review_sheet(
     add_note(
         figure,
         "Numbers: probability of abnormal, mean over the views; shown: the first view. "
-        "The list with ids: plots/<network>/disagreements.csv.",
+        "The list with ids: plots/tables/<network>/disagreements.csv.",
     )
     return figure

@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 
 from ulna.figures.names import NETWORK_COLOURS, NETWORKS
 from ulna.files import replacing
+from ulna.params import NETWORKS as TABLE
 
-NETWORK_MARKERS = {"cnn": "o", "densenet169": "s"}
+NETWORK_MARKERS = {name: spec.marker for name, spec in TABLE.items()}
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 LABELS = ("normal", "abnormal")
 # Tol's teal and purple: they and the networks' colours can be told apart with any common colour

@@ -11,6 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ulna.data.cross_part import AND, Network
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -23,7 +24,6 @@ from ulna.figures.style import (
     number,
 )
 from ulna.judging.reference import OVERALL
-from ulna.networks.transfer import AND, Network
 
 Floats = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from ulna.figures.names import METRICS, NAMES
 from ulna.judging.reference import NOTE
-from ulna.params import ARCHS
+from ulna.paths import ENSEMBLE
 from ulna.report.curves import reliability_charts, roc_charts
 from ulna.report.evidence import Evidence, in_words
 from ulna.report.page import (
@@ -28,7 +28,7 @@ PARTS = ("difference", "low", "high")
 
 def score_frame(evidence: Evidence, level: str) -> pd.DataFrame:
     """Every metric of every network with its interval, as text, and the thresholds."""
-    scores = {arch: evidence.metrics[arch][level] for arch in NAMES}
+    scores = {arch: evidence.metrics[arch][level] for arch in (*evidence.networks, ENSEMBLE)}
     rows = [
         {"metric": words} | {NAMES[arch]: span(score, name) for arch, score in scores.items()}
         for name, words in METRICS.items()
@@ -38,7 +38,7 @@ def score_frame(evidence: Evidence, level: str) -> pd.DataFrame:
 
 
 def _score_table(evidence: Evidence, level: str) -> str:
-    n = evidence.metrics["cnn"][level]
+    n = evidence.metrics[evidence.networks[0]][level]
     return table(
         score_frame(evidence, level),
         f"Test set, per {level}: n = {n['n']:,} ({n['abnormal']:,} abnormal) of "
@@ -102,7 +102,7 @@ def results(evidence: Evidence) -> Section:
         picture(
             evidence.figures,
             "confusion",
-            "Confusion matrices of both networks.",
+            "Confusion matrices of the networks.",
             "Confusion matrices, per study, at the threshold chosen on val.",
         ),
     )
@@ -110,8 +110,8 @@ def results(evidence: Evidence) -> Section:
 
 def body_parts(evidence: Evidence) -> Section:
     """Each body part, published results and peers."""
-    parts = {arch: evidence.tables[f"{arch}/by_body_part"] for arch in ARCHS}
-    rows = parts["cnn"][["body_part", "n", "abnormal", "patients"]].rename(
+    parts = {arch: evidence.tables[f"{arch}/by_body_part"] for arch in evidence.networks}
+    rows = parts[evidence.networks[0]][["body_part", "n", "abnormal", "patients"]].rename(
         columns={"body_part": "body part", "n": "studies"}
     )
     for column in ("studies", "abnormal", "patients"):
@@ -153,7 +153,7 @@ def body_parts(evidence: Evidence) -> Section:
 
 def calibration(evidence: Evidence) -> Section:
     """Whether a probability means what it says."""
-    found = {arch: evidence.metrics[arch]["calibration"] for arch in NAMES}
+    found = {arch: evidence.metrics[arch]["calibration"] for arch in (*evidence.networks, ENSEMBLE)}
     rows = [
         {
             "network": NAMES[arch],
@@ -171,10 +171,10 @@ def calibration(evidence: Evidence) -> Section:
     return section(
         "calibration",
         "Calibration",
-        bullets([in_words(f"{arch}: {found[arch]['verdict']}") for arch in NAMES]),
+        bullets([in_words(f"{arch}: {found[arch]['verdict']}") for arch in found]),
         table(
             pd.DataFrame(rows),
-            f"Per study of test, n = {found['cnn']['n']:,}, before and after "
+            f"Per study of test, n = {found[evidence.networks[0]]['n']:,}, before and after "
             "the temperature that was fitted on val; ECE: expected calibration error; right are "
             "slope 1 and intercept 0",
             ("scaling",),

@@ -8,7 +8,6 @@ import pandas as pd
 from ulna.checks.baselines import BASELINES
 from ulna.checks.occlusion import SHOWN
 from ulna.figures.names import NAMES
-from ulna.params import ARCHS
 from ulna.report.evidence import NOT_A_DEVICE, Evidence, in_words
 from ulna.report.page import (
     Section,
@@ -83,7 +82,7 @@ def audit(evidence: Evidence) -> Section:
             f"{audit['patients']:,} patients were read; {audit['set_aside']:,} could not be read "
             "and were set aside by name.",
             f"Copies in different splits: {leaks}. Copies with contradicting labels: {clash}. "
-            "Every finding is listed by image in plots/audit/findings.csv.",
+            "Every finding is listed by image in plots/tables/audit.csv.",
         ),
         table(rows, f"Findings among {audit['images']:,} images; an image can have several"),
         picture(
@@ -116,7 +115,7 @@ def shortcuts(evidence: Evidence) -> Section:
         paragraph(found["verdict"]),
         table(
             rows,
-            f"Per study of test, n = {evidence.metrics['cnn']['study']['n']:,}; small "
+            f"Per study of test, n = {evidence.study['n']:,}; small "
             "models that see no bone, fitted on train",
             ("baseline",),
         ),
@@ -173,7 +172,7 @@ def _halves(evidence: Evidence) -> tuple[str, ...]:
 def maps(evidence: Evidence) -> Section:
     """Class activation maps, if they may be shown."""
     pieces = []
-    for arch in ARCHS:
+    for arch in evidence.networks:
         found = evidence.metrics[f"explain_{arch}"]
         passed = found["randomisation"]["passed"]
         falls = ", ".join(
@@ -218,7 +217,7 @@ def _pointing(found: Mapping[str, Any]) -> str:
 def failures(evidence: Evidence) -> Section:
     """The surest wrong calls."""
     pieces = []
-    for arch in ARCHS:
+    for arch in evidence.networks:
         listed = evidence.tables[f"{arch}/disagreements"].head(8)
         rows = pd.DataFrame(
             {
@@ -235,7 +234,8 @@ def failures(evidence: Evidence) -> Section:
         "Failures, or wrong labels",
         paragraph(
             "The studies whose label a network contradicts most surely. Either it is wrong or the "
-            "label is: a list for a reader to review. All of it: plots/<network>/disagreements.csv."
+            "label is: a list for a reader to review. All of it: "
+            "plots/tables/<network>/disagreements.csv."
         ),
         *pieces,
         picture(
@@ -249,7 +249,7 @@ def failures(evidence: Evidence) -> Section:
 
 def limits(evidence: Evidence) -> Section:
     """What the numbers do not say."""
-    n = evidence.metrics["cnn"]["study"]
+    n = evidence.study
     return section(
         "limits",
         "Limits",
@@ -278,7 +278,7 @@ def limits(evidence: Evidence) -> Section:
 
 
 def say_environment(record: Mapping[str, Any] | None) -> str:
-    """One line of what `ulna.environment.describe` found; `unknown` where nothing did.
+    """One line of what `ulna.networks.runtime.describe` found; `unknown` where nothing did.
 
     Example:
         >>> say_environment(None)
@@ -301,17 +301,20 @@ def provenance(evidence: Evidence) -> Section:
             "what": f"weights of {NAMES[arch]}, SHA-256",
             "value": evidence.metrics[arch]["model_sha256"],
         }
-        for arch in ARCHS
+        for arch in evidence.networks
     ]
     rows.append(
-        {"what": "split (val and test), SHA-256", "value": evidence.metrics["cnn"]["split_sha256"]}
+        {
+            "what": "split (val and test), SHA-256",
+            "value": evidence.metrics[evidence.networks[0]]["split_sha256"],
+        }
     )
     rows += [
         {
             "what": f"{NAMES[arch]} trained on",
             "value": say_environment(evidence.metrics[arch].get("environment")),
         }
-        for arch in ARCHS
+        for arch in evidence.networks
     ]
     rows += [{"what": name, "value": version} for name, version in evidence.versions.items()]
     return section(

@@ -3,7 +3,6 @@
 import pandas as pd
 
 from ulna.figures.names import METRICS, NAMES
-from ulna.params import ARCHS
 from ulna.report.curves import training_chart
 from ulna.report.evidence import Evidence, in_words
 from ulna.report.page import (
@@ -22,8 +21,8 @@ def training(evidence: Evidence) -> Section:
     """The epochs, the one that was kept, and overfitting."""
     found = evidence.metrics["overfitting"]
     rows = []
-    for arch in ARCHS:
-        history = evidence.tables[f"{arch}/history"]
+    for arch in evidence.networks:
+        history = evidence.tables[f"history/{arch}"]
         best = history[history["best"] == 1].iloc[0]
         rows.append(
             {
@@ -45,14 +44,14 @@ def training(evidence: Evidence) -> Section:
             "The epoch with the lowest loss on val is kept. Weights start from a seed, or from a "
             "file where params.yaml names one (below, under Provenance, with every other setting).",
         ),
-        bullets([in_words(found[arch]["course"]["words"]) for arch in ARCHS]),
+        bullets([in_words(found[arch]["course"]["words"]) for arch in evidence.networks]),
         table(
             pd.DataFrame(rows),
             "The epoch that was kept, per image; train while the weights change, under "
             "augmentation and dropout, so that it can lie behind val",
         ),
         training_chart(evidence),
-        bullets([in_words(found[arch]["verdict"]) for arch in ARCHS]),
+        bullets([in_words(found[arch]["verdict"]) for arch in evidence.networks]),
         *_splits_and_gaps(evidence.tables["overfitting"]),
         bullets([in_words(found["learning_curve"]["verdict"])]),
         _sizes(evidence.tables["learning_curve"]),
@@ -68,7 +67,7 @@ def training(evidence: Evidence) -> Section:
         picture(
             evidence.figures,
             "architecture",
-            "Both networks as tables of layers.",
+            "The networks as tables of layers.",
             "Layers, output shapes and numbers of parameters.",
         ),
     )

@@ -16,18 +16,18 @@ INK = "currentColor"
 
 
 def training_chart(evidence: Evidence) -> str:
-    """Loss and AUROC of train and val by epoch, both networks; the kept epoch is marked."""
+    """Loss and AUROC of train and val by epoch, all networks; the kept epoch is marked."""
     charts = []
     for metric, words in (("loss", "loss"), ("auroc", "AUROC")):
-        histories = [evidence.tables[f"{arch}/history"] for arch in NETWORKS]
+        histories = [evidence.tables[f"history/{arch}"] for arch in evidence.networks]
         values = pd.concat([table[[metric, f"val_{metric}"]] for table in histories]).stack()
         # All networks on one scale: what is lower is better, or worse, at a glance.
         room = 0.05 * (values.max() - values.min()) or 0.05
         scale = Axis(words, values.min() - room, values.max() + room)
-        for arch, history in zip(NETWORKS, histories, strict=True):
+        for arch, history in zip(evidence.networks, histories, strict=True):
             charts.append(_course(NETWORKS[arch], NETWORK_COLOURS[arch], history, metric, scale))
     # Side by side: the two charts of a network.
-    half = len(NETWORKS)
+    half = len(evidence.networks)
     pairs = [chart for arch in range(half) for chart in (charts[arch], charts[half + arch])]
     return chart_figure(
         pairs,
@@ -71,11 +71,11 @@ def _course(name: str, colour: str, history: pd.DataFrame, metric: str, scale: A
 
 def roc_charts(evidence: Evidence) -> str:
     """ROC and precision-recall curves of the networks, with their operating points."""
-    study = evidence.metrics["cnn"]["study"]
+    study = evidence.study
     share = study["abnormal"] / study["n"]
     roc: list[Curve] = []
     recall: list[Curve] = []
-    for arch in NETWORKS:
+    for arch in evidence.networks:
         score = evidence.metrics[arch]["study"]
         roc += _roc(arch, evidence.tables[f"{arch}/roc"], score)
         recall += _precision_recall(arch, evidence.tables[f"{arch}/precision_recall"], score)
@@ -90,7 +90,7 @@ def roc_charts(evidence: Evidence) -> str:
             legend=f"chance, the share of abnormal studies: {number(share)}",
         )
     )
-    scores = [(name, evidence.metrics[arch]["study"]) for arch, name in NETWORKS.items()]
+    scores = [(NETWORKS[arch], evidence.metrics[arch]["study"]) for arch in evidence.networks]
     thresholds = ", ".join(f"{name} {number(score['threshold'])}" for name, score in scores)
     return chart_figure(
         [
@@ -181,7 +181,7 @@ def _with_point(curve: Curve, x: float | None, y: float | None, threshold: float
 def reliability_charts(evidence: Evidence) -> str:
     """The share of abnormal studies over the probability, before and after the temperature."""
     charts = []
-    for arch, name in NETWORKS.items():
+    for arch in evidence.networks:
         table = evidence.tables[f"{arch}/reliability"]
         found = evidence.metrics[arch]["calibration"]
         before, after = (table[table["scaling"] == state] for state in ("before", "after"))
@@ -195,7 +195,7 @@ def reliability_charts(evidence: Evidence) -> str:
         errors = ", ".join(f"{number(found[state]['ece'])} {state}" for state in states)
         charts.append(
             line_chart(
-                name,
+                NETWORKS[arch],
                 f"reliability diagram; temperature {number(found['temperature'])}, expected "
                 f"calibration error {errors}.",
                 Axis("mean probability of the bin", 0, 1),
@@ -203,7 +203,7 @@ def reliability_charts(evidence: Evidence) -> str:
                 curves,
             )
         )
-    study = evidence.metrics["cnn"]["study"]
+    study = evidence.study
     return chart_figure(
         charts,
         f"Share of abnormal studies over their mean probability, before and after the temperature; "

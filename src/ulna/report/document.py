@@ -4,6 +4,7 @@ Nothing is computed here: what the page says stands in `metrics/` and `plots/`.
 """
 
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,7 @@ from ulna.report import chapters, chapters_checks, chapters_training
 from ulna.report.evidence import NOT_A_DEVICE, Evidence, in_words
 from ulna.report.page import ABSENT, Answer, number, page, span
 
-TITLE = "Abnormal or normal: two neural networks on bone radiographs"
+TITLE = "Abnormal or normal: neural networks on bone radiographs"
 SYNTHETIC = "Synthetic radiographs, made by this pipeline: they show that it works, not how well."
 CHANCE = 0.5  # AUROC
 
@@ -55,19 +56,23 @@ def lead(evidence: Evidence) -> str:
 
 def verdict(evidence: Evidence) -> list[Answer]:
     """How good, how sure, compared with what, and what speaks against it, in a few sentences."""
-    study = evidence.metrics["cnn"]["study"]
+    study = evidence.study
     published = evidence.reference.set_index(["reader", "body_part"])["kappa"]
     alarms = evidence.metrics["audit"]["findings"]
     occlusion = evidence.metrics["occlusion"]
     calibrated = (
         # Its first words; the chapter on calibration has the numbers that follow.
-        f"{name}: {evidence.metrics[arch]['calibration']['verdict'].partition(':')[0].lower()}"
-        for arch, name in NETWORKS.items()
+        f"{NETWORKS[arch]}: "
+        f"{evidence.metrics[arch]['calibration']['verdict'].partition(':')[0].lower()}"
+        for arch in evidence.networks
     )
     return [
         (
             "How good",
-            [_how_good(name, evidence.metrics[arch]["study"]) for arch, name in NETWORKS.items()],
+            [
+                _how_good(NETWORKS[arch], evidence.metrics[arch]["study"])
+                for arch in evidence.networks
+            ],
         ),
         (
             "How sure",
@@ -80,7 +85,10 @@ def verdict(evidence: Evidence) -> list[Answer]:
         (
             "Compared",
             [
-                in_words(evidence.metrics["compare"]["cnn_vs_densenet169"]["verdict"]),
+                *(
+                    in_words(evidence.metrics["compare"][f"{one}_vs_{other}"]["verdict"])
+                    for one, other in combinations(evidence.networks, 2)
+                ),
                 f"Stanford's published model: kappa "
                 f"{number(published['model', OVERALL])} ({NOTE}).",
             ],
@@ -117,7 +125,7 @@ def _how_good(name: str, study: Mapping[str, Any]) -> str:
 
 def markdown_report(evidence: Evidence) -> str:
     """The verdict, the headline table, the differences and what the audit found."""
-    study = evidence.metrics["cnn"]["study"]
+    study = evidence.study
     findings = evidence.metrics["audit"]["findings"]
     found = pd.DataFrame(
         [(name.replace("_", " "), number(int(count))) for name, count in findings.items() if count],

@@ -1,35 +1,22 @@
 """What the report is made from: numbers, tables and figures of the stages before it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ulna.figures.names import NAMES, NETWORKS, named
+from ulna.figures.names import named
+from ulna.paths import ENSEMBLE
 
-# What the report is made from, by name: each is a dep of its stage in dvc.yaml.
-METRIC_FILES = (
-    *NAMES, *("compare", "overfitting", "transfer", "audit", "baselines", "occlusion"),
-    *(f"explain_{arch}" for arch in NETWORKS),
-)  # fmt: skip
-TABLES = (
-    *("overfitting", "learning_curve", "transfer", "occlusion"),
-    *(
-        f"{arch}/{name}"
-        for arch in NETWORKS
-        for name in (
-            "history", "roc", "precision_recall", "reliability", "by_body_part", "disagreements",
-        )
-    ),
-)  # fmt: skip
 FIGURES = (
     "splits", "examples", "architecture", "overfitting", "confusion", "kappa_by_body_part",
     "compare", "transfer", "audit", "baselines", "occlusion", "disagreements",
-    *(f"{arch}/saliency" for arch in NETWORKS),
 )  # fmt: skip
+CHECKS = ("compare", "overfitting", "transfer", "audit", "baselines", "occlusion")
+OF_A_NETWORK = ("roc", "precision_recall", "reliability", "by_body_part", "disagreements")
 
 NOT_A_DEVICE = "For research. Not a medical device: nothing here says anything about a person."
 
@@ -39,9 +26,10 @@ class Evidence:
     """All that the report shows.
 
     Attributes:
-        metrics: The JSON files of `metrics/` that `METRIC_FILES` names, parsed.
-        tables: The CSV files of `plots/` that `TABLES` names by their path there.
-        figures: The PNG files of `plots/` that `FIGURES` names by their path there.
+        networks: Those that were trained, in the order of params.yaml.
+        metrics: The JSON files of `metrics/` that `metric_names` lists, parsed.
+        tables: The CSV files that `table_names` lists by their path in `plots/tables/`.
+        figures: The PNG files of `plots/` that `figure_names` lists by their path there.
         sizes: See `ulna.data.overview.count_splits`.
         reference: See `ulna.judging.reference.read_reference`.
         peers: See `ulna.report.peers.read_peers`.
@@ -51,6 +39,7 @@ class Evidence:
         root: data.root, what was learnt from.
     """
 
+    networks: Sequence[str]
     metrics: Mapping[str, Any]
     tables: Mapping[str, pd.DataFrame]
     figures: Mapping[str, Path]
@@ -61,6 +50,29 @@ class Evidence:
     versions: Mapping[str, str]
     params: str
     root: str
+
+    @property
+    def study(self) -> Mapping[str, Any]:
+        """Metrics per study of the first network; sizes of the test set are those of all."""
+        study: Mapping[str, Any] = self.metrics[self.networks[0]]["study"]
+        return study
+
+
+def metric_names(networks: Sequence[str]) -> list[str]:
+    """List the files of numbers that the report reads."""
+    return [*networks, ENSEMBLE, *CHECKS, *(f"explain_{arch}" for arch in networks)]
+
+
+def table_names(networks: Sequence[str]) -> list[str]:
+    """List the tables that the report reads."""
+    own = [f"{arch}/{name}" for arch in networks for name in OF_A_NETWORK]
+    own += [f"history/{arch}" for arch in networks]
+    return ["overfitting", "learning_curve", "transfer", "occlusion", *own]
+
+
+def figure_names(networks: Sequence[str]) -> list[str]:
+    """List the figures that the report shows."""
+    return [*FIGURES, *(f"{arch}/saliency" for arch in networks)]
 
 
 def in_words(verdict: str) -> str:
