@@ -330,5 +330,5 @@ def _size(weights: list[keras.Variable]) -> int:
 
 def _block(name: str) -> str:
     """block2_relu belongs to block2, DenseNet169's conv4_block7_2_conv to conv4, and so on."""
-    block = re.match(r"(block|conv|pool)\d+(?=_)", name)
+    block = re.match(r"((block_?|conv|pool)\d+|expanded_conv)(?=_)", name)
     return block.group() if block else name

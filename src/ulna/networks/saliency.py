@@ -230,7 +230,9 @@ def reinitialise(layer: keras.Layer, generator: np.random.Generator) -> None:
         generator: Where the initialisers' seeds come from.
     """
     for weight in layer.weights:
-        initializer = getattr(layer, f"{weight.name}_initializer")
+        # Keras calls the weight of a depthwise convolution kernel, but not its initialiser.
+        initializer = getattr(layer, f"{weight.name}_initializer", None)
+        initializer = initializer or layer.depthwise_initializer
         config = initializer.get_config()
         # An initialiser that has drawn its own seed draws the same weights again.
         if "seed" in config:
