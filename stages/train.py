@@ -5,7 +5,7 @@ import sys
 from ulna import paths
 from ulna.console import run
 from ulna.data.cache import load_cache
-from ulna.data.pretrained import find_weights
+from ulna.data.pretrained import check_weights
 from ulna.data.rows import choose_rows, join_rows, read_images, read_splits
 from ulna.params import load_params
 
@@ -14,7 +14,7 @@ def train(arch: str) -> None:
     """Train `arch`, a network of `ulna.params.NETWORKS`; write it and its training curves."""
     params = load_params(paths.PARAMS)
     config = params.training(arch)
-    find_weights(config, paths.PRETRAINED)
+    check_weights(params, paths.PRETRAINED)
     cache = load_cache(paths.CACHE)
     rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
     training = choose_rows(rows, "train", params.train.body_parts)

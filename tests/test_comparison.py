@@ -401,7 +401,7 @@ def test_the_thresholds_come_from_val_alone(tmp_path, monkeypatch):
 def test_the_same_tables_give_the_same_bytes(tmp_path, monkeypatch):
     for folder in ("a", "b"):
         run_stages(tmp_path / folder, monkeypatch, *predictions(16))
-    for name in ("metrics/compare.json", "plots/compare.csv", "plots/compare.png"):
+    for name in ("metrics/compare.json", "plots/tables/compare.csv", "plots/compare.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 

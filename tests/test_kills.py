@@ -169,7 +169,7 @@ def half_written(folder: Path, whole: Path) -> list[str]:
     found = []
     for path in outputs(folder):
         ours, theirs = (place / path for place in (folder, whole))
-        if path.name == "history.csv":
+        if path.parent.name == "history":
             rows = [file.read_text().splitlines() for file in (ours, theirs)]
             # The last column says which epoch is the best so far.
             first, second = ([row.rpartition(",")[0] for row in lines] for lines in rows)

@@ -28,7 +28,7 @@ from ulna.networks.runtime import describe
 from ulna.predictions import sigmoid
 from ulna.report.checklist import read_checklist
 from ulna.report.document import SYNTHETIC, html_report, lead, markdown_report, verdict
-from ulna.report.evidence import FIGURES, METRIC_FILES, TABLES, Evidence, in_words
+from ulna.report.evidence import Evidence, figure_names, in_words, table_names
 from ulna.report.page import span, table
 from ulna.report.peers import read_peers
 
@@ -140,7 +140,7 @@ def evidence(params, tmp_path_factory) -> Evidence:
     tables["overfitting"] = pd.DataFrame([side | gap for side in sides])
     tables["learning_curve"] = pd.DataFrame()
     for arch in ("cnn", "densenet169"):
-        tables[f"{arch}/history"] = history
+        tables[f"history/{arch}"] = history
         tables[f"{arch}/by_body_part"] = judged[arch].by_body_part
         tables[f"{arch}/reliability"] = judged[arch].reliability
         truth = (judged[arch].studies["label"], judged[arch].studies["probability"])
@@ -156,10 +156,13 @@ def evidence(params, tmp_path_factory) -> Evidence:
             "images": 4,
         }
     )
+    networks = ("cnn", "densenet169")
+    assert set(tables) == set(table_names(networks))
     return Evidence(
+        networks=networks,
         metrics=json.loads(json.dumps(metrics)),
         tables=tables,
-        figures=dict.fromkeys(FIGURES, png),
+        figures=dict.fromkeys(figure_names(networks), png),
         sizes=sizes,
         reference=read_reference(),
         peers=read_peers(),
@@ -429,9 +432,6 @@ def test_the_stage_lists_what_it_reads():
     """What it opens and what dvc.yaml says it opens are the same."""
     root = Path(__file__).resolve().parents[1]
     stages = YAML(typ="safe", pure=True).load((root / "dvc.yaml").read_text())["stages"]
-    deps = {dep for dep in stages["report"]["deps"] if dep.startswith(("plots/", "metrics/"))}
-    assert deps == {
-        *(f"metrics/{name}.json" for name in METRIC_FILES),
-        *(f"plots/{name}.csv" for name in TABLES),
-        *(f"plots/{name}.png" for name in FIGURES),
-    }
+    deps = {dep for dep in stages["report"]["deps"] if dep.startswith(("plots", "metrics"))}
+    figures = figure_names(["cnn", "densenet169"])
+    assert deps == {"metrics", "plots/tables", *(f"plots/{name}.png" for name in figures)}

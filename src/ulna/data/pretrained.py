@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ulna.errors import InputError
 from ulna.files import replacing, sha256
-from ulna.params import NETWORKS, FineTuned, PretrainedFile, TrainingConfig
+from ulna.params import NETWORKS, FineTuned, Params, PretrainedFile, TrainingConfig
 
 KERAS_FOLDER = Path("~/.keras/models")
 CONNECT_SECONDS = 10
@@ -62,6 +62,16 @@ def find_weights(config: TrainingConfig, folder: Path) -> Path | None:
             "the file or correct the parameter"
         )
     return path
+
+
+def check_weights(params: Params, folder: Path) -> None:
+    """Name what is missing for any network before the first is trained; see `find_weights`.
+
+    No output depends on it, so the other networks' sections are no parameters of a stage that
+    calls it.
+    """
+    for name in params.networks:
+        find_weights(params.training(name), folder)
 
 
 def _find_imagenet(name: str, published: PretrainedFile, folder: Path) -> Path:
