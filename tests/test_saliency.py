@@ -6,11 +6,12 @@ from spots import SIDE, SPOTS, table
 
 from ulna.data.cache import pixels_of
 from ulna.maps.pointing import localise, with_peaks
-from ulna.networks.models import build_cnn, build_densenet169
+from ulna.networks.models import build_cnn, build_densenet169, build_mobilenetv2
 from ulna.networks.saliency import (
     ALL_LIMIT,
     HEAD_LIMIT,
     Randomisation,
+    bottleneck_activations,
     from_the_top,
     make_cam_fn,
     randomization_test,
@@ -120,6 +121,22 @@ def test_the_explained_map_has_enough_cells(params, small, densenet169):
     assert target_layer(build_cnn(320, cnn)).name == "block5_relu"
     assert target_layer(densenet169).name == "pool3_relu"  # 8 x 8 cells
     assert target_layer(build_cnn(8, small)).name == "block1_relu"  # 4 x 4: no map has enough
+
+
+def test_of_mobilenetv2_the_map_lies_where_no_shortcut_bypasses_it(params):
+    model = build_mobilenetv2(96, params.mobilenetv2)
+    # Blocks 1, 3, 6, 10, 13 and 16 change the shape of their input, and so add nothing to it.
+    names = {layer.name.removesuffix("_relu") for layer in bottleneck_activations(model)}
+    inside = {
+        f"block_{k}_{part}" for k in (1, 3, 6, 10, 13, 16) for part in ("expand", "depthwise")
+    }
+    assert names == {"Conv1", "expanded_conv_depthwise", "out", *inside}
+    assert target_layer(model).name == "block_6_expand_relu"  # 12 x 12 cells
+    groups = from_the_top(model)
+    assert list(groups) == ["head", *(f"block{k}" for k in range(16, 0, -1))]
+    assert groups["block1"][-1].name == "Conv1"
+    for layer in groups["block1"]:
+        reinitialise(layer, np.random.default_rng(1))
 
 
 def test_an_image_has_the_same_map_in_any_batch(cnn):

@@ -242,6 +242,18 @@ NETWORKS: dict[str, NetworkSpec] = {
             "b8c4d4c20dd625c148057b9ff1c1176b",
         ),
     ),
+    "mobilenetv2": NetworkSpec(
+        FineTuned,
+        "head_then_finetune",
+        "MobileNetV2",
+        "#009E73",
+        "^",
+        PretrainedFile(
+            "mobilenet_v2",
+            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+            None,
+        ),
+    ),
 }
 
 
@@ -334,6 +346,7 @@ class Params(Section):
     train: Train
     cnn: Cnn | None = None
     densenet169: FineTuned | None = None
+    mobilenetv2: FineTuned | None = None
     evaluate: Evaluate
     audit: Audit
     learning_curve: LearningCurve

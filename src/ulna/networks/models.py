@@ -103,6 +103,21 @@ def build_densenet169(size_px: int, densenet169: FineTuned) -> keras.Model:
     return build_finetuned("densenet169", application, preprocessing, size_px, densenet169)
 
 
+def build_mobilenetv2(size_px: int, mobilenetv2: FineTuned) -> keras.Model:
+    """Build MobileNetV2 under a head of its own, see `build_finetuned`.
+
+    Reference:
+        Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv 1801.04381.
+    """
+    preprocessing = (
+        layers.Rescaling(1 / 255, name="rescale"),
+        layers.Concatenate(name="repeat_to_rgb"),
+        layers.Rescaling(2, offset=-1, name="imagenet"),  # to [-1, 1], as its preprocess_input
+    )
+    application = keras.applications.MobileNetV2
+    return build_finetuned("mobilenetv2", application, preprocessing, size_px, mobilenetv2)
+
+
 def build_finetuned(
     name: str,
     application: Callable[..., keras.Model],
@@ -147,6 +162,7 @@ def build_finetuned(
 BUILDERS: dict[str, Callable[[int, Any], keras.Model]] = {
     "cnn": build_cnn,
     "densenet169": build_densenet169,
+    "mobilenetv2": build_mobilenetv2,
 }
 
 
