@@ -51,8 +51,9 @@ def main() -> None:
     import keras
     import numpy as np
 
-    from ulna import paths, runtime
+    from ulna import paths
     from ulna.data.cache import load_cache
+    from ulna.networks import runtime
     from ulna.networks.dataset import examples, steps, training_batches
     from ulna.params import load_params
 

@@ -15,11 +15,23 @@ import numpy.typing as npt
 
 from benchmarks.made import cached
 from benchmarks.timing import Row, command_line, ratio, spread
-from ulna import paths, runtime
-from ulna.networks.dataset import augmented_batches, plain_batches, steps, training_batches
-from ulna.networks.forward import forward, run_forward
-from ulna.networks.frozen import cut, freeze_below, shuffled_features
-from ulna.networks.models import above_pooling, build_network, freeze_backbone
+from ulna import paths
+from ulna.networks import runtime
+from ulna.networks.dataset import (
+    augmented_batches,
+    plain_batches,
+    shuffled_features,
+    steps,
+    training_batches,
+)
+from ulna.networks.models import (
+    build_network,
+    freeze_backbone,
+    freeze_below,
+    head_index,
+    split_model,
+)
+from ulna.networks.predict import make_predict_fn, predict_batches
 from ulna.params import load_params
 
 SIZE_PX, IMAGES, SEED, EPOCHS = 96, 160, 1, 4
@@ -38,7 +50,7 @@ def fitted(fit: Callable[[keras.Model, keras.callbacks.Callback], None]) -> tupl
         Seconds of each epoch but the first, which traces; the logits of some images after all.
     """
     runtime.configure(SEED)
-    model = build_network(SIZE_PX, load_params(paths.PARAMS).densenet169)
+    model = build_network("densenet169", SIZE_PX, load_params(paths.PARAMS).densenet169)
     freeze_backbone(model)
 
     class Clock(keras.callbacks.Callback):
@@ -51,7 +63,7 @@ def fitted(fit: Callable[[keras.Model, keras.callbacks.Callback], None]) -> tupl
     taken: list[float] = []
     fit(model, Clock())
     batches = plain_batches(cached(32, SIZE_PX), 32)
-    return taken[1:], run_forward(forward(model), batches, "logits")
+    return taken[1:], predict_batches(make_predict_fn(model), batches, "logits")
 
 
 def run() -> list[Row]:
@@ -76,10 +88,10 @@ def run() -> list[Row]:
         )
 
     def on_features(model: keras.Model, clock: keras.callbacks.Callback) -> None:
-        backbone, head = cut(model, above_pooling(model))
-        function = forward(backbone)
+        backbone, head = split_model(model, head_index(model))
+        function = make_predict_fn(backbone)
         passes = [
-            run_forward(
+            predict_batches(
                 function,
                 augmented_batches(source, size, SEED, params.augment, number),
                 f"features, pass {number + 1} of {EPOCHS}",
@@ -89,7 +101,7 @@ def run() -> list[Row]:
         train(head, shuffled_features(passes, source, size, SEED, 0), clock)
 
     def on_images(model: keras.Model, clock: keras.callbacks.Callback) -> None:
-        whole = freeze_below(model, above_pooling(model))
+        whole = freeze_below(model, head_index(model))
         train(whole, training_batches(source, size, SEED, params.augment), clock)
 
     once, logits = fitted(on_features)

@@ -23,7 +23,7 @@ from PIL import Image
 
 from benchmarks.made import cached
 from benchmarks.timing import Row, command_line, in_turns, ratio, spread
-from ulna import runtime
+from ulna.networks import runtime
 from ulna.networks.dataset import Examples, plain_batches, steps, training_batch, training_batches
 from ulna.params import Augment
 

@@ -14,11 +14,11 @@ import tensorflow as tf
 
 from benchmarks.made import cached
 from benchmarks.timing import Row, command_line, in_turns, ratio, spread
-from ulna import paths, runtime
+from ulna import paths
+from ulna.networks import runtime
 from ulna.networks.dataset import training_batches
-from ulna.networks.frozen import freeze_below
-from ulna.networks.models import backbone_start, build_network, unfreeze_from
-from ulna.params import Params, load_params
+from ulna.networks.models import build_network, freeze_below, layer_index, unfreeze_from
+from ulna.params import FineTuned, Params, load_params
 
 SIZE_PX, SEED, AIM = 96, 1, 0.97
 STEPS = {"cnn": 16, "densenet169": 8}
@@ -27,12 +27,11 @@ ROUNDS = {"cnn": 9, "densenet169": 9}
 
 def learner(arch: str, params: Params) -> keras.Model:
     """The network as the longest phase of its training has it."""
-    if arch == "cnn":
-        model = build_network(SIZE_PX, params.cnn)
-    else:
-        model = build_network(SIZE_PX, params.densenet169)
-        start = backbone_start(model, params.densenet169.finetune_from)
-        unfreeze_from(model, start, params.densenet169.batch_normalization)
+    network = params.training(arch).network
+    model = build_network(arch, SIZE_PX, network)
+    if isinstance(network, FineTuned):
+        start = layer_index(model, network.finetune_from)
+        unfreeze_from(model, start, network.batch_normalization)
         model = freeze_below(model, start)
     model.compile(
         optimizer=keras.optimizers.Adam(1e-4),
@@ -65,7 +64,7 @@ def run() -> list[Row]:
     params = load_params(paths.PARAMS)
     rows = []
     for arch, steps in STEPS.items():
-        size = params.cnn.batch_size if arch == "cnn" else params.densenet169.batch_size
+        size = params.training(arch).network.batch_size
         source = cached((steps + 1) * size, SIZE_PX)
         batches = training_batches(source, size, SEED, params.augment)
         constant = tf.data.Dataset.from_tensors(next(iter(batches))).repeat()

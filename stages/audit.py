@@ -6,6 +6,7 @@ from ulna import paths
 from ulna.checks import audit as checks
 from ulna.console import run
 from ulna.data.cache import load_cache
+from ulna.data.overview import count_splits
 from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.files import write_csv, write_json
 from ulna.judging import conclusions
@@ -20,8 +21,9 @@ def audit() -> None:
     images = checks.with_measurements(rows, cache)
     findings = checks.audit_images(images, cache, params.image.fit)
     counts = checks.count_findings(findings)
-    table = paths.table("audit/findings")
+    table = paths.table("audit")
     write_csv(table, findings)
+    write_csv(paths.table("splits"), count_splits(rows))
     summary = checks.summarise(images, len(cache.rejected)) | {"findings": counts}
     write_json(paths.METRICS / "audit.json", summary)
     print(f"{conclusions.audit(summary)} All are listed in {table}.")

@@ -1,8 +1,10 @@
 """Where a network looks: class activation maps of test images, shown if they pass their test."""
 
 import sys
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ulna import paths
 from ulna.console import run
@@ -12,6 +14,7 @@ from ulna.files import write_csv, write_json
 from ulna.judging import conclusions
 from ulna.judging.evaluation import decided
 from ulna.maps.gallery import COLUMNS, choose_gallery, choose_sample, locate, write_gallery
+from ulna.maps.pointing import localise, with_peaks
 from ulna.params import check_arch, load_params
 from ulna.predictions import read_predictions
 
@@ -26,27 +29,37 @@ def explain(arch: str) -> None:
     test = locate(images[images["split"] == "test"], cache, params.image.fit, truth)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
-    from ulna import runtime
-    from ulna.maps import saliency
-    from ulna.networks.bundle import load_bundle, read_recipe
+    from ulna.networks import runtime, saliency
+    from ulna.networks.trained import load_trained, read_metadata
 
-    recipe = read_recipe(paths.bundle(arch))
     # In single precision: maps in bfloat16 were off by up to 13% of the strongest value.
     runtime.configure(params.seed)
-    model = load_bundle(paths.bundle(arch))
-    layer = saliency.explained_layer(model)
-    maps_of = saliency.explainer(model, layer)
+    model = load_trained(paths.bundle(arch))
+    layer = saliency.target_layer(model)
+    cam = saliency.make_cam_fn(model, layer)
     sample = pixels_of(cache, choose_sample(test, params.seed))
-    check = saliency.randomise(model, maps_of, sample, params.seed)
+    check = saliency.randomization_test(model, cam, sample, params.seed)
+
+    def explained(rows: pd.DataFrame) -> tuple[pd.DataFrame, Any, Any]:
+        pixels = pixels_of(cache, rows)
+        cells = cam(pixels)
+        peaks = with_peaks(rows, cells, cache.size_px)
+        return peaks, pixels, saliency.upsample(cells, cache.size_px)
+
+    planted = test[test["x0"].notna()]
+    cells = layer.output.shape[1]
+    localisation = None
+    if len(planted):
+        localisation = localise(*explained(planted), cells, params.evaluate, params.seed)
     found = {
         "layer": layer.name,
-        "cells_a_side": layer.output.shape[1],
+        "cells_a_side": cells,
         "randomisation": check.summary,
-        "localisation": saliency.localise(maps_of, cache, test, params.evaluate, params.seed),
-        "model_sha256": recipe["weights_sha256"],
+        "localisation": localisation,
+        "model_sha256": read_metadata(paths.bundle(arch))["weights_sha256"],
     }
     write_json(paths.metrics(f"explain_{arch}"), found)
-    gallery, _, maps = saliency.explain_images(maps_of, cache, choose_gallery(test))
+    gallery, _, maps = explained(choose_gallery(test))
     if not check.passed:
         gallery[["map_x_px", "map_y_px"]] = np.nan
     write_csv(paths.scores(arch, "saliency"), gallery[list(COLUMNS)])

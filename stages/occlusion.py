@@ -7,7 +7,7 @@ from ulna.checks.occlusion import SHOWN, judge_hidden, summarize, tabulate
 from ulna.console import run
 from ulna.files import write_csv, write_json
 from ulna.judging import conclusions
-from ulna.params import ARCHS, load_params
+from ulna.params import load_params
 from ulna.predictions import read_predictions
 
 
@@ -15,7 +15,7 @@ def occlusion() -> None:
     """Judge each network by whole pictures of test and by each half of them, write."""
     params = load_params(paths.PARAMS)
     judged = {}
-    for arch in ARCHS:
+    for arch in params.networks:
         whole = read_predictions(paths.predictions(arch))
         hidden = {
             name: read_predictions(paths.scored(arch, name), ("test",))

@@ -6,13 +6,13 @@ import pandas as pd
 
 from ulna import paths
 from ulna.console import run
-from ulna.files import read_table, write_csv, write_json
+from ulna.data.splits import SIZES, count_sizes, read_sizes
+from ulna.files import read_json, read_table, write_csv, write_json
 from ulna.judging import conclusions
-from ulna.judging.epochs import describe_course, gaps_by_epoch, phase_limits
+from ulna.judging.epochs import describe_course, gaps_by_epoch
 from ulna.judging.overfitting import judge_splits, of_parts, summarize
 from ulna.judging.size_curve import conclude_learning_curve, judge_sizes
-from ulna.networks.subsets import SIZES, count_sizes, read_sizes
-from ulna.params import ARCHS, load_params
+from ulna.params import NETWORKS, load_params
 from ulna.predictions import read_predictions
 
 
@@ -22,10 +22,11 @@ def overfitting() -> None:
     evaluate, parts, seed = params.evaluate, params.train.body_parts, params.seed
     patience = params.train.early_stopping_epochs
     found, splits, gaps, learnt, judged = {}, {}, {}, {}, {}
-    for arch in ARCHS:
-        section = params.cnn if arch == "cnn" else params.densenet169
+    for arch in params.networks:
+        section = read_json(paths.bundle(arch) / "model.json")["network"]
+        limits = NETWORKS[arch].section(**section).phase_epochs
         history = read_table(paths.history(arch))
-        course = describe_course(arch, history, phase_limits(section), patience)
+        course = describe_course(arch, history, limits, patience)
         gaps[arch] = gaps_by_epoch(arch, history)
         judged[arch] = read_predictions(paths.predictions(arch))
         learnt[arch] = read_predictions(paths.scored(arch, "train"), ("train",))

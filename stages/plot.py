@@ -5,31 +5,30 @@ import sys
 from ulna import paths
 from ulna.console import progress, run
 from ulna.data.cache import load_cache
-from ulna.data.overview import count_splits
 from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.figures import checks, data, errors, results, training
-from ulna.figures.names import NETWORKS
 from ulna.figures.style import to_svg
-from ulna.files import read_json, read_table, replacing_folder, write_csv, write_text
+from ulna.files import read_json, read_table, replacing_folder, write_text
 from ulna.maps.gallery import read_gallery
 from ulna.params import load_params
 
 TABLES = (
-    *("audit/findings", "overfitting", "gaps", "learning_curve", "compare", "transfer"),
+    *("splits", "audit", "overfitting", "gaps", "learning_curve", "compare", "transfer"),
     *("baselines", "occlusion"),
 )
 TABLES_OF_EACH = (
-    *("history", "roc", "precision_recall", "confusion", "by_body_part", "reliability"),
+    *("roc", "precision_recall", "confusion", "by_body_part", "reliability"),
     "disagreements",
 )
 METRICS = ("audit", "overfitting", "baselines", "occlusion")
 
 
 def plot() -> None:
-    """Load tables, metrics and a few cached images, draw, save; list the sizes of the splits."""
-    fit = load_params(paths.PARAMS).image.fit
-    networks = tuple(NETWORKS)
+    """Load tables, metrics and a few cached images, draw, save."""
+    params = load_params(paths.PARAMS)
+    networks, fit = params.networks, params.image.fit
     names = [*TABLES, *(f"{arch}/{name}" for arch in networks for name in TABLES_OF_EACH)]
+    names += [f"history/{arch}" for arch in networks]
     tables = {name: read_table(paths.table(name)) for name in names}
     names = [*METRICS, *networks, *(f"explain_{arch}" for arch in networks)]
     metrics = {name: read_json(paths.metrics(name)) for name in names}
@@ -39,13 +38,12 @@ def plot() -> None:
     rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
 
     drawn = {
-        **data.draw(rows, cache, tables["audit/findings"], metrics["audit"]),
+        **data.draw(rows, cache, tables, metrics["audit"]),
         **training.draw(layers, tables, metrics),
         **results.draw(networks, tables, metrics),
         **checks.draw(networks, rows, cache, fit, tables, metrics, galleries),
         **errors.draw(networks, rows, cache, tables),
     }
-    write_csv(paths.table("splits"), count_splits(rows))
     with replacing_folder(paths.FIGURES) as folder:
         for name, figure in progress(drawn.items(), len(drawn), "plot", "figures"):
             write_text(folder / f"{name}.svg", to_svg(figure, name))

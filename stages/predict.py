@@ -12,7 +12,7 @@ from ulna.predictions import SPLITS, write_origin, write_predictions
 
 
 def predict(arch: str) -> None:
-    """Write the prediction tables of `arch` (cnn or densenet169).
+    """Write the prediction tables of `arch`, a network of `ulna.params.NETWORKS`.
 
     The table of val and test is what all judging reads; train tells how far the network knows its
     lessons by heart, and test with its frame or its centre hidden what it looks at.
@@ -27,21 +27,20 @@ def predict(arch: str) -> None:
     )
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
-    from ulna import runtime
-    from ulna.networks.bundle import load_bundle, read_recipe
-    from ulna.networks.forward import forward
-    from ulna.networks.inference import score_hidden, score_images
+    from ulna.networks import runtime
+    from ulna.networks.predict import make_predict_fn, score_hidden, score_images
+    from ulna.networks.trained import load_trained, read_metadata
 
-    recipe = read_recipe(paths.bundle(arch))
-    runtime.configure(seed=0, mixed_precision=recipe["mixed_precision"])
-    network = forward(load_bundle(paths.bundle(arch)))
+    metadata = read_metadata(paths.bundle(arch))
+    runtime.configure(seed=0, mixed_precision=metadata["mixed_precision"])
+    network = make_predict_fn(load_trained(paths.bundle(arch)))
 
     table = score_images(network, cache, judged, f"predict {arch}, val and test")
     write_predictions(paths.predictions(arch), table)
     write_origin(
         paths.origin(arch),
-        recipe["weights_sha256"],
-        recipe["environment"],
+        metadata["weights_sha256"],
+        metadata["environment"],
         runtime.environment()["fingerprint"],
     )
     learnt = score_images(network, cache, train, f"predict {arch}, train")

@@ -7,12 +7,12 @@ from ulna import paths
 from ulna.console import run
 from ulna.data.counts import compare_with_official, describe_differences
 from ulna.data.index import check_files, read_index, select_body_parts
+from ulna.data.pretrained import check_weights
 from ulna.data.rows import with_split
 from ulna.data.source import list_images, open_root
 from ulna.data.splits import assign_splits, check_labels, describe
 from ulna.data.truth import find_truth
 from ulna.files import write_csv
-from ulna.networks.pretrained import find_weights
 from ulna.params import load_params
 
 
@@ -20,7 +20,7 @@ def prepare() -> None:
     """Write images.csv, truth.csv (whatever the seed) and splits.csv (whatever the body parts)."""
     params = load_params(paths.PARAMS)
     # Missing weights are named here, not after the training that comes before they are needed.
-    find_weights(params.densenet169, paths.PRETRAINED)
+    check_weights(params, paths.PRETRAINED)
     root = open_root(Path(params.data.root))
     everything = read_index(root)
     stray = check_files(everything, list_images(root))

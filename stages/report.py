@@ -6,7 +6,6 @@ import sys
 from ulna import paths
 from ulna.console import run
 from ulna.files import read_json, read_table, write_text
-from ulna.judging.names import NETWORKS
 from ulna.params import load_params
 from ulna.report.build import html_report, markdown_report
 from ulna.report.sections import ReportData, inputs
@@ -17,10 +16,9 @@ LIBRARIES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", 
 def report() -> None:
     """Load numbers, tables and figures; write plots/report.html and plots/report.md."""
     params = load_params(paths.PARAMS)
-    networks = tuple(NETWORKS)
-    metrics, tables, figures = inputs(networks)
+    metrics, tables, figures = inputs(params.networks)
     data = ReportData(
-        networks=networks,
+        networks=params.networks,
         metrics={name: read_json(paths.metrics(name)) for name in metrics},
         tables={name: read_table(paths.table(name)) for name in tables},
         figures={name: paths.figure(name).read_text(encoding="utf-8") for name in figures},

@@ -5,17 +5,16 @@ import sys
 from ulna import paths
 from ulna.console import run
 from ulna.data.cache import load_cache
+from ulna.data.pretrained import check_weights
 from ulna.data.rows import choose_rows, join_rows, read_images, read_splits
-from ulna.networks.pretrained import find_weights
-from ulna.params import check_arch, load_params
+from ulna.params import load_params
 
 
 def train(arch: str) -> None:
-    """Train `arch` (cnn or densenet169); write its bundle and its training curves."""
-    check_arch(arch)
+    """Train `arch`, a network of `ulna.params.NETWORKS`; write it and its training curves."""
     params = load_params(paths.PARAMS)
-    network = params.cnn if arch == "cnn" else params.densenet169
-    pretrained = find_weights(network, paths.PRETRAINED)
+    config = params.training(arch)
+    check_weights(params, paths.PRETRAINED)
     cache = load_cache(paths.CACHE)
     rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
     training = choose_rows(rows, "train", params.train.body_parts)
@@ -23,32 +22,17 @@ def train(arch: str) -> None:
     print(f"{arch}: {len(training)} images to learn from, {len(validation)} to choose the epoch by")
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
-    from ulna import runtime
-    from ulna.networks.bundle import write_bundle
-    from ulna.networks.checkpoints import forget
     from ulna.networks.losses import describe_weights, image_weights
-    from ulna.networks.phases import learn
+    from ulna.networks.resume import delete_checkpoints
+    from ulna.networks.trained import write_trained
+    from ulna.networks.training import train_model
 
-    runtime.configure(params.seed, params.train.mixed_precision)
     weights = image_weights(training, training, params.loss, params.class_weights)
     print(f"{arch}: {describe_weights(training, weights)}")
-    model = learn(
-        network,
-        pretrained,
-        cache,
-        training,
-        validation,
-        loss=params.loss,
-        class_weights=params.class_weights,
-        focal=params.focal,
-        train=params.train,
-        augment=params.augment,
-        seed=params.seed,
-        history=paths.history(arch),
-        checkpoints=paths.checkpoints(f"train-{arch}"),
-    )
-    write_bundle(paths.bundle(arch), model, cache.size_px, network, params.train.mixed_precision)
-    forget(paths.checkpoints(f"train-{arch}"))
+    checkpoints = paths.checkpoints(f"train-{arch}")
+    model = train_model(config, cache, training, validation, paths.history(arch), checkpoints)
+    write_trained(paths.bundle(arch), model, cache.size_px, config)
+    delete_checkpoints(checkpoints)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ import sys
 from ulna import paths
 from ulna.console import progress, run
 from ulna.data.cache import load_cache
+from ulna.data.cross_part import available, learning_rows, plan
+from ulna.data.pretrained import find_weights
 from ulna.data.rows import join_rows, read_images, read_splits
 from ulna.files import replacing_folder
-from ulna.networks.pretrained import find_weights
-from ulna.networks.transfer import available, learning_rows, plan
 from ulna.params import load_params
 from ulna.predictions import write_predictions
 
@@ -16,8 +16,8 @@ from ulna.predictions import write_predictions
 def transfer() -> None:
     """Train each network of the plan; write its prediction table over all body parts."""
     params = load_params(paths.PARAMS)
-    section = params.cnn if params.transfer.arch == "cnn" else params.densenet169
-    pretrained = find_weights(section, paths.PRETRAINED)
+    config = params.training(params.transfer.arch)
+    find_weights(config, paths.PRETRAINED)
     cache = load_cache(paths.CACHE)
     rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
     train_on, missing = available(params.transfer.train_on, rows["body_part"])
@@ -29,31 +29,17 @@ def transfer() -> None:
     scored = rows[rows["split"].isin(["val", "test"])].reset_index(drop=True)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
-    from ulna import runtime
-    from ulna.networks.checkpoints import forget
-    from ulna.networks.inference import predict_images
-    from ulna.networks.phases import learn
+    from ulna.networks.predict import predict_images
+    from ulna.networks.resume import delete_checkpoints
+    from ulna.networks.training import train_model
 
     with replacing_folder(paths.TRANSFER) as folder:
         for network, used in progress(chosen.items(), len(chosen), "transfer", "networks"):
-            # Anew for each: a network must not depend on those trained before it.
-            runtime.configure(params.seed, params.train.mixed_precision)
-            model = learn(
-                section,
-                pretrained,
-                cache,
-                *used,
-                loss=params.loss,
-                class_weights=params.class_weights,
-                focal=params.focal,
-                train=params.train,
-                augment=params.augment,
-                seed=params.seed,
-                history=folder / "history" / f"{network.name}.csv",
-                checkpoints=paths.checkpoints("transfer") / network.name,
-            )
+            history = folder / "history" / f"{network.name}.csv"
+            checkpoints = paths.checkpoints("transfer") / network.name
+            model = train_model(config, cache, *used, history, checkpoints)
             write_predictions(folder / f"{network.name}.csv", predict_images(model, cache, scored))
-    forget(paths.checkpoints("transfer"))
+    delete_checkpoints(paths.checkpoints("transfer"))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from ulna.params import Phantom
 from ulna.phantom.tree import draw_view, plan_studies, plan_views, write_phantom
 
 DEFAULT = Phantom(seed=1, patients=290, marker_shortcut=False)
-TABLE = Path("plots/audit/findings.csv")
+TABLE = Path("plots/tables/audit.csv")
 # What the phantom plants -> what the audit calls it.
 PLANTED = {"inverted": "inverted", "blank": "nearly_blank", "cut_off": "unlike_its_part"}
 
@@ -336,7 +336,7 @@ def test_fail_on_stops_in_one_sentence_with_numbers_images_and_the_fix():
         stop_on(findings, ("inverted", "near_duplicate", "tiny"), TABLE)
     assert str(stopped.value) == (
         "audit.fail_on stops on 12 inverted: i0, i1, i2, i3, i4, i5, i6, i7, i8, i9 and 2 more; "
-        "1 near_duplicate: a (with b); look at plots/audit/findings.csv, then mend the data "
+        "1 near_duplicate: a (with b); look at plots/tables/audit.csv, then mend the data "
         "set or take the finding out of audit.fail_on in params.yaml"
     )
 

@@ -6,7 +6,13 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from spots import LIVELY, STILL
 
-from ulna.networks.augmentation import augment_images, draw, exposures, image_key, transforms
+from ulna.networks.augmentation import (
+    augment_images,
+    exposures,
+    image_key,
+    sample_params,
+    transforms,
+)
 from ulna.params import Augment
 
 SIDE = 8
@@ -33,17 +39,17 @@ def smooth_pictures(count: int, side: int) -> np.ndarray:
 @pytest.mark.promise("B15")
 def test_draws_are_a_function_of_seed_epoch_and_image():
     keys = np.array([image_key(f"image{k}.png") for k in range(50)], np.uint64)
-    together = draw(7, 3, keys)
-    alone = np.concatenate([draw(7, 3, keys[k : k + 1]) for k in reversed(range(50))])
+    together = sample_params(7, 3, keys)
+    alone = np.concatenate([sample_params(7, 3, keys[k : k + 1]) for k in reversed(range(50))])
     np.testing.assert_array_equal(together, alone[::-1])
-    for other in (draw(8, 3, keys), draw(7, 4, keys)):
+    for other in (sample_params(8, 3, keys), sample_params(7, 4, keys)):
         assert (together != other).all()
     assert len(np.unique(together)) == together.size
 
 
 def test_draws_fill_their_range_evenly():
     keys = np.arange(4000, dtype=np.uint64)
-    drawn = draw(1, 0, keys)
+    drawn = sample_params(1, 0, keys)
     assert drawn.min() >= -1
     assert drawn.max() < 1
     # The mean of 4,000 uniform numbers in [-1, 1) has a standard error of 0.009.
@@ -52,7 +58,7 @@ def test_draws_fill_their_range_evenly():
 
 
 def test_without_ranges_nothing_changes():
-    drawn = draw(1, 0, np.array([5], np.uint64))
+    drawn = sample_params(1, 0, np.array([5], np.uint64))
     np.testing.assert_array_equal(augment_images(picture(), drawn, STILL), picture())
 
 
@@ -92,7 +98,7 @@ def test_all_at_once_equals_an_independent_interpolation():
     """
     side = 64
     pixels = smooth_pictures(20, side)
-    drawn = draw(5, 0, np.arange(20, dtype=np.uint64))
+    drawn = sample_params(5, 0, np.arange(20, dtype=np.uint64))
     augment = LIVELY.model_copy(update={"brightness": 0.0, "contrast_fraction": 0.0})
     changed = augment_images(pixels, drawn, augment)
     for before, after, ((a0, a1, a2), (b0, b1, b2)) in zip(
@@ -120,7 +126,7 @@ def test_brightness_and_contrast_keep_to_their_formula_and_to_0_255():
 @given(st.integers(0, 2**32), st.integers(0, 1000))
 @settings(max_examples=30)
 def test_exposure_keeps_the_order_of_grey_levels(seed, epoch):
-    tables = exposures(draw(seed, epoch, np.arange(5, dtype=np.uint64)), LIVELY)
+    tables = exposures(sample_params(seed, epoch, np.arange(5, dtype=np.uint64)), LIVELY)
     assert (np.diff(tables.astype(int), axis=1) >= 0).all()
 
 
@@ -129,7 +135,7 @@ def test_exposure_keeps_the_order_of_grey_levels(seed, epoch):
 def test_neither_threads_nor_vector_instructions_change_a_byte(threads):
     """Other machines have other vector units; OpenCV can be told to use none."""
     pixels = smooth_pictures(6, 96)
-    drawn = draw(1, 0, np.arange(6, dtype=np.uint64))
+    drawn = sample_params(1, 0, np.arange(6, dtype=np.uint64))
     expected = augment_images(pixels, drawn, LIVELY)
     vectors = cv2.useOptimized()
     try:
@@ -143,7 +149,7 @@ def test_neither_threads_nor_vector_instructions_change_a_byte(threads):
 
 def test_the_batch_around_an_image_does_not_change_it():
     pixels = smooth_pictures(5, 16)
-    drawn = draw(1, 0, np.arange(5, dtype=np.uint64))
+    drawn = sample_params(1, 0, np.arange(5, dtype=np.uint64))
     together = augment_images(pixels, drawn, LIVELY)
     for k in range(5):
         alone = augment_images(pixels[k : k + 1], drawn[k : k + 1], LIVELY)

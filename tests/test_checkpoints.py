@@ -1,11 +1,11 @@
-"""Files that a killed training is taken up from: whole, its own, or not used."""
+"""Files that a killed training resumes from: whole, its own, or not used."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulna.networks.checkpoints import Checkpoints, State, decode, encode, forget
+from ulna.networks.resume import Checkpoints, State, decode, delete_checkpoints, encode
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 
@@ -103,7 +103,7 @@ def test_of_a_training_that_is_over_the_newest_stays(tmp_path):
     for epoch in (1, 2):
         kept.save(epoch, state(epoch))
     two = kept.size_bytes()
-    kept.keep_newest()
+    kept.prune()
     assert same(state(2), kept.load())
     assert kept.size_bytes() == two // 2
 
@@ -125,5 +125,5 @@ def test_the_same_state_has_the_same_bytes():
 def test_after_its_end_a_training_begins_anew(tmp_path):
     kept = Checkpoints(tmp_path / "c", KEY)
     kept.save(1, state(1))
-    forget(tmp_path / "c")
+    delete_checkpoints(tmp_path / "c")
     assert kept.load() is None

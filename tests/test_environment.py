@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
-from ulna.environment import BESIDE, describe, fingerprint, hash_of_lock, read_cpu
+from ulna.networks.runtime import BESIDE, describe, fingerprint, hash_of_lock, read_cpu
 
 AMD = """processor	: 0
 vendor_id	: AuthenticAMD
@@ -79,7 +79,7 @@ def test_a_switch_of_a_library_is_another_class(monkeypatch):
 
 
 def test_a_package_under_another_name_is_no_fault(monkeypatch):
-    monkeypatch.setattr("ulna.environment.PACKAGES", ("numpy", "tensorflow-of-another-make"))
+    monkeypatch.setattr("ulna.networks.runtime.PACKAGES", ("numpy", "tensorflow-of-another-make"))
     assert describe(2, [])["tensorflow"] is None
 
 

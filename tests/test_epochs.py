@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from ulna.errors import InputError
-from ulna.judging.epochs import describe_course, gaps_by_epoch, phase_limits
+from ulna.judging.epochs import describe_course, gaps_by_epoch
 
 
 def history(losses, phases=None):
@@ -24,10 +24,10 @@ def history(losses, phases=None):
 
 
 def test_the_limits_are_those_of_the_phases_that_are_run(params):
-    assert phase_limits(params.cnn) == {"scratch": params.cnn.epochs}
+    assert params.cnn.phase_epochs == {"scratch": params.cnn.epochs}
     both = params.densenet169.model_copy(update={"head_epochs": 3, "finetune_epochs": 5})
-    assert phase_limits(both) == {"head": 3, "finetune": 5}
-    assert phase_limits(both.model_copy(update={"head_epochs": 0})) == {"finetune": 5}
+    assert both.phase_epochs == {"head": 3, "finetune": 5}
+    assert both.model_copy(update={"head_epochs": 0}).phase_epochs == {"finetune": 5}
 
 
 def test_gaps_are_above_zero_where_train_is_better():

@@ -78,7 +78,7 @@ def repository(built, tmp_path_factory) -> Path:
 def focal(repository) -> dict[str, object]:
     """`dvc exp run -S loss=focal`: what was planned, what DVC said, what curves it drew."""
     plan = planned(repository, "-S", "loss=focal", "evaluate@cnn")
-    history = repository / "plots/cnn/history.csv"
+    history = repository / "plots/tables/history/cnn.csv"
     command = [sys.executable, "-m", "dvc", "exp", "run", "-n", "focal", "-S", "loss=focal"]
     seen: list[str] = []
     with (repository.parent / "said.txt").open("w+") as said:

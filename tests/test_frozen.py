@@ -6,9 +6,14 @@ import pytest
 import tensorflow as tf
 from spots import SIDE, STILL, source
 
-from ulna.networks.dataset import Examples, steps, training_batches
-from ulna.networks.frozen import cut, freeze_below, plain_features, shuffled_features
-from ulna.networks.models import build_densenet169
+from ulna.networks.dataset import (
+    Examples,
+    plain_features,
+    shuffled_features,
+    steps,
+    training_batches,
+)
+from ulna.networks.models import build_densenet169, freeze_below, split_model
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,7 @@ def index(model: keras.Model, name: str) -> int:
     [("conv5_block31_0_bn", 1), ("conv5_block31_2_conv", 2), ("conv1_conv", 1)],
 )
 def test_the_two_sides_of_a_cut_are_the_network(densenet169, name, crossing):
-    below, above = cut(densenet169, index(densenet169, name))
+    below, above = split_model(densenet169, index(densenet169, name))
     assert len(below.outputs) == len(above.inputs) == crossing
     whole = densenet169(pixels(), training=False)
     np.testing.assert_allclose(above(below(pixels()), training=False), whole, atol=1e-5)

@@ -1,20 +1,27 @@
+from pathlib import Path
+
+import h5py
 import keras
 import numpy as np
 import pytest
-from keras.applications.densenet import preprocess_input
+from keras.applications import densenet, mobilenet_v2
 from keras.src.legacy.saving import legacy_h5_format
 
 from ulna.errors import InputError
 from ulna.networks.models import (
-    backbone_start,
+    BUILDERS,
     build_cnn,
     build_densenet169,
+    build_mobilenetv2,
     build_network,
     describe_layers,
     freeze_backbone,
+    layer_index,
     load_backbone,
     unfreeze_from,
 )
+from ulna.networks.training import PHASES
+from ulna.params import NETWORKS, Params
 
 SIDE = 32
 
@@ -30,14 +37,14 @@ def densenet169(params) -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    """A file of the form of Keras' ImageNet weights: DenseNet169 without its top, legacy .h5."""
-    import h5py
+def mobilenetv2(params) -> keras.Model:
+    return build_mobilenetv2(SIDE, params.mobilenetv2)
 
-    backbone = keras.applications.DenseNet169(
-        include_top=False, weights=None, input_shape=(SIDE, SIDE, 3)
-    )
-    path = tmp_path_factory.mktemp("weights") / "densenet169_notop.h5"
+
+def published(folder, application) -> tuple[Path, keras.Model]:
+    """A file of the form of Keras' ImageNet weights: without the top, legacy .h5; its network."""
+    backbone = application(include_top=False, weights=None, input_shape=(SIDE, SIDE, 3))
+    path = folder / "notop.h5"
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, backbone)
     return path, backbone
@@ -47,7 +54,7 @@ def pixels(count: int = 2) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (count, SIDE, SIDE, 1), np.uint8)
 
 
-@pytest.mark.parametrize("arch", ["cnn", "densenet169"])
+@pytest.mark.parametrize("arch", ["cnn", "densenet169", "mobilenetv2"])
 def test_a_network_takes_raw_cached_pixels_and_gives_one_logit(arch, request):
     model = request.getfixturevalue(arch)
     assert model.name == arch
@@ -58,8 +65,16 @@ def test_a_network_takes_raw_cached_pixels_and_gives_one_logit(arch, request):
     assert np.isfinite(logits).all()
 
 
+def test_the_table_of_networks_and_their_builders_name_the_same():
+    assert list(BUILDERS) == list(NETWORKS)
+    assert set(NETWORKS) <= set(Params.model_fields)
+    assert {spec.phases for spec in NETWORKS.values()} <= set(PHASES)
+    for looks in ("title", "colour", "marker"):
+        assert len({getattr(spec, looks) for spec in NETWORKS.values()}) == len(NETWORKS)
+
+
 def test_the_section_of_the_parameters_names_the_network(params, cnn):
-    assert build_network(SIDE, params.cnn).count_params() == cnn.count_params()
+    assert build_network("cnn", SIDE, params.cnn).count_params() == cnn.count_params()
 
 
 def test_a_cnn_deeper_than_the_image_is_refused(params):
@@ -70,7 +85,7 @@ def test_a_cnn_deeper_than_the_image_is_refused(params):
 
 def test_the_backbone_sees_what_keras_gives_its_imagenet_networks(densenet169):
     seen = keras.Model(densenet169.input, densenet169.get_layer("imagenet").output)
-    expected = preprocess_input(np.repeat(pixels(), 3, axis=-1).astype(np.float32))
+    expected = densenet.preprocess_input(np.repeat(pixels(), 3, axis=-1).astype(np.float32))
     np.testing.assert_allclose(seen.predict_on_batch(pixels()), expected, atol=1e-5)
 
 
@@ -80,15 +95,34 @@ def test_the_backbone_is_densenet169_as_published(densenet169):
     assert sum(layer.count_params() for layer in backbone) == 12_642_880
 
 
-def test_pretrained_weights_give_the_features_of_the_network_they_come_from(densenet169, published):
-    path, backbone = published
-    load_backbone(densenet169, path)
-    features = keras.Model(densenet169.input, densenet169.get_layer("relu").output)
-    rgb = preprocess_input(np.repeat(pixels(), 3, axis=-1).astype(np.float32))
+@pytest.mark.parametrize(
+    ("arch", "module", "name"),
+    [("densenet169", densenet, "DenseNet169"), ("mobilenetv2", mobilenet_v2, "MobileNetV2")],
+)
+def test_pretrained_weights_give_the_features_of_the_network_they_come_from(
+    arch, module, name, request, tmp_path
+):
+    """Seen through Keras' own preprocessing."""
+    model = request.getfixturevalue(arch)
+    path, backbone = published(tmp_path, getattr(module, name))
+    load_backbone(model, path)
+    features = keras.Model(model.input, model.get_layer("head_average_pooling").input)
+    rgb = module.preprocess_input(np.repeat(pixels(), 3, axis=-1).astype(np.float32))
     # Called, not `predict_on_batch`: to trace 600 layers takes longer than to run them once.
     np.testing.assert_allclose(
         features(pixels(), training=False), backbone(rgb, training=False), atol=1e-5
     )
+
+
+def test_mobilenetv2_is_fine_tuned_from_a_layer_of_its_own(mobilenetv2):
+    """2,257,984 parameters without the top (Keras' documentation of MobileNetV2)."""
+    backbone = [layer for layer in mobilenetv2.layers if not layer.name.startswith("head_")]
+    assert sum(layer.count_params() for layer in backbone) == 2_257_984
+    unfreeze_from(mobilenetv2, layer_index(mobilenetv2, "block_13"), "inference")
+    learning = [layer.name for layer in mobilenetv2.layers if layer.trainable_weights]
+    assert learning[0] == "block_13_expand"
+    with pytest.raises(InputError, match="mobilenetv2.finetune_from .*block_16"):
+        layer_index(mobilenetv2, "conv5")
 
 
 def test_weights_of_another_network_are_refused(params, cnn, densenet169, tmp_path):
@@ -106,7 +140,7 @@ def test_in_the_first_phase_the_head_alone_learns(densenet169):
 
 
 def test_fine_tuning_starts_at_the_named_layer(densenet169):
-    unfreeze_from(densenet169, backbone_start(densenet169, "conv5_block30"), "inference")
+    unfreeze_from(densenet169, layer_index(densenet169, "conv5_block30"), "inference")
     learning = [layer.name for layer in densenet169.layers if layer.trainable_weights]
     assert learning[0] == "conv5_block30_1_conv"
     assert "conv5_block3_1_conv" not in learning
@@ -114,7 +148,7 @@ def test_fine_tuning_starts_at_the_named_layer(densenet169):
 
 
 def test_batch_normalisation_stays_in_inference_mode(densenet169):
-    unfreeze_from(densenet169, backbone_start(densenet169, "first"), "inference")
+    unfreeze_from(densenet169, layer_index(densenet169, "first"), "inference")
     kinds = {
         layer.trainable
         for layer in densenet169.layers
@@ -129,7 +163,7 @@ def test_batch_normalisation_stays_in_inference_mode(densenet169):
 
 
 def test_batch_normalisation_can_learn_too(densenet169):
-    unfreeze_from(densenet169, backbone_start(densenet169, "first"), "training")
+    unfreeze_from(densenet169, layer_index(densenet169, "first"), "training")
     layer = densenet169.get_layer("conv1_bn")
     before = layer.moving_mean.numpy()
     densenet169(pixels(), training=True)
@@ -138,11 +172,11 @@ def test_batch_normalisation_can_learn_too(densenet169):
 
 @pytest.mark.parametrize("name", ["conv9", "conv5_block", "head_dense"])
 def test_a_layer_that_is_not_there_is_refused_with_examples(densenet169, name):
-    with pytest.raises(InputError, match="conv5_block1"):
-        backbone_start(densenet169, name)
+    with pytest.raises(InputError, match="conv5"):
+        layer_index(densenet169, name)
 
 
-@pytest.mark.parametrize("arch", ["cnn", "densenet169"])
+@pytest.mark.parametrize("arch", ["cnn", "densenet169", "mobilenetv2"])
 def test_the_table_of_layers_adds_up_to_the_network(arch, request):
     model = request.getfixturevalue(arch)
     table = describe_layers(model)
@@ -152,7 +186,7 @@ def test_the_table_of_layers_adds_up_to_the_network(arch, request):
         for weight in model.trainable_weights
     )
     assert table["layer"].is_unique
-    assert len(table) < 25
+    assert len(table) < 35
     assert table.iloc[-1]["output_shape"] == "1"
 
 

@@ -12,8 +12,9 @@ from scipy.stats import norm
 from stages.learning_curve import learning_curve
 from stages.overfitting import overfitting
 from ulna import paths
+from ulna.data.splits import SIZES, count_sizes
 from ulna.errors import InputError
-from ulna.files import write_csv
+from ulna.files import write_csv, write_json
 from ulna.judging import conclusions
 from ulna.judging.bootstrap import resample, with_intervals
 from ulna.judging.evaluation import decided, evaluate_table
@@ -29,7 +30,7 @@ from ulna.judging.overfitting import (
     summarize,
 )
 from ulna.judging.reliability import log_loss
-from ulna.networks.subsets import SIZES, count_sizes
+from ulna.params import load_params
 from ulna.predictions import by_study, sigmoid, write_predictions
 
 
@@ -244,6 +245,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_predictions(paths.predictions(arch), judged)
         write_predictions(paths.scored(arch, "train"), learnt, ("train",))
         write_csv(paths.history(arch), HISTORY.assign(phase=phases))
+        network = getattr(load_params(PARAMS), arch).model_dump(mode="json")
+        write_json(paths.bundle(arch) / "model.json", {"network": network})
     learning_curve()
     return tmp_path
 
@@ -258,9 +261,9 @@ def test_the_stage_writes_what_it_says(repository, capsys):
         assert found[arch]["course"]["kept"] == 2
     assert found["learning_curve"] == {"conclusion": "off", "arch": "cnn", "step": {}}
     assert conclusions.learning_curve(found["learning_curve"]) in said
-    assert len(pd.read_csv("plots/overfitting.csv")) == 6
-    assert len(pd.read_csv("plots/gaps.csv")) == 4
-    assert pd.read_csv("plots/learning_curve.csv").empty
+    assert len(pd.read_csv("plots/tables/overfitting.csv")) == 6
+    assert len(pd.read_csv("plots/tables/gaps.csv")) == 4
+    assert pd.read_csv("plots/tables/learning_curve.csv").empty
     assert (repository / "plots/overfitting.png").exists()
 
 
@@ -270,7 +273,7 @@ def test_the_last_point_of_the_size_curve_is_the_network_of_all(repository):
     write_csv(paths.LEARNING_CURVE / SIZES, count_sizes({0.5: half}))
     write_predictions(paths.scored_by_fraction(0.5), tables(1.0, 0.2)[1])
     overfitting()
-    points = pd.read_csv("plots/learning_curve.csv")
+    points = pd.read_csv("plots/tables/learning_curve.csv")
     assert points["fraction"].tolist() == [0.5, 1.0]
     assert points["patients"].tolist() == [60, 120]
     found = json.loads((repository / "metrics/overfitting.json").read_text())
@@ -284,7 +287,7 @@ def test_the_stage_writes_the_same_bytes_twice(repository):
     written = []
     for _ in range(2):
         overfitting()
-        files = sorted([*Path("plots").glob("*.*"), Path("metrics/overfitting.json")])
+        files = sorted([*Path("plots").rglob("*.[cp]*"), Path("metrics/overfitting.json")])
         written.append([path.read_bytes() for path in files])
     assert len(written[0]) == 5
     assert written[0] == written[1]

@@ -185,3 +185,37 @@ def test_what_an_experiment_sets_and_takes_back_leaves_the_file_as_it_was(path, 
         for value in values:
             apply_overrides(copy, [f"{name}={value}"])
     assert copy.read_text() == path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("networks", "named"),
+    [
+        (["cnn"], "networks"),
+        (["cnn", "cnn"], "networks: cnn, cnn"),
+        (["cnn", "densenet"], "did you mean densenet169"),
+        ("cnn", "networks"),
+    ],
+)
+def test_networks_are_two_or_more_known_ones(networks, named):
+    with pytest.raises(InputError, match=named):
+        parse_params(changed(networks=networks))
+
+
+def test_the_section_of_a_network_that_is_not_trained_may_be_absent():
+    raw = changed()
+    del raw["mobilenetv2"]
+    with pytest.raises(InputError, match="mobilenetv2"):
+        parse_params(raw).training("mobilenetv2")
+    for key, value in {
+        "networks": ["cnn", "mobilenetv2"],
+        "transfer": raw["transfer"] | {"arch": "mobilenetv2"},
+        "learning_curve": raw["learning_curve"] | {"arch": "mobilenetv2"},
+    }.items():
+        with pytest.raises(InputError, match="mobilenetv2 is missing"):
+            parse_params(raw | {key: value})
+
+
+def test_a_training_is_told_all_that_it_depends_on(params):
+    config = params.training("densenet169")
+    assert (config.name, config.network) == ("densenet169", params.densenet169)
+    assert (config.seed, config.loss, config.precision) == (2017, "bce", "none")

@@ -11,8 +11,8 @@ import pytest
 from small_repository import git, ulna
 from tiny_pipeline import ROOT, change, checkout, commit, dvc, read_yaml, run
 
+from ulna.data import pretrained
 from ulna.errors import InputError
-from ulna.networks import pretrained
 from ulna.params import load_params
 
 pytestmark = pytest.mark.slow

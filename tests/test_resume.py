@@ -11,13 +11,11 @@ import pytest
 from spots import LIVELY, SIDE, likeness, source
 
 from ulna.networks import resume
-from ulna.networks.checkpoints import Checkpoints, State
 from ulna.networks.dataset import steps
 from ulna.networks.losses import build_loss
 from ulna.networks.models import build_network, describe_layers
-from ulna.networks.phases import TrainingData, cnn_phases, densenet169_phases
-from ulna.networks.resume import key
-from ulna.networks.training import Phase, fit
+from ulna.networks.resume import Checkpoints, State, training_key
+from ulna.networks.training import Phase, TrainingData, finetune_phases, fit, scratch_phases
 
 KEY = "ab" * 32
 Build = Callable[[], tuple[keras.Model, list[Phase]]]
@@ -57,8 +55,8 @@ def cnn(params) -> Build:
 
     def build() -> tuple[keras.Model, list[Phase]]:
         keras.utils.set_random_seed(3)
-        model = build_network(SIDE, section)
-        return model, cnn_phases(model, section, turned)
+        model = build_network("cnn", SIDE, section)
+        return model, scratch_phases(model, section, turned)
 
     return build
 
@@ -75,7 +73,7 @@ def densenet169(params) -> Build:
 
     def build() -> tuple[keras.Model, list[Phase]]:
         model = likeness()
-        return model, densenet169_phases(model, section, data())
+        return model, finetune_phases(model, section, data())
 
     return build
 
@@ -122,9 +120,9 @@ def test_killed_after_every_epoch_a_training_ends_in_the_same_bytes(
         # DVC empties a stage's outputs before it runs it again.
         (tmp_path / "again" / "history.csv").unlink()
     assert_same(whole, train("again", build, Checkpoints(tmp_path / "c", KEY)))
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("taken up")]
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("resuming")]
     assert said == [
-        f"taken up after epoch {epoch}, from {tmp_path / 'c'} (to begin anew, delete it)"
+        f"resuming from epoch {epoch}, from {tmp_path / 'c'} (to start over, delete it)"
         for epoch in history["epoch"]
     ]
 
@@ -147,8 +145,8 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_truth(cnn, train, tmp_path):
 @pytest.mark.promise("C20")
 def test_the_key_changes_with_all_that_changes_a_training(monkeypatch):
     one, two = source(6, 1), source(4, 2)
-    first = key({"seed": 1}, one, two)
-    assert first == key({"seed": 1}, source(6, 1), source(4, 2))
+    first = training_key({"seed": 1}, one, two)
+    assert first == training_key({"seed": 1}, source(6, 1), source(4, 2))
     labels = one.labels.copy()
     labels[0] = 1 - labels[0]
     weights = one.weights.copy()
@@ -156,16 +154,17 @@ def test_the_key_changes_with_all_that_changes_a_training(monkeypatch):
     pixels = one.cache.arrays["WRIST"].copy()
     pixels[0, 0, 0] ^= 1
     brighter = dataclasses.replace(one.cache, arrays={"WRIST": pixels})
+    turned = dataclasses.replace(one, rows=one.rows[::-1].copy())
     others = {
-        "seed": key({"seed": 2}, one, two),
-        "validation": key({"seed": 1}, one, one),
-        "a label": key({"seed": 1}, dataclasses.replace(one, labels=labels), two),
-        "a weight": key({"seed": 1}, dataclasses.replace(one, weights=weights), two),
-        "a pixel": key({"seed": 1}, dataclasses.replace(one, cache=brighter), two),
-        "the order": key({"seed": 1}, dataclasses.replace(one, rows=one.rows[::-1].copy()), two),
+        "seed": training_key({"seed": 2}, one, two),
+        "validation": training_key({"seed": 1}, one, one),
+        "a label": training_key({"seed": 1}, dataclasses.replace(one, labels=labels), two),
+        "a weight": training_key({"seed": 1}, dataclasses.replace(one, weights=weights), two),
+        "a pixel": training_key({"seed": 1}, dataclasses.replace(one, cache=brighter), two),
+        "the order": training_key({"seed": 1}, turned, two),
     }
     monkeypatch.setattr(resume, "environment", lambda: {"fingerprint": "another machine"})
-    others["the machine"] = key({"seed": 1}, one, two)
+    others["the machine"] = training_key({"seed": 1}, one, two)
     monkeypatch.undo()
     module = Path(resume.__file__)
     read = Path.read_bytes
@@ -174,8 +173,8 @@ def test_the_key_changes_with_all_that_changes_a_training(monkeypatch):
         return read(path) + b"#" * (path == module)
 
     monkeypatch.setattr(Path, "read_bytes", changed)
-    assert key({"seed": 1}, one, two) == first, "what runs is what was read at first"
+    assert training_key({"seed": 1}, one, two) == first, "what runs is what was read at first"
     resume.code.cache_clear()
-    others["the code"] = key({"seed": 1}, one, two)
+    others["the code"] = training_key({"seed": 1}, one, two)
     resume.code.cache_clear()
     assert len({first, *others.values()}) == 1 + len(others)

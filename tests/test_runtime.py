@@ -9,16 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ulna.errors import InputError
+from ulna.networks import runtime
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import numpy as np
 import tensorflow as tf
-from ulna import runtime
+from ulna.errors import InputError
+from ulna.networks import runtime
 from ulna.networks.models import build_cnn
 from ulna.params import Cnn
 
-physical, grown = tf.config.list_physical_devices, {}
-tf.config.list_physical_devices = lambda kind=None: ["a", "b"] if kind == "GPU" else physical(kind)
+physical, grown, gpus = tf.config.list_physical_devices, {}, ["a"]
+tf.config.list_physical_devices = lambda kind=None: gpus if kind == "GPU" else physical(kind)
 tf.config.experimental.set_memory_growth = grown.__setitem__
 cnn = Cnn(filters=(4,), dropout=0.5, learning_rate=0.1, batch_size=2, epochs=1)
 for seed, precision in ((1, "none"), (2, "bfloat16"), (1, "none")):
@@ -29,6 +33,11 @@ for seed, precision in ((1, "none"), (2, "bfloat16"), (1, "none")):
     print(tf.config.threading.get_intra_op_parallelism_threads())
     print(logits.numpy().ravel().tolist(), [float(np.abs(w).sum()) for w in model.get_weights()])
 print(grown)
+gpus.append("b")
+try:
+    runtime.configure(1)
+except InputError as error:
+    print(error)
 """
 
 
@@ -43,39 +52,39 @@ def test_seed_threads_and_precision_are_as_asked_for():
         check=True,
     )
     lines = done.stdout.splitlines()
-    plain, mixed, again, gpus = lines[:3], lines[3:6], lines[6:9], lines[9]
+    plain, mixed, again, gpu, several = lines[:3], lines[3:6], lines[6:9], lines[9], lines[10]
     assert plain[0] == "float32 float32"
     assert mixed[0] == "bfloat16 float32"
     assert plain[1] == mixed[1] == "2"
     assert plain[2] != mixed[2]
     # The networks of transfer are trained one after the other.
     assert again == plain
-    # No GPU takes all its memory at the start: both are set.
-    assert gpus == "{'a': True, 'b': True}"
+    assert gpu == "{'a': True}", "it would take all its memory at the start"
+    assert "2 GPUs" in several and "CUDA_VISIBLE_DEVICES=0" in several
 
 
 TRAINING = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from spots import LIVELY, SIDE, source, table
-from ulna import runtime
-from ulna.networks.inference import predict_images
-from ulna.networks.losses import build_loss
+from spots import LIVELY, SIDE, table
+from ulna.networks import runtime
+from ulna.networks.predict import predict_images
+from dataclasses import replace
 from ulna.networks.models import build_network
-from ulna.networks.phases import train_network
+from ulna.networks.training import train_model
 from ulna.params import load_params
 
 params = load_params(Path(sys.argv[1]))
 runtime.THREADS = int(sys.argv[2])
 cnn = params.cnn.model_copy(update={"filters": (8, 16), "epochs": 5, "batch_size": 8})
+config = replace(params.training("cnn"), network=cnn, augment=LIVELY, seed=3)
 cache, images = table(40, 2)
 runtime.configure(3)
-logits = [predict_images(build_network(SIDE, cnn), cache, images)["logit"].tolist()]
-runtime.configure(3)
-model = train_network(
-    cnn, None, source(40, 1), source(20, 3), loss=build_loss("bce", params.focal),
-    train=params.train, augment=LIVELY, seed=3, history=Path(sys.argv[3]),
+logits = [predict_images(build_network("cnn", SIDE, cnn), cache, images)["logit"].tolist()]
+learnt, learn = table(60, 1)
+model = train_model(
+    config, learnt, learn[:40], learn[40:], Path(sys.argv[3]), Path(f"checkpoints-{sys.argv[2]}")
 )
 logits.append(predict_images(model, cache, images)["logit"].tolist())
 print(json.dumps([runtime.environment()["fingerprint"], *logits]))
@@ -111,3 +120,17 @@ def test_other_threads_and_another_library_agree_within_the_band_and_say_who_the
     for first, second, band in zip(one, two, (1e-5, 1e-3), strict=True):
         np.testing.assert_allclose(first, second, rtol=0, atol=band)
     assert np.ptp(one[1]) > 0.5, "nothing was learnt: the test says little"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "named"),
+    [
+        ('{"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}}', "TF_CONFIG names 3"),
+        ("not JSON", "TF_CONFIG"),
+        ("[1]", "TF_CONFIG"),
+    ],
+)
+def test_training_on_several_computers_is_refused(monkeypatch, cluster, named):
+    monkeypatch.setenv("TF_CONFIG", cluster)
+    with pytest.raises(InputError, match=named):
+        runtime.configure(1)

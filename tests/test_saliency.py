@@ -4,21 +4,22 @@ import pytest
 from scipy.stats import spearmanr
 from spots import SIDE, SPOTS, table
 
-from ulna.maps.saliency import (
+from ulna.data.cache import pixels_of
+from ulna.maps.pointing import localise, with_peaks
+from ulna.networks.models import build_cnn, build_densenet169, build_mobilenetv2
+from ulna.networks.saliency import (
     ALL_LIMIT,
     HEAD_LIMIT,
     Randomisation,
-    explain_images,
-    explained_layer,
-    explainer,
+    bottleneck_activations,
     from_the_top,
-    localise,
-    randomise,
+    make_cam_fn,
+    randomization_test,
     rank_correlation,
     reinitialise,
+    target_layer,
     upsample,
 )
-from ulna.networks.models import build_cnn, build_densenet169
 
 WIDE = 64
 
@@ -84,7 +85,7 @@ def test_a_cam_of_average_and_maximum_is_weights_times_features(cnn):
             row, column = np.unravel_index(plane.argmax(), plane.shape)
             assert (plane == plane.max()).sum() == 1 or plane.max() == 0
             expected[image, row, column] += maximum[channel] * plane.max()
-    maps = explainer(cnn, cnn.get_layer("block2_max_pooling"))(pixels())
+    maps = make_cam_fn(cnn, cnn.get_layer("block2_max_pooling"))(pixels())
     np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -92,7 +93,7 @@ def test_a_cam_of_average_and_maximum_is_weights_times_features(cnn):
 def test_a_cam_sums_to_the_logit_minus_its_bias(cnn, layer):
     logits = cnn(pixels()[..., None]).numpy()[:, 0]
     bias = cnn.get_layer("logit").bias.numpy()[0]
-    sums = explainer(cnn, cnn.get_layer(layer))(pixels()).sum(axis=(1, 2))
+    sums = make_cam_fn(cnn, cnn.get_layer(layer))(pixels()).sum(axis=(1, 2))
     assert np.abs(logits - bias).min() > 0.1
     np.testing.assert_allclose(sums, logits - bias, rtol=1e-4)
 
@@ -110,20 +111,36 @@ def test_grad_cam_weighs_channels_by_mean_gradients(densenet169):
     cells = features.shape[1] * features.shape[2]
     assert cells == 4
     expected = np.einsum("nrcf,nf->nrc", features, gradients / cells)
-    maps = explainer(densenet169, densenet169.get_layer("relu"))(batch)
+    maps = make_cam_fn(densenet169, densenet169.get_layer("relu"))(batch)
     np.testing.assert_allclose(maps, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
 def test_the_explained_map_has_enough_cells(params, small, densenet169):
     cnn = params.cnn.model_copy(update={"filters": (4,) * 5})
-    assert explained_layer(build_cnn(96, cnn)).name == "block4_relu"
-    assert explained_layer(build_cnn(320, cnn)).name == "block5_relu"
-    assert explained_layer(densenet169).name == "pool3_relu"  # 8 x 8 cells
-    assert explained_layer(build_cnn(8, small)).name == "block1_relu"  # 4 x 4: no map has enough
+    assert target_layer(build_cnn(96, cnn)).name == "block4_relu"
+    assert target_layer(build_cnn(320, cnn)).name == "block5_relu"
+    assert target_layer(densenet169).name == "pool3_relu"  # 8 x 8 cells
+    assert target_layer(build_cnn(8, small)).name == "block1_relu"  # 4 x 4: no map has enough
+
+
+def test_of_mobilenetv2_the_map_lies_where_no_shortcut_bypasses_it(params):
+    model = build_mobilenetv2(96, params.mobilenetv2)
+    # Blocks 1, 3, 6, 10, 13 and 16 change the shape of their input, and so add nothing to it.
+    names = {layer.name.removesuffix("_relu") for layer in bottleneck_activations(model)}
+    inside = {
+        f"block_{k}_{part}" for k in (1, 3, 6, 10, 13, 16) for part in ("expand", "depthwise")
+    }
+    assert names == {"Conv1", "expanded_conv_depthwise", "out", *inside}
+    assert target_layer(model).name == "block_6_expand_relu"  # 12 x 12 cells
+    groups = from_the_top(model)
+    assert list(groups) == ["head", *(f"block{k}" for k in range(16, 0, -1))]
+    assert groups["block1"][-1].name == "Conv1"
+    for layer in groups["block1"]:
+        reinitialise(layer, np.random.default_rng(1))
 
 
 def test_an_image_has_the_same_map_in_any_batch(cnn):
-    explain = explainer(cnn, explained_layer(cnn))
+    explain = make_cam_fn(cnn, target_layer(cnn))
     many = pixels(40)
     np.testing.assert_allclose(explain(many)[35], explain(many[35:36])[0], rtol=1e-4, atol=1e-6)
 
@@ -178,16 +195,16 @@ def test_rank_correlation_is_scipys_of_absolute_values():
 def test_maps_of_a_trained_network_pass(trained):
     cache, _ = table(32, 2)
     before = trained.get_weights()
-    explain = explainer(trained, explained_layer(trained))
-    check = randomise(trained, explain, cache.arrays["WRIST"], seed=1)
+    explain = make_cam_fn(trained, target_layer(trained))
+    check = randomization_test(trained, explain, cache.arrays["WRIST"], seed=1)
     assert check.passed
     assert check.images == 32
     assert list(check.correlations) == ["head", "block2", "block1"]
     for old, new in zip(before, trained.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    again = randomise(trained, explain, cache.arrays["WRIST"], seed=1)
+    again = randomization_test(trained, explain, cache.arrays["WRIST"], seed=1)
     assert again == check
-    assert randomise(trained, explain, cache.arrays["WRIST"], seed=2) != check
+    assert randomization_test(trained, explain, cache.arrays["WRIST"], seed=2) != check
 
 
 def edges(batch):
@@ -199,7 +216,7 @@ def edges(batch):
 def test_edges_of_the_picture_do_not_pass(trained):
     """What looks like an explanation, whatever the network has learnt."""
     cache, _ = table(32, 2)
-    check = randomise(trained, edges, cache.arrays["WRIST"], seed=1)
+    check = randomization_test(trained, edges, cache.arrays["WRIST"], seed=1)
     assert not check.passed
     assert list(check.correlations.values()) == pytest.approx([1, 1, 1])
     assert check.summary["passed"] is False
@@ -208,7 +225,7 @@ def test_edges_of_the_picture_do_not_pass(trained):
 @pytest.mark.promise("E32")
 def test_edges_with_a_little_of_the_network_do_not_pass(trained):
     cache, _ = table(32, 2)
-    explain = explainer(trained, explained_layer(trained))
+    explain = make_cam_fn(trained, target_layer(trained))
 
     def scaled(maps):
         return np.abs(maps) / np.abs(maps).mean(axis=(1, 2), keepdims=True)
@@ -216,7 +233,7 @@ def test_edges_with_a_little_of_the_network_do_not_pass(trained):
     def mixed(batch):
         return 0.8 * scaled(edges(batch)) + 0.2 * scaled(upsample(explain(batch), SIDE))
 
-    check = randomise(trained, mixed, cache.arrays["WRIST"], seed=1)
+    check = randomization_test(trained, mixed, cache.arrays["WRIST"], seed=1)
     assert not check.passed
     assert max(check.correlations.values()) < 0.999
 
@@ -235,7 +252,7 @@ def test_the_network_is_made_random_from_the_top_and_stays_so(trained):
         random.append(changed)
         return edges(batch)
 
-    randomise(trained, watch, pixels(1), seed=1)
+    randomization_test(trained, watch, pixels(1), seed=1)
     assert random == [set(), {"logit"}, {"logit", "block2"}, {"logit", "block2", "block1"}]
 
 
@@ -246,7 +263,7 @@ def test_a_correlation_counts_if_half_of_the_images_have_one(trained, constant, 
         maps[:constant] = 1
         return maps
 
-    check = randomise(trained, some, pixels(8), seed=1)
+    check = randomization_test(trained, some, pixels(8), seed=1)
     expected = 1 if defined else np.nan
     assert list(check.correlations.values()) == pytest.approx([expected] * 3, nan_ok=True)
 
@@ -269,7 +286,9 @@ def test_the_head_and_the_whole_network_must_matter(head, last, passed):
 
 def test_maps_without_ranks_are_undefined(trained):
     cache, _ = table(8, 2)
-    check = randomise(trained, lambda batch: np.zeros((len(batch), 4, 4)), cache.arrays["WRIST"], 1)
+    check = randomization_test(
+        trained, lambda batch: np.zeros((len(batch), 4, 4)), cache.arrays["WRIST"], 1
+    )
     assert np.isnan(list(check.correlations.values())).all()
     assert not check.passed
 
@@ -282,24 +301,18 @@ def test_a_trained_network_looks_at_the_square_that_it_has_learnt(trained, param
     images[["left", "top", "right", "bottom"]] = [0, 0, SIDE, SIDE]
     images["probability"] = np.where(images.index % 4 == 1, 0.9, 0.1)
     images["threshold"] = 0.5
-    explain = explainer(trained, explained_layer(trained))
-    rows, pictures, maps = explain_images(explain, cache, images[planted])
+    cam = make_cam_fn(trained, target_layer(trained))
+    pictures = pixels_of(cache, images[planted])
+    coarse = cam(pictures)
+    rows, maps = with_peaks(images[planted], coarse, SIDE), upsample(coarse, SIDE)
     assert pictures.shape == maps.shape == (32, SIDE, SIDE)
-    coarse = explain(pictures)
     row, column = np.divmod(coarse.reshape(32, -1).argmax(axis=1), coarse.shape[2])
     cell = SIDE / coarse.shape[1]
     np.testing.assert_allclose(rows["map_x_px"], (column + 0.5) * cell)
     np.testing.assert_allclose(rows["map_y_px"], (row + 0.5) * cell)
-    np.testing.assert_allclose(maps, upsample(coarse, SIDE))
-    found = localise(explain, cache, images, params.evaluate, seed=1)
+    found = localise(rows, pictures, maps, coarse.shape[1], params.evaluate, seed=1)
     assert found["abnormal"]["pointing_game"]["n"] == 32
     assert found["called_abnormal"]["pointing_game"]["n"] == 16
     scores = found["abnormal"]["energy_inside"]
     assert scores["low"] > 2 * scores["chance_even"]
     assert found["abnormal"]["pointing_game"]["low"] > 0.5
-
-
-def test_without_boxes_nothing_is_scored(trained, params):
-    cache, images = table(4, 3)
-    explain = explainer(trained, explained_layer(trained))
-    assert localise(explain, cache, images.assign(x0=np.nan), params.evaluate, seed=1) is None

@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 from test_overfitting import images
 
+from ulna.data.splits import SIZE_COLUMNS
 from ulna.errors import InputError
 from ulna.judging.evaluation import evaluate_table
 from ulna.judging.size_curve import COLUMNS, conclude_learning_curve, judge_sizes
-from ulna.networks.subsets import SIZE_COLUMNS
 from ulna.predictions import sigmoid
 
 

@@ -15,16 +15,17 @@ from ruamel.yaml import YAML
 from test_transfer import write_inputs
 
 import stages.learning_curve
-from ulna import paths, runtime
-from ulna.errors import InputError
-from ulna.files import write_csv
-from ulna.networks.subsets import (
+from ulna import paths
+from ulna.data.splits import (
     SIZE_COLUMNS,
     count_sizes,
     nested_subsets,
     order_patients,
     read_sizes,
 )
+from ulna.errors import InputError
+from ulna.files import write_csv
+from ulna.networks import runtime
 from ulna.predictions import read_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,7 +92,7 @@ def test_the_seed_chooses_and_the_order_of_rows_does_not():
 @pytest.mark.promise("B12")
 def test_the_order_does_not_hang_on_the_hash_seed_of_the_process():
     program = (
-        "import pandas as pd; from ulna.networks.subsets import order_patients\n"
+        "import pandas as pd; from ulna.data.splits import order_patients\n"
         "table = pd.DataFrame({'patient': list('abcdefgh'), 'body_part': 'HAND',"
         " 'label': [0, 1] * 4})\n"
         "print(order_patients(table, 5))"

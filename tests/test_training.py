@@ -12,9 +12,9 @@ from spots import SIDE, STILL, source, table
 from ulna.errors import InputError
 from ulna.networks import training
 from ulna.networks.dataset import Examples, plain_batches, steps, training_batches
-from ulna.networks.inference import predict_images
 from ulna.networks.losses import build_loss
 from ulna.networks.models import build_network
+from ulna.networks.predict import predict_images
 from ulna.networks.training import Fit, Phase, fit
 
 
@@ -32,7 +32,7 @@ def task(model: keras.Model, learn: Examples, choose: Examples, epoch: int) -> F
 def trained(tiny, params, history, **updates) -> keras.Model:
     tiny = tiny.model_copy(update=updates)
     keras.utils.set_random_seed(3)
-    model = build_network(SIDE, tiny)
+    model = build_network("cnn", SIDE, tiny)
     begin = partial(task, model, source(20, 1), source(10, 2))
     phases = [Phase("scratch", tiny.epochs, tiny.learning_rate, begin)]
     fit(model, phases, steps(20, 8), build_loss("bce", params.focal), params.train, history)
@@ -84,7 +84,7 @@ def test_the_network_is_left_with_the_weights_of_its_best_epoch(tiny, params, tm
 
 def test_a_logit_above_0_counts_as_abnormal(tiny, params, tmp_path):
     """All logits are 0.25 and all validation images abnormal."""
-    model = build_network(SIDE, tiny)
+    model = build_network("cnn", SIDE, tiny)
     kernel, bias = model.get_layer("logit").get_weights()
     model.get_layer("logit").set_weights([0 * kernel, bias + 0.25])
     abnormal = source(10, 2)
@@ -113,7 +113,7 @@ def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, 
     turned = source(10, 2)
     turned = dataclasses.replace(turned, labels=1 - turned.labels)
     keras.utils.set_random_seed(3)
-    model = build_network(SIDE, tiny)
+    model = build_network("cnn", SIDE, tiny)
     fit(
         model,
         [Phase("scratch", 12, 0.05, partial(task, model, source(20, 1), turned))],
@@ -138,7 +138,7 @@ def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, 
 def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, params, tmp_path):
     begun = []
     keras.utils.set_random_seed(3)
-    model = build_network(SIDE, tiny)
+    model = build_network("cnn", SIDE, tiny)
     first_layer = model.get_layer("block1_convolution").get_weights()[0]
 
     def begin(learns: bool, epoch: int) -> Fit:
@@ -171,7 +171,7 @@ def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, p
 
 def test_a_loss_that_is_no_number_stops_with_a_remedy(tiny, params, tmp_path):
     with pytest.raises(InputError, match="lower the learning rate"):
-        model = build_network(SIDE, tiny)
+        model = build_network("cnn", SIDE, tiny)
         weights = [np.full_like(weight, np.nan) for weight in model.get_weights()]
         model.set_weights(weights)
         begin = partial(task, model, source(16, 1), source(16, 1))
@@ -183,7 +183,7 @@ def test_a_validation_loss_that_is_no_number_stops_too(tiny, params, tmp_path):
     """It is never the lowest: nothing would be kept, and nobody told."""
     unknown = source(10, 2)
     unknown = dataclasses.replace(unknown, weights=np.full(10, np.nan, np.float32))
-    model = build_network(SIDE, tiny)
+    model = build_network("cnn", SIDE, tiny)
     begin = partial(task, model, source(16, 1), unknown)
     with pytest.raises(InputError, match="epoch 1 .* is not a finite number"):
         fit(

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score, roc_curve
 
+from ulna.data.cross_part import Network, plan
 from ulna.errors import InputError
 from ulna.files import write_json
 from ulna.judging.bootstrap import resample
@@ -17,7 +18,6 @@ from ulna.judging.transfer_matrix import (
     read_tables,
     seen_and_unseen,
 )
-from ulna.networks.transfer import Network, plan
 from ulna.predictions import sigmoid, write_predictions
 
 PARTS = ("ELBOW", "HAND", "WRIST")

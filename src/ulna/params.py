@@ -6,10 +6,13 @@ out-of-range key is named within a second, before TensorFlow is imported or an i
 
 import difflib
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,7 +26,6 @@ from ruamel.yaml.error import YAMLError
 
 from ulna.errors import InputError
 
-ARCHS = ("cnn", "densenet169")
 # What the audit looks for; `ulna.checks.audit.FINDINGS` says what each means.
 Finding = Literal[
     "inverted",
@@ -120,7 +122,7 @@ class Focal(Section):
 
 
 class Train(Section):
-    """What both networks share in training."""
+    """What all networks share in training."""
 
     body_parts: BodyParts
     early_stopping_epochs: Count
@@ -130,18 +132,33 @@ class Train(Section):
     mixed_precision: Literal["none", "bfloat16", "float16"]
 
 
-class Cnn(Section):
+class Network(Section):
+    """A section of `NETWORKS`: all that one network is built and trained from."""
+
+    batch_size: Count
+
+    @property
+    def phase_epochs(self) -> Mapping[str, int]:
+        """Phase of training -> the most epochs that it may have, in order."""
+        raise NotImplementedError
+
+
+class Cnn(Network):
     """The network trained from scratch."""
 
     filters: Annotated[tuple[Count, ...], AsTuple, Field(min_length=1, max_length=8)]
     dropout: Fraction
     learning_rate: Rate
-    batch_size: Count
     epochs: Count
 
+    @property
+    def phase_epochs(self) -> Mapping[str, int]:
+        """Everything is trained at once."""
+        return {"scratch": self.epochs}
 
-class DenseNet169(Section):
-    """DenseNet169 under a head of its own."""
+
+class FineTuned(Network):
+    """A network of keras.applications under a head of its own."""
 
     weights: Annotated[str, Field(min_length=1)]
     weights_sha256: Sha256 | None
@@ -154,13 +171,110 @@ class DenseNet169(Section):
     finetune_epochs: Epochs
     batch_normalization: Literal["inference", "training"]
     finetune_learning_rate: Rate
-    batch_size: Count
+
+    @property
+    def phase_epochs(self) -> Mapping[str, int]:
+        """The head first, then the backbone too; without a phase of no epochs."""
+        limits = {"head": self.head_epochs, "finetune": self.finetune_epochs}
+        return {phase: epochs for phase, epochs in limits.items() if epochs}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.head_epochs + self.finetune_epochs == 0:
             raise ValueError("head_epochs and finetune_epochs are both 0: one of them must train")
         return self
+
+
+@dataclass(frozen=True)
+class PretrainedFile:
+    """Weights of ImageNet that keras.applications publishes for a backbone.
+
+    Attributes:
+        folder: Where the file lies below `KERAS_APPLICATIONS`.
+        name: Of the file.
+        md5: What keras.applications pins for the file, if anything; no SHA-256 is published.
+            `weights_sha256` in params.yaml holds it to that of the copy in use.
+    """
+
+    folder: str
+    name: str
+    md5: str | None
+
+    @property
+    def url(self) -> str:
+        """Where the file is fetched from."""
+        return f"{KERAS_APPLICATIONS}/{self.folder}/{self.name}"
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """One row of the table of networks; `ulna.networks.models.BUILDERS` has what builds each.
+
+    Attributes:
+        section: Type of its section of params.yaml, which is called as the network is.
+        phases: scratch, or head_then_finetune: see `ulna.networks.training.PHASES`.
+        title: What readers call it.
+        colour: Of Okabe and Ito's palette, in every figure.
+        marker: matplotlib's.
+        pretrained: Weights of ImageNet for its backbone.
+    """
+
+    section: type[Network]
+    phases: Literal["scratch", "head_then_finetune"]
+    title: str
+    colour: str
+    marker: str
+    pretrained: PretrainedFile | None = None
+
+
+KERAS_APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applications"
+NETWORKS: dict[str, NetworkSpec] = {
+    "cnn": NetworkSpec(Cnn, "scratch", "CNN", "#D55E00", "o"),
+    "densenet169": NetworkSpec(
+        FineTuned,
+        "head_then_finetune",
+        "DenseNet169",
+        "#0072B2",
+        "s",
+        PretrainedFile(
+            "densenet",
+            "densenet169_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            "b8c4d4c20dd625c148057b9ff1c1176b",
+        ),
+    ),
+    "mobilenetv2": NetworkSpec(
+        FineTuned,
+        "head_then_finetune",
+        "MobileNetV2",
+        "#009E73",
+        "^",
+        PretrainedFile(
+            "mobilenet_v2",
+            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+            None,
+        ),
+    ),
+}
+
+
+def _known_network(name: str) -> str:
+    if name not in NETWORKS:
+        near = difflib.get_close_matches(name, NETWORKS, n=1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name!r} is not a network: expected {' or '.join(NETWORKS)}{hint}")
+    return name
+
+
+def _no_doubles(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError(f"{', '.join(names)} names a network twice: name each once")
+    return names
+
+
+NetworkName = Annotated[str, AfterValidator(_known_network)]
+NetworkNames = Annotated[
+    tuple[NetworkName, ...], AsTuple, Field(min_length=2), AfterValidator(_no_doubles)
+]
 
 
 class Evaluate(Section):
@@ -184,20 +298,42 @@ class Audit(Section):
 class LearningCurve(Section):
     """How much is gained by more patients: networks trained on fewer."""
 
-    arch: Literal["cnn", "densenet169"]
+    arch: NetworkName
     fractions: Annotated[tuple[OpenFraction, ...], AsTuple]
 
 
 class Transfer(Section):
     """Train on some body parts, test on each."""
 
-    arch: Literal["cnn", "densenet169"]
+    arch: NetworkName
     train_on: BodyParts
 
 
-class Params(Section):
-    """The whole of params.yaml."""
+@dataclass(frozen=True)
+class TrainingConfig:
+    """All that a training depends on but its images.
 
+    Attributes:
+        name: Of the network, in `NETWORKS`.
+        network: Its section.
+        precision: none, bfloat16 or float16.
+    """
+
+    name: str
+    network: Network
+    loss: Literal["bce", "weighted_bce", "focal"]
+    class_weights: Literal["none", "balanced"]
+    focal: Focal
+    train: Train
+    augment: Augment
+    seed: int
+    precision: Literal["none", "bfloat16", "float16"]
+
+
+class Params(Section):
+    """The whole of params.yaml; the section of a network that is not trained may be absent."""
+
+    networks: NetworkNames
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     loss: Literal["bce", "weighted_bce", "focal"]
     class_weights: Literal["none", "balanced"]
@@ -208,8 +344,9 @@ class Params(Section):
     augment: Augment
     focal: Focal
     train: Train
-    cnn: Cnn
-    densenet169: DenseNet169
+    cnn: Cnn | None = None
+    densenet169: FineTuned | None = None
+    mobilenetv2: FineTuned | None = None
     evaluate: Evaluate
     audit: Audit
     learning_curve: LearningCurve
@@ -223,13 +360,41 @@ class Params(Section):
             )
         if self.loss == "focal" and self.class_weights == "balanced":
             raise ValueError("focal.alpha already weighs the classes: set class_weights to none")
+        asked = dict.fromkeys((*self.networks, self.transfer.arch, self.learning_curve.arch))
+        for name in asked:
+            if getattr(self, name) is None:
+                raise ValueError(f"{name} is missing: add the section of this network")
         return self
+
+    def training(self, arch: str) -> TrainingConfig:
+        """Gather what the training of a network depends on.
+
+        Raises:
+            InputError: There is no such network, or params.yaml has no section for it.
+        """
+        check_arch(arch)
+        network = getattr(self, arch)
+        if network is None:
+            raise InputError(f"params.yaml: {arch} is missing: add the section of this network")
+        return TrainingConfig(
+            name=arch,
+            network=network,
+            loss=self.loss,
+            class_weights=self.class_weights,
+            focal=self.focal,
+            train=self.train,
+            augment=self.augment,
+            seed=self.seed,
+            precision=self.train.mixed_precision,
+        )
 
 
 def check_arch(arch: str) -> None:
     """Refuse the name of a network that does not exist."""
-    if arch not in ARCHS:
-        raise InputError(f"{arch!r} is not a network: expected {' or '.join(ARCHS)}")
+    try:
+        _known_network(arch)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def load_params(path: Path) -> Params:
@@ -302,6 +467,8 @@ def _sentence(fault: Any) -> str:
 def _suggestion(location: tuple[Any, ...]) -> str:
     model: Any = Params
     for part in location[:-1]:
-        model = model.model_fields[part].annotation
+        annotation = model.model_fields[part].annotation
+        # The section of a network may be absent: its type is in a union with None.
+        model = next((kind for kind in get_args(annotation) if kind is not None), annotation)
     near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
     return f": did you mean {near[0]}?" if near else ": remove it"

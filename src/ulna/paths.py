@@ -17,15 +17,21 @@ PRETRAINED = Path("data/pretrained")
 TRANSFER = Path("data/transfer")
 LEARNING_CURVE = Path("data/learning_curve")
 
+PREDICTIONS = Path("data/predictions")
+MODELS = Path("models")
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 FIGURES = PLOTS / "figures"
+TABLES = PLOTS / "tables"
+
+# Called as a network is in the metrics and tables of `evaluate`.
+ENSEMBLE = "ensemble"
 
 CHECKPOINTS = Path(".checkpoints")
 
 
 def checkpoints(name: str) -> Path:
-    """What a training can be taken up from; no output, and in neither git nor DVC."""
+    """Checkpoints that a training resumes from; no output, and in neither git nor DVC."""
     return CHECKPOINTS / name
 
 
@@ -36,22 +42,22 @@ def lock(name: str) -> Path:
 
 def bundle(arch: str) -> Path:
     """Folder of a trained network: weights, what rebuilds it, its layers as a table."""
-    return Path("models") / arch
+    return MODELS / arch
 
 
 def history(arch: str) -> Path:
-    """Learning curves, one row an epoch."""
-    return table(f"{arch}/history")
+    """Training curves, one row per epoch; in a folder of their own, which `overfitting` reads."""
+    return TABLES / "history" / f"{arch}.csv"
 
 
 def predictions(arch: str) -> Path:
-    """The prediction table."""
-    return Path("data/predictions") / f"{arch}.csv"
+    """The prediction table; the ensemble's lies outside the folder that it is made from."""
+    return (PREDICTIONS.parent if arch == ENSEMBLE else PREDICTIONS) / f"{arch}.csv"
 
 
 def scored(arch: str, name: str) -> Path:
     """A prediction table beside the main one: train, frame_hidden or centre_hidden."""
-    return Path("data/predictions") / arch / f"{name}.csv"
+    return PREDICTIONS / arch / f"{name}.csv"
 
 
 def scored_by_fraction(fraction: float) -> Path:
@@ -61,7 +67,7 @@ def scored_by_fraction(fraction: float) -> Path:
 
 def origin(arch: str) -> Path:
     """Which model a prediction table is of; a table from elsewhere has none."""
-    return Path("data/predictions") / f"{arch}.json"
+    return predictions(arch).with_suffix(".json")
 
 
 def maps(arch: str) -> Path:
@@ -75,13 +81,13 @@ def metrics(arch: str) -> Path:
 
 
 def scores(arch: str, name: str) -> Path:
-    """A table that `evaluate` draws up, such as by_body_part, roc or disagreements."""
+    """A table of one network, such as by_body_part, roc or disagreements."""
     return table(f"{arch}/{name}")
 
 
 def table(name: str) -> Path:
     """A table behind the figures, such as compare or cnn/roc."""
-    return PLOTS / "tables" / f"{name}.csv"
+    return TABLES / f"{name}.csv"
 
 
 def figure(name: str) -> Path:

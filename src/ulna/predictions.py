@@ -87,8 +87,8 @@ def read_origin(path: Path) -> dict[str, Any]:
 
     Returns:
         model_sha256 (of the weights); environment (where these were trained, see
-        `ulna.environment.describe`); predicted_on (the fingerprint of where they scored). All are
-        None where there is no such file, as for a table from elsewhere.
+        `ulna.networks.runtime.describe`); predicted_on (the fingerprint of where they scored).
+        All are None where there is no such file, as for a table from elsewhere.
     """
     return dict.fromkeys(ORIGIN) | (read_json(path) if path.exists() else {})
 

@@ -18,7 +18,6 @@ from ulna.checks.baselines import AUROC, CHANCE
 from ulna.checks.occlusion import SHOWN, show_example
 from ulna.data.cache import Cache, pixels_of
 from ulna.data.square import Fit
-from ulna.figures.names import BASELINES, NOTES
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -48,6 +47,7 @@ from ulna.figures.style import (
     with_interval,
 )
 from ulna.judging import conclusions
+from ulna.judging.names import BASELINES, NOTES
 from ulna.maps.gallery import OUTCOMES
 
 Maps = npt.NDArray[np.floating]

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from ulna.checks.audit import FINDINGS
 from ulna.checks.audit import choose_examples as choose_odd
 from ulna.data.cache import Cache, pixels_of
-from ulna.data.overview import choose_examples, count_splits
+from ulna.data.overview import choose_examples
 from ulna.figures.style import (
     CENTRED,
     LABEL_COLOURS,
@@ -178,25 +178,25 @@ def _short(image: str) -> str:
 
 
 def draw(
-    rows: pd.DataFrame, cache: Cache, findings: pd.DataFrame, audit: Mapping[str, Any]
+    rows: pd.DataFrame, cache: Cache, tables: Mapping[str, pd.DataFrame], audit: Mapping[str, Any]
 ) -> dict[str, Figure]:
     """Draw all figures of this module.
 
     Args:
         rows: One row an image, see `ulna.data.rows.join_rows`.
         cache: The cached images.
-        findings: The table of findings, as it is read back.
+        tables: The files of `plots/tables` by name: splits, and audit, the table of findings.
         audit: metrics/audit.json.
 
     Returns:
         Figures by name.
     """
     shown = choose_examples(rows, pictures=12)
-    odd = choose_odd(findings.fillna({"other_image": ""}), pictures=6)
+    odd = choose_odd(tables["audit"].fillna({"other_image": ""}), pictures=6)
     seen = rows[rows["image"].isin([*odd["image"], *odd["other_image"]])]
     squares = dict(zip(seen["image"], pixels_of(cache, seen), strict=True))
     return {
-        "splits": split_sizes(count_splits(rows)),
+        "splits": split_sizes(tables["splits"]),
         "examples": example_images(shown, pixels_of(cache, shown)),
         "audit": edge_cases(odd, squares, audit["findings"], FINDINGS, audit["images"]),
     }

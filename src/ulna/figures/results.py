@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ulna.figures.names import METRICS, NOTES
+from ulna.data.cross_part import network_named
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -43,8 +43,8 @@ from ulna.figures.style import (
 )
 from ulna.judging import conclusions
 from ulna.judging.conclusions import number
+from ulna.judging.names import METRICS, NOTES
 from ulna.judging.reference import NOTE, OVERALL, read_reference
-from ulna.networks.transfer import network_named
 
 Floats = npt.NDArray[np.float64]
 

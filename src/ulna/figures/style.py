@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from ulna.figures.names import NAMES, NETWORK_COLOURS, NETWORK_MARKERS
 from ulna.judging.conclusions import number
+from ulna.judging.names import NAMES
+from ulna.params import NETWORKS
 
 Pixels = npt.NDArray[np.uint8]
 Colour = str | tuple[float, float, float, float]
@@ -86,12 +87,12 @@ def new_figure(height_inches: float) -> Figure:
 
 def colour(network: str) -> str:
     """The colour of a network in every figure."""
-    return NETWORK_COLOURS[network]
+    return NETWORKS[network].colour
 
 
 def marker(network: str) -> str:
     """The marker of a network in every figure."""
-    return NETWORK_MARKERS[network]
+    return NETWORKS[network].marker
 
 
 def title(network: str) -> str:

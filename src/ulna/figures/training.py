@@ -280,7 +280,7 @@ def draw(
 
     Args:
         layers: See `architecture`; its keys are the networks, in the order of the figures.
-        tables: The files of `plots/tables` by name, such as gaps or cnn/history.
+        tables: The files of `plots/tables` by name, such as gaps or history/cnn.
         metrics: The files of `metrics` by name.
 
     Returns:
@@ -290,6 +290,6 @@ def draw(
     arch = metrics["overfitting"]["learning_curve"]["arch"]
     return {
         "architecture": architecture(layers),
-        "training_curves": training_curves({arch: tables[f"{arch}/history"] for arch in layers}),
+        "training_curves": training_curves({arch: tables[f"history/{arch}"] for arch in layers}),
         "overfitting": overfitting_panels(splits, gaps, curve, arch),
     }

@@ -6,7 +6,8 @@ not in them. Each holds for itself: of twenty such intervals of equally good net
 zero.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +19,6 @@ from ulna.judging.evaluation import LEVELS
 from ulna.judging.metrics import score
 from ulna.judging.paired_tests import delong, mcnemar
 
-PAIRS = (("cnn", "densenet169"), ("ensemble", "cnn"), ("ensemble", "densenet169"))
 ComparisonCode = Literal[
     "first_better", "second_better", "not_significant", "no_ci", "one_class", "too_few"
 ]
@@ -34,6 +34,16 @@ COLUMNS = (
     "abnormal",
     "patients",
 )
+
+
+def all_pairs(networks: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs to compare: the networks among themselves, then their ensemble with each.
+
+    Example:
+        >>> all_pairs(["cnn", "densenet169"])
+        [('cnn', 'densenet169'), ('ensemble', 'cnn'), ('ensemble', 'densenet169')]
+    """
+    return [*combinations(networks, 2), *(("ensemble", network) for network in networks)]
 
 
 def compare_networks(

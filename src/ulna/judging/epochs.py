@@ -6,19 +6,10 @@ from typing import Any, Literal
 import pandas as pd
 
 from ulna.errors import InputError
-from ulna.params import Cnn, DenseNet169
 
 HistoryCode = Literal["still_improving", "past_best"]
 End = Literal["early_stopping", "limit"]
 COLUMNS = ("network", "epoch", "phase", "loss_gap", "auroc_gap", "best")
-
-
-def phase_limits(network: Cnn | DenseNet169) -> dict[str, int]:
-    """The most epochs that each phase of training may have, in the order of the phases."""
-    if isinstance(network, Cnn):
-        return {"scratch": network.epochs}
-    limits = {"head": network.head_epochs, "finetune": network.finetune_epochs}
-    return {phase: epochs for phase, epochs in limits.items() if epochs}
 
 
 def gaps_by_epoch(network: str, history: pd.DataFrame) -> pd.DataFrame:
@@ -50,7 +41,7 @@ def describe_course(
     Args:
         network: Its name.
         history: See `gaps_by_epoch`.
-        limits: Phase -> the most epochs it may have, in order, see `phase_limits`.
+        limits: Phase -> the most epochs it may have, in order.
         early_stopping_epochs: A phase ends after so many epochs in a row without a lower loss on
             val than before in the phase.
 

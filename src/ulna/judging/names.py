@@ -1,6 +1,8 @@
 """Display names of what tables and metrics name by code."""
 
-NETWORKS = {"cnn": "CNN", "densenet169": "DenseNet169"}
+from ulna.params import NETWORKS as TABLE
+
+NETWORKS = {name: spec.title for name, spec in TABLE.items()}
 NAMES = NETWORKS | {"ensemble": "ensemble"}  # of all that is evaluated
 METRICS = {
     "auroc": "AUROC",

@@ -45,7 +45,7 @@ def judge_sizes(
     Args:
         tables: Fraction of the patients -> prediction table of val and test, the largest last; each
             network's threshold is chosen on its own probabilities of val.
-        sizes: What each learnt from, in the same order, see `ulna.networks.subsets.count_sizes`.
+        sizes: What each learnt from, in the same order, see `ulna.data.splits.count_sizes`.
         body_parts: What the networks learnt from; nothing else is judged.
         evaluate: The section of the parameters.
         seed: Of the resamples of patients, as in `evaluate`.

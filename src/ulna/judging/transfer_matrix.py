@@ -1,4 +1,4 @@
-"""Prediction tables of `ulna.networks.transfer` -> how each network does on each body part."""
+"""Prediction tables of `ulna.data.cross_part` -> how each network does on each body part."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ulna.data.cross_part import Network, network_named
 from ulna.errors import InputError
 from ulna.judging.bootstrap import Resamples, interval, redraw, with_ends, with_intervals
 from ulna.judging.reference import OVERALL
 from ulna.judging.thresholds import choose_threshold
-from ulna.networks.transfer import Network, network_named
 from ulna.params import Evaluate
 from ulna.predictions import by_study, read_predictions
 

@@ -9,8 +9,9 @@ import pandas as pd
 
 from ulna.data.square import Fit, picture_box
 from ulna.data.truth import BOX
-from ulna.judging.bootstrap import Resamples, interval
+from ulna.judging.bootstrap import Resamples, interval, resample
 from ulna.judging.exact import unseen_share
+from ulna.params import Evaluate
 
 Floats = npt.NDArray[np.float64]
 
@@ -90,6 +91,44 @@ def maxima(maps: npt.NDArray[np.floating], size_px: int) -> Floats:
     count, rows, columns = maps.shape
     y, x = np.divmod(maps.reshape(count, -1).argmax(axis=1), columns)
     return np.stack([(x + 0.5) * size_px / columns, (y + 0.5) * size_px / rows], axis=1)
+
+
+def with_peaks(images: pd.DataFrame, maps: npt.NDArray[np.floating], size_px: int) -> pd.DataFrame:
+    """Add map_x_px and map_y_px, the highest point of each image's map, see `maxima`."""
+    x, y = maxima(maps, size_px).T
+    return images.assign(map_x_px=x, map_y_px=y)
+
+
+def localise(
+    images: pd.DataFrame,
+    pixels: npt.NDArray[np.uint8],
+    maps: npt.NDArray[np.floating],
+    cells: int,
+    evaluate: Evaluate,
+    seed: int,
+) -> dict[str, object]:
+    """Judge whether maps point at what was planted.
+
+    Args:
+        images: One row an image with a finding: see `score_maps`; also patient, probability,
+            threshold.
+        pixels: See `score_maps`.
+        maps: See `score_maps`.
+        cells: See `score_maps`.
+        evaluate: Draws of the intervals, and the fewest patients that get a number.
+        seed: Of the draws.
+
+    Returns:
+        `score_maps` of all images (abnormal) and of those called abnormal.
+    """
+    resamples = resample(images["patient"], evaluate.bootstrap_draws, seed)
+    called = (images["probability"] > images["threshold"]).to_numpy()
+    return {
+        name: score_maps(
+            images[rows], maps[rows], pixels[rows], cells, resamples, evaluate.min_patients
+        )
+        for name, rows in (("abnormal", called | True), ("called_abnormal", called))
+    }
 
 
 def shrink(pixels: npt.NDArray[np.uint8], cells: int) -> Floats:

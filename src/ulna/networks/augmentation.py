@@ -27,7 +27,7 @@ def image_key(image: str) -> int:
     return int.from_bytes(hashlib.sha256(image.encode()).digest()[:8], "big")
 
 
-def draw(seed: int, epoch: int, keys: npt.NDArray[np.uint64]) -> Draws:
+def sample_params(seed: int, epoch: int, keys: npt.NDArray[np.uint64]) -> Draws:
     """Seven uniform random numbers an image: what its augmentation is made from.
 
     Args:
@@ -51,7 +51,7 @@ def transforms(draws: Draws, augment: Augment, size_px: int) -> npt.NDArray[np.f
     """Rotation, flip, zoom and shift as one map, so that pixels are interpolated once.
 
     Args:
-        draws: (images, 7), see `draw`.
+        draws: (images, 7), see `sample_params`.
         augment: The ranges.
         size_px: Side of the square images.
 
@@ -75,7 +75,7 @@ def exposures(draws: Draws, augment: Augment) -> Pixels:
     """Contrast about the mid-grey and brightness, as one table an image.
 
     Args:
-        draws: (images, 7), see `draw`.
+        draws: (images, 7), see `sample_params`.
         augment: The ranges.
 
     Returns:
@@ -95,7 +95,7 @@ def augment_images(images: Pixels, draws: Draws, augment: Augment) -> Pixels:
 
     Args:
         images: (images, size_px, size_px) uint8.
-        draws: (images, 7), see `draw`.
+        draws: (images, 7), see `sample_params`.
         augment: The ranges.
 
     Returns:

@@ -15,16 +15,16 @@ import pandas as pd
 import tensorflow as tf
 
 from ulna.data.cache import Cache, gather
-from ulna.networks.augmentation import augment_images, draw, image_key
+from ulna.networks.augmentation import augment_images, image_key, sample_params
 from ulna.params import Augment
 
 ORDER_STREAM = 1  # of Philox; augmentation draws from another
 WORKERS = 2  # batches that are made at a time
-AHEAD = 4  # batches that wait for the network
+PREFETCH = 4  # batches that wait for the network
 
 Arrays = tuple[npt.NDArray[Any], ...]
 # Images (batch, height, width, 1) uint8, and which of the source they are, (batch,) -> such images.
-Alter = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
+Transform = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -157,13 +157,15 @@ def augmented_batches(
     return from_arrays(steps_once(len(source), batch_size), batch, _shapes(source))
 
 
-def plain_batches(source: Examples, batch_size: int, alter: Alter | None = None) -> tf.data.Dataset:
+def plain_batches(
+    source: Examples, batch_size: int, transform: Transform | None = None
+) -> tf.data.Dataset:
     """Every image once, in order and not augmented: for validation and prediction.
 
     Args:
         source: The images.
         batch_size: Images a batch.
-        alter: What is done to each batch of images; nothing without it.
+        transform: What is done to each batch of images; nothing without it.
 
     Returns:
         Batches as of `training_batches`.
@@ -172,9 +174,73 @@ def plain_batches(source: Examples, batch_size: int, alter: Alter | None = None)
     def batch(step: int) -> Arrays:
         chosen = chosen_in_order(step, len(source), batch_size)
         images, *rest = _arrays(source, chosen)
-        return (images if alter is None else alter(images, chosen), *rest)
+        return (images if transform is None else transform(images, chosen), *rest)
 
     return from_arrays(steps_once(len(source), batch_size), batch, _shapes(source))
+
+
+def shuffled_features(
+    passes: Sequence[npt.NDArray[np.float32]],
+    source: Examples,
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+) -> tf.data.Dataset:
+    """Endless batches of features, epoch after epoch, in the order of `training_batches`.
+
+    Args:
+        passes: (images, channels) each: what the frozen part gives for the images as augmented in
+            epoch 0, epoch 1, and so on; later epochs begin with the first again.
+        source: The images that they are features of.
+        batch_size: Images a batch.
+        seed: The run's seed.
+        first_epoch: Epoch to begin with, counted from 0.
+
+    Returns:
+        Batches of features (batch, channels), labels (batch, 1) and weights (batch,) float32.
+    """
+    number = len(passes)
+
+    def batch(step: int) -> Arrays:
+        epoch, chosen = chosen_shuffled(step, len(source), batch_size, seed)
+        return np.array(epoch % number), chosen
+
+    return _gathered(steps_from(len(source), batch_size, first_epoch), batch, passes, source)
+
+
+def plain_features(
+    features: npt.NDArray[np.float32], source: Examples, batch_size: int
+) -> tf.data.Dataset:
+    """Batches of features, once and in order; see `shuffled_features`."""
+
+    def batch(step: int) -> Arrays:
+        return np.array(0), chosen_in_order(step, len(source), batch_size)
+
+    return _gathered(steps_once(len(source), batch_size), batch, [features], source)
+
+
+def _gathered(
+    counter: tf.data.Dataset,
+    batch: Callable[[int], Arrays],
+    passes: Sequence[npt.NDArray[np.float32]],
+    source: Examples,
+) -> tf.data.Dataset:
+    # Tensors, not arrays inside `batch`: TensorFlow keeps a NumPy function, and so what it refers
+    # to, until the process ends, through all of fine-tuning. In the computer's memory, where the
+    # batches are gathered: a GPU would be given them all (of MURA 245 MB a pass).
+    with tf.device("CPU"):
+        features = tf.constant(np.stack(passes))
+        labels, weights = tf.constant(source.labels[:, np.newaxis]), tf.constant(source.weights)
+
+    def gather(number: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return (
+            tf.gather(features[number], chosen),
+            tf.gather(labels, chosen),
+            tf.gather(weights, chosen),
+        )
+
+    indices = (tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64))
+    return from_arrays(counter, batch, indices).map(gather).prefetch(2)
 
 
 def steps(count: int, batch_size: int) -> int:
@@ -238,7 +304,7 @@ def from_arrays(
     # to a minute after each phase of training (42 s were seen).
     options.autotune.enabled = False
     made = counter.map(load, num_parallel_calls=WORKERS)
-    return made.prefetch(AHEAD).with_options(options)
+    return made.prefetch(PREFETCH).with_options(options)
 
 
 def _shapes(source: Examples) -> tuple[tf.TensorSpec, ...]:
@@ -259,5 +325,5 @@ def _augmented(
     source: Examples, chosen: npt.NDArray[np.int64], seed: int, epoch: int, augment: Augment
 ) -> Arrays:
     images, *rest = _arrays(source, chosen)
-    draws = draw(seed, epoch, source.keys[chosen])
+    draws = sample_params(seed, epoch, source.keys[chosen])
     return (augment_images(images[..., 0], draws, augment)[..., np.newaxis], *rest)

@@ -1,21 +1,24 @@
-"""The two networks: functions that return a keras.Model.
+"""The networks: functions that return a keras.Model, and what cuts, freezes and describes one.
 
-Both take raw cached pixels, (batch, size_px, size_px, 1) uint8, and return one logit an image,
+All take raw cached pixels, (batch, size_px, size_px, 1) uint8, and return one logit an image,
 (batch, 1) float32: rescaling and normalisation are layers, so training and use cannot disagree.
 """
 
 import math
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import pandas as pd
+import tensorflow as tf
 from keras import layers
 
 from ulna.errors import InputError
-from ulna.params import Cnn, DenseNet169
+from ulna.networks.predict import make_predict_fn
+from ulna.params import NETWORKS, Cnn, FineTuned, Network
 
 # Of Keras' ImageNet pictures in [0, 1], as keras.applications.densenet.preprocess_input uses them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -28,11 +31,9 @@ BATCH_NORM_MOMENTUM = 0.9
 HEAD = "head_"
 
 
-def build_network(size_px: int, network: Cnn | DenseNet169) -> keras.Model:
-    """Build the network that a section of the parameters describes."""
-    if isinstance(network, Cnn):
-        return build_cnn(size_px, network)
-    return build_densenet169(size_px, network)
+def build_network(name: str, size_px: int, network: Network) -> keras.Model:
+    """Build a network of `ulna.params.NETWORKS` as its section of the parameters describes it."""
+    return BUILDERS[name](size_px, network)
 
 
 def build_cnn(size_px: int, cnn: Cnn) -> keras.Model:
@@ -86,51 +87,96 @@ def build_cnn(size_px: int, cnn: Cnn) -> keras.Model:
     return keras.Model(inputs, outputs, name="cnn")
 
 
-def build_densenet169(size_px: int, densenet169: DenseNet169) -> keras.Model:
-    """Build DenseNet169 as a feature extractor under a head of its own, with random weights.
+def build_densenet169(size_px: int, densenet169: FineTuned) -> keras.Model:
+    """Build DenseNet169 under a head of its own, see `build_finetuned`.
+
+    Reference:
+        Huang et al., "Densely Connected Convolutional Networks", arXiv 1608.06993.
+    """
+    variance = [deviation**2 for deviation in IMAGENET_STANDARD_DEVIATION]
+    preprocessing = (
+        layers.Rescaling(1 / 255, name="rescale"),
+        layers.Concatenate(name="repeat_to_rgb"),
+        layers.Normalization(mean=IMAGENET_MEAN, variance=variance, name="imagenet"),
+    )
+    application = keras.applications.DenseNet169
+    return build_finetuned("densenet169", application, preprocessing, size_px, densenet169)
+
+
+def build_mobilenetv2(size_px: int, mobilenetv2: FineTuned) -> keras.Model:
+    """Build MobileNetV2 under a head of its own, see `build_finetuned`.
+
+    Reference:
+        Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv 1801.04381.
+    """
+    preprocessing = (
+        layers.Rescaling(1 / 255, name="rescale"),
+        layers.Concatenate(name="repeat_to_rgb"),
+        layers.Rescaling(2, offset=-1, name="imagenet"),  # to [-1, 1], as its preprocess_input
+    )
+    application = keras.applications.MobileNetV2
+    return build_finetuned("mobilenetv2", application, preprocessing, size_px, mobilenetv2)
+
+
+def build_finetuned(
+    name: str,
+    application: Callable[..., keras.Model],
+    preprocessing: tuple[keras.Layer, keras.Layer, keras.Layer],
+    size_px: int,
+    network: FineTuned,
+) -> keras.Model:
+    """Build a network of keras.applications as a feature extractor under a head of its own.
 
     The head: global average pooling, batch normalisation, dropout, a dense layer with ReLU, dropout
     and one logit. Its layers' names begin with `head_`.
 
     Args:
+        name: Of the model.
+        application: Of keras.applications; it gets random weights.
+        preprocessing: What turns pixels into what the pretrained weights expect: of one channel,
+            the layer that makes it three, and of these.
         size_px: Side of the square images.
-        densenet169: `head_units` and `dropout`.
+        network: `head_units` and `dropout`.
 
     Returns:
         An uncompiled model, (batch, size_px, size_px, 1) uint8 -> (batch, 1) float32. It is flat:
-        `finetune_from` can name any layer of keras.applications.DenseNet169.
-
-    Reference:
-        Huang et al., "Densely Connected Convolutional Networks", arXiv 1608.06993.
+        `finetune_from` can name any layer of the application.
     """
     inputs = keras.Input((size_px, size_px, 1), dtype="uint8", name="pixels")
-    x = layers.Rescaling(1 / 255, name="rescale")(inputs)
-    x = layers.Concatenate(name="repeat_to_rgb")([x, x, x])
-    variance = [deviation**2 for deviation in IMAGENET_STANDARD_DEVIATION]
-    x = layers.Normalization(mean=IMAGENET_MEAN, variance=variance, name="imagenet")(x)
-    backbone = keras.applications.DenseNet169(include_top=False, weights=None, input_tensor=x)
+    rescale, repeat_to_rgb, normalize = preprocessing
+    x = rescale(inputs)
+    x = normalize(repeat_to_rgb([x, x, x]))
+    backbone = application(include_top=False, weights=None, input_tensor=x)
     x = layers.GlobalAveragePooling2D(name=f"{HEAD}average_pooling")(backbone.output)
     x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{HEAD}batch_normalization")(
         x
     )
-    x = layers.Dropout(densenet169.dropout, name=f"{HEAD}dropout1")(x)
-    x = layers.Dense(densenet169.head_units, activation="relu", name=f"{HEAD}dense")(x)
-    x = layers.Dropout(densenet169.dropout, name=f"{HEAD}dropout2")(x)
+    x = layers.Dropout(network.dropout, name=f"{HEAD}dropout1")(x)
+    x = layers.Dense(network.head_units, activation="relu", name=f"{HEAD}dense")(x)
+    x = layers.Dropout(network.dropout, name=f"{HEAD}dropout2")(x)
     outputs = layers.Dense(1, dtype="float32", name=f"{HEAD}logit")(x)
-    return keras.Model(inputs, outputs, name="densenet169")
+    return keras.Model(inputs, outputs, name=name)
+
+
+# One for each network of `ulna.params.NETWORKS`: (size_px, its section) -> the model, named so.
+BUILDERS: dict[str, Callable[[int, Any], keras.Model]] = {
+    "cnn": build_cnn,
+    "densenet169": build_densenet169,
+    "mobilenetv2": build_mobilenetv2,
+}
 
 
 def load_backbone(model: keras.Model, path: Path) -> None:
     """Load pretrained weights into the backbone; the head keeps its own.
 
     Args:
-        model: See `build_densenet169`.
-        path: A Keras .h5 file of DenseNet169 without its top, as keras.applications publishes.
+        model: See `build_finetuned`.
+        path: A Keras .h5 file of the application without its top, as keras.applications publishes.
 
     Raises:
         InputError: The file holds another network.
     """
-    backbone = keras.Model(model.input, model.get_layer("relu").output)
+    backbone = keras.Model(model.input, model.get_layer(f"{HEAD}average_pooling").input)
     try:
         with warnings.catch_warnings():
             # Keras only warns where a file lacks some of the layers.
@@ -138,32 +184,34 @@ def load_backbone(model: keras.Model, path: Path) -> None:
             backbone.load_weights(path)
     except (ValueError, OSError, KeyError, UserWarning) as error:
         raise InputError(
-            f"{path} does not hold weights of DenseNet169 without its top: {error}"
+            f"{path} does not hold weights of {NETWORKS[model.name].title} without its top: {error}"
         ) from None
 
 
-def above_pooling(model: keras.Model) -> int:
+def head_index(model: keras.Model) -> int:
     """Index in `model.layers` of the first layer above the pooled features of the backbone."""
     return [layer.name for layer in model.layers].index(f"{HEAD}average_pooling") + 1
 
 
-def backbone_start(model: keras.Model, name: str) -> int:
+def layer_index(model: keras.Model, name: str) -> int:
     """Index in `model.layers` of a layer of the backbone.
 
     Args:
-        model: See `build_densenet169`.
+        model: See `build_finetuned`.
         name: A layer of the backbone or the beginning of one's name, such as conv5_block1; or
             first, for the whole backbone.
 
     Raises:
         InputError: No layer of the backbone is called so.
     """
-    for index, layer in enumerate(model.layers):
-        if not layer.name.startswith(HEAD) and (name == "first" or _named(layer, name)):
+    backbone = [layer.name for layer in model.layers if not layer.name.startswith(HEAD)]
+    for index, layer in enumerate(backbone):
+        if name == "first" or layer == name or layer.startswith(f"{name}_"):
             return index
+    blocks = [block for block in dict.fromkeys(map(_block, backbone)) if block not in backbone]
     raise InputError(
-        f"densenet169.finetune_from is {name!r}, which is no layer of DenseNet169: use first, "
-        "conv2_block1, conv3_block1, conv4_block1, conv5_block1 or another layer's name"
+        f"{model.name}.finetune_from is {name!r}, which is no layer of its backbone: use first, "
+        f"{', '.join(blocks)} or a layer's name"
     )
 
 
@@ -179,8 +227,8 @@ def unfreeze_from(
     """Let the head learn, and the backbone from a layer on.
 
     Args:
-        model: See `build_densenet169`.
-        start: Index of the layer in `model.layers`, see `backbone_start`.
+        model: See `build_finetuned`.
+        start: Index of the layer in `model.layers`, see `layer_index`.
         batch_normalization: The backbone's: inference keeps statistics, scale and shift as they
             are, for small batches would spoil those of pretrained weights; training lets it learn
             where its layer does.
@@ -195,15 +243,82 @@ def unfreeze_from(
             layer.momentum = BATCH_NORM_MOMENTUM
 
 
-def _named(layer: keras.Layer, name: str) -> bool:
-    return layer.name == name or layer.name.startswith(f"{name}_")
+def split_model(model: keras.Model, index: int) -> tuple[keras.Model, keras.Model]:
+    """Split a network in two.
+
+    Args:
+        model: Of one input; its layers are in the order in which they run.
+        index: That in `model.layers` of the first layer above the split, at least 1.
+
+    Returns:
+        The networks below and above, with the layers and so the weights of `model`. The output of
+        the first is the input of the second: a tensor, or a list where several cross the split.
+    """
+    tensors = crossing_tensors(model, index)
+    between = tensors[0] if len(tensors) == 1 else tensors
+    return keras.Model(model.input, between), keras.Model(between, model.output)
+
+
+def crossing_tensors(model: keras.Model, index: int) -> list[keras.KerasTensor]:
+    """What layers from an index on take from those before it; see `split_model`."""
+    flatten = keras.tree.flatten
+    made = {id(tensor) for layer in model.layers[:index] for tensor in flatten(layer.output)}
+    crossing = {
+        id(tensor): tensor
+        for layer in model.layers[index:]
+        for tensor in flatten(layer.input)
+        if id(tensor) in made
+    }
+    return list(crossing.values())
+
+
+class Frozen(keras.layers.Layer):  # Keras has no types for it
+    """Runs a network in inference mode and lets no gradient through.
+
+    TensorFlow's tape follows frozen weights too: to fine-tune the last two blocks of DenseNet169 it
+    traced the gradients of all its 600 layers, which took 7 of 22 s before the first step. And one
+    graph of the frozen part serves training and validation.
+    """
+
+    def __init__(self, network: keras.Model) -> None:
+        """Wrap a network of one input."""
+        super().__init__(name="frozen")
+        self.network = network
+        self._predict = make_predict_fn(network)
+
+    def call(self, batch: tf.Tensor) -> Any:
+        """The output of the network."""
+        return keras.tree.map_structure(tf.stop_gradient, self._predict(batch))
+
+    def compute_output_spec(self, batch: keras.KerasTensor) -> Any:
+        """Known from the network: nothing is traced for it."""
+        return keras.tree.map_structure(
+            lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype), self.network.output
+        )
+
+
+def freeze_below(model: keras.Model, index: int) -> keras.Model:
+    """The same network, with the same weights, in which nothing below a layer is trained.
+
+    Args:
+        model: See `split_model`.
+        index: That in `model.layers` of the first layer that may be trained; 0 gives `model` back.
+
+    Returns:
+        A model from the same input to the same output.
+    """
+    if index == 0:
+        return model
+    below, above = split_model(model, index)
+    inputs = keras.Input(model.input.shape[1:], dtype=model.input.dtype, name="pixels")
+    return keras.Model(inputs, above(Frozen(below)(inputs)), name=model.name)
 
 
 def describe_layers(model: keras.Model) -> pd.DataFrame:
     """The network as a table, a row for each block or for each layer outside a block.
 
     Args:
-        model: Either network.
+        model: Any of the networks.
 
     Returns:
         In order: layer, type (Keras' names of the kinds of layers in it), output_shape (text, such
@@ -231,5 +346,5 @@ def _size(weights: list[keras.Variable]) -> int:
 
 def _block(name: str) -> str:
     """block2_relu belongs to block2, DenseNet169's conv4_block7_2_conv to conv4, and so on."""
-    block = re.match(r"(block|conv|pool)\d+(?=_)", name)
+    block = re.match(r"((block_?|conv|pool)\d+|expanded_conv)(?=_)", name)
     return block.group() if block else name

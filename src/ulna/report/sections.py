@@ -11,6 +11,7 @@ from ulna.checks.occlusion import SHOWN
 from ulna.judging import conclusions
 from ulna.judging.names import BASELINES, METRICS, NAMES
 from ulna.judging.reference import NOTE, read_reference
+from ulna.paths import ENSEMBLE
 from ulna.report.html import (
     Section,
     bullets,
@@ -59,7 +60,7 @@ class ReportData:
     @property
     def evaluated(self) -> tuple[str, ...]:
         """The networks and their ensemble."""
-        return (*self.networks, "ensemble")
+        return (*self.networks, ENSEMBLE)
 
     @property
     def test(self) -> Mapping[str, Any]:
@@ -79,9 +80,9 @@ def inputs(networks: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     ]
     for arch in networks:
         metrics += [arch, f"explain_{arch}"]
-        tables += [f"{arch}/{name}" for name in ("history", "by_body_part", "disagreements")]
+        tables += [f"history/{arch}", f"{arch}/by_body_part", f"{arch}/disagreements"]
         figures += [f"{arch}/saliency"]
-    return [*metrics, "ensemble"], tables, figures
+    return [*metrics, ENSEMBLE], tables, figures
 
 
 def read_checklist() -> pd.DataFrame:
@@ -156,7 +157,7 @@ def training(data: ReportData) -> Section:
     found = data.metrics["overfitting"]
     rows = []
     for arch in data.networks:
-        history = data.tables[f"{arch}/history"]
+        history = data.tables[f"history/{arch}"]
         best = history[history["best"] == 1].iloc[0]
         rows.append(
             {
@@ -484,7 +485,7 @@ def audit(data: ReportData) -> Section:
             f"{audit['patients']:,} patients were read; {audit['set_aside']:,} could not be read "
             "and were set aside by name.",
             f"Copies in different splits: {leaks}. Copies with contradicting labels: {clash}. "
-            "Every finding is listed by image in plots/tables/audit/findings.csv.",
+            "Every finding is listed by image in plots/tables/audit.csv.",
         ),
         table(
             finding_frame(data),

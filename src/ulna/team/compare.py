@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 
 from ulna.errors import InputError
-from ulna.figures.names import METRICS as METRIC_NAMES
-from ulna.figures.names import NAMES
 from ulna.judging.bootstrap import METRICS, resample
 from ulna.judging.comparison import differences
 from ulna.judging.evaluation import LEVELS, decided
 from ulna.judging.metrics import score
+from ulna.judging.names import METRICS as METRIC_NAMES
+from ulna.judging.names import NAMES
 from ulna.params import Evaluate
 from ulna.team.overrides import flatten
 from ulna.team.planner import show

@@ -10,23 +10,16 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import tensorflow as tf
 from scipy.stats import rankdata
 
 from ulna.console import progress
-from ulna.data.cache import Cache, pixels_of
-from ulna.judging.bootstrap import resample
-from ulna.maps.pointing import maxima, score_maps
-from ulna.params import Evaluate
+from ulna.networks.models import crossing_tensors
 
 Pixels = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.float32]
-Explain = Callable[[Pixels], Maps]
+CamFn = Callable[[Pixels], Maps]
 
-# Activations that all paths of a network run through: block5_relu of the CNN; relu (the last) and
-# pool4_relu, ..., conv1_relu of DenseNet169.
-THROUGH = re.compile(r"(block\d+_|pool\d+_|conv1_)?relu")
 # Cells a side. At 96 px the CNN's last two maps have 6 and 12 cells a side, DenseNet169's 3 and 12
 # (pool3): on val of the phantom the CNN's hit 32% and 70% of the planted findings, DenseNet169's
 # 24% and 68%. At 320 px the last maps have 20 and 10 cells.
@@ -74,21 +67,37 @@ class Randomisation:
         return head <= HEAD_LIMIT and last <= ALL_LIMIT
 
 
-def explained_layer(model: keras.Model) -> keras.Layer:
+def target_layer(model: keras.Model) -> keras.Layer:
     """The layer whose feature map is explained: the last with `MIN_CELLS` cells a side.
 
-    Args:
-        model: Either network.
-
     Returns:
-        An activation after which nothing bypasses it; the one with most cells where all have fewer.
+        Of `bottleneck_activations`; the one with most cells where all have fewer.
     """
-    through = [layer for layer in model.layers if THROUGH.fullmatch(layer.name)]
-    fine = [layer for layer in through if layer.output.shape[1] >= MIN_CELLS]
-    return fine[-1] if fine else through[0]
+    activations = bottleneck_activations(model)
+    fine = [layer for layer in activations if layer.output.shape[1] >= MIN_CELLS]
+    return fine[-1] if fine else activations[0]
 
 
-def explainer(model: keras.Model, layer: keras.Layer) -> Explain:
+def bottleneck_activations(model: keras.Model) -> list[keras.Layer]:
+    """ReLUs of feature maps that nothing bypasses: all paths through the network run through them.
+
+    block1_relu, ..., block5_relu of the CNN; conv1_relu, pool2_relu, ..., pool4_relu and relu of
+    DenseNet169.
+    """
+    return [
+        layer
+        for index, layer in enumerate(model.layers)
+        if (isinstance(layer, keras.layers.ReLU) or _is_relu(layer))
+        and len(layer.output.shape) == 4
+        and [id(tensor) for tensor in crossing_tensors(model, index + 1)] == [id(layer.output)]
+    ]
+
+
+def _is_relu(layer: keras.Layer) -> bool:
+    return isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.relu
+
+
+def make_cam_fn(model: keras.Model, layer: keras.Layer) -> CamFn:
     """Class activation maps as a function of pixels: gradient times feature, summed over channels.
 
     m(cell) = sum over channels of f(cell) * d logit / d f(cell). Where the rest of the network is
@@ -98,8 +107,8 @@ def explainer(model: keras.Model, layer: keras.Layer) -> Explain:
     without its ReLU. Else it is HiResCAM, which keeps the gradient of each cell.
 
     Args:
-        model: Either network; the function follows later changes of its weights.
-        layer: See `explained_layer`.
+        model: Any of the networks; the function follows later changes of its weights.
+        layer: See `target_layer`.
 
     Returns:
         A function of (n, size_px, size_px) uint8 to (n, rows, columns) float32, in units of the
@@ -124,64 +133,12 @@ def explainer(model: keras.Model, layer: keras.Layer) -> Explain:
 
     function = tf.function(gradient_times_feature, input_signature=signature, autograph=False)
 
-    def explain(pixels: Pixels) -> Maps:
+    def cam(pixels: Pixels) -> Maps:
         batches = range(0, len(pixels), BATCH_SIZE)
         maps = [function(pixels[start : start + BATCH_SIZE, ..., None]) for start in batches]
         return np.concatenate([batch.numpy() for batch in maps])
 
-    return explain
-
-
-def explain_images(
-    explain: Explain, cache: Cache, images: pd.DataFrame
-) -> tuple[pd.DataFrame, Pixels, Maps]:
-    """Explain cached images.
-
-    Args:
-        explain: See `explainer`.
-        cache: The cached images.
-        images: One row an image, at least one: body_part, row and more.
-
-    Returns:
-        `images` with map_x_px and map_y_px, the highest point of its map (see
-        `ulna.maps.pointing.maxima`); pixels, (n, size_px, size_px) uint8; maps, upsampled to them.
-    """
-    pixels = pixels_of(cache, images)
-    maps = explain(pixels)
-    x, y = maxima(maps, cache.size_px).T
-    return images.assign(map_x_px=x, map_y_px=y), pixels, upsample(maps, cache.size_px)
-
-
-def localise(
-    explain: Explain, cache: Cache, images: pd.DataFrame, evaluate: Evaluate, seed: int
-) -> dict[str, object] | None:
-    """Judge whether maps point at what was planted.
-
-    Args:
-        explain: See `explainer`.
-        cache: The cached images.
-        images: One row an image, see `ulna.maps.gallery.locate`; also patient, probability,
-            threshold.
-        evaluate: Draws of the intervals, and the fewest patients that get a number.
-        seed: Of the draws.
-
-    Returns:
-        For all images with a finding in sight (abnormal) and those called abnormal: see
-        `ulna.maps.pointing.score_maps`. None where nothing was planted.
-    """
-    planted = images[images["x0"].notna()]
-    if planted.empty:
-        return None
-    planted, pixels, maps = explain_images(explain, cache, planted)
-    cells = explain(pixels[:1]).shape[1]
-    resamples = resample(planted["patient"], evaluate.bootstrap_draws, seed)
-    called = (planted["probability"] > planted["threshold"]).to_numpy()
-    return {
-        name: score_maps(
-            planted[rows], maps[rows], pixels[rows], cells, resamples, evaluate.min_patients
-        )
-        for name, rows in (("abnormal", called | True), ("called_abnormal", called))
-    }
+    return cam
 
 
 def upsample(maps: Maps, size_px: int) -> Maps:
@@ -198,15 +155,15 @@ def upsample(maps: Maps, size_px: int) -> Maps:
     return large[..., 0]
 
 
-def randomise(model: keras.Model, explain: Explain, pixels: Pixels, seed: int) -> Randomisation:
+def randomization_test(model: keras.Model, cam: CamFn, pixels: Pixels, seed: int) -> Randomisation:
     """Cascading randomisation: how much of a map is left when the network's weights are not.
 
     From the top down, the head and then block after block get new random weights, and stay random.
     A map that explains the network must change; one that finds edges whatever the network does not.
 
     Args:
-        model: Either network; its weights are put back in the end.
-        explain: What is tested; it follows the weights of `model`.
+        model: Any of the networks; its weights are put back in the end.
+        cam: What is tested; it follows the weights of `model`.
         pixels: (n, size_px, size_px) uint8.
         seed: Of the new weights. They are independent of the weights that training began with.
 
@@ -218,7 +175,7 @@ def randomise(model: keras.Model, explain: Explain, pixels: Pixels, seed: int) -
     """
     groups = from_the_top(model)
     trained = model.get_weights()
-    original = explain(pixels)
+    original = cam(pixels)
     found = {}
     steps = progress(groups.items(), len(groups), f"randomise {model.name}", "blocks")
     try:
@@ -227,7 +184,7 @@ def randomise(model: keras.Model, explain: Explain, pixels: Pixels, seed: int) -
             generator = np.random.Generator(stream)
             for layer in layers:
                 reinitialise(layer, generator)
-            found[name] = _mean(list(map(rank_correlation, original, explain(pixels))))
+            found[name] = _mean(list(map(rank_correlation, original, cam(pixels))))
     finally:
         model.set_weights(trained)
     return Randomisation(found, len(pixels))
@@ -236,21 +193,21 @@ def randomise(model: keras.Model, explain: Explain, pixels: Pixels, seed: int) -
 def from_the_top(model: keras.Model) -> dict[str, list[keras.Layer]]:
     """Layers with weights by block: head, then the last block to the first.
 
-    A transition of DenseNet169 (pool4) belongs to the block below it, its last normalisation to the
-    last block.
+    A layer whose name has no number of a block belongs to the block above it, the last
+    normalisation of DenseNet169 to the last block; a transition of it (pool4) to the block below.
     """
     groups: dict[str, list[keras.Layer]] = {"head": []}
-    top = max(index for index, layer in enumerate(model.layers) if THROUGH.fullmatch(layer.name))
-    block = max(filter(None, (_block(layer) for layer in model.layers)), key=lambda b: int(b[5:]))
+    top = model.layers.index(bottleneck_activations(model)[-1])
+    name = max(filter(None, map(_block, model.layers)), key=lambda block: int(block[5:]))
     for index, layer in reversed(list(enumerate(model.layers))):
-        name = "head" if index > top else _block(layer) or block
+        name = _block(layer) or name
         if layer.weights:
-            groups.setdefault(name, []).append(layer)
+            groups.setdefault("head" if index > top else name, []).append(layer)
     return groups
 
 
 def _block(layer: keras.Layer) -> str | None:
-    numbered = re.match(r"(?:block|conv|pool)(\d+)_", layer.name)
+    numbered = re.match(r"(?:block_?|conv|pool)(\d+)_", layer.name)
     return f"block{numbered[1]}" if numbered else None
 
 
@@ -262,12 +219,14 @@ def reinitialise(layer: keras.Layer, generator: np.random.Generator) -> None:
         generator: Where the initialisers' seeds come from.
     """
     for weight in layer.weights:
-        initializer = getattr(layer, f"{weight.name}_initializer")
-        recipe = initializer.get_config()
+        # Keras calls the weight of a depthwise convolution kernel, but not its initialiser.
+        initializer = getattr(layer, f"{weight.name}_initializer", None)
+        initializer = initializer or layer.depthwise_initializer
+        config = initializer.get_config()
         # An initialiser that has drawn its own seed draws the same weights again.
-        if "seed" in recipe:
-            recipe["seed"] = int(generator.integers(2**31))
-        weight.assign(type(initializer).from_config(recipe)(weight.shape, weight.dtype))
+        if "seed" in config:
+            config["seed"] = int(generator.integers(2**31))
+        weight.assign(type(initializer).from_config(config)(weight.shape, weight.dtype))
 
 
 def rank_correlation(one: Maps, other: Maps) -> float:

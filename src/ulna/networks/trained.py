@@ -13,101 +13,100 @@ import keras
 from ulna.errors import InputError
 from ulna.files import check_space, replacing_folder, sha256, write_csv, write_json
 from ulna.networks.models import build_network, describe_layers
-from ulna.params import Cnn, DenseNet169, check_arch
-from ulna.runtime import environment
+from ulna.networks.runtime import environment
+from ulna.params import NETWORKS, FineTuned, TrainingConfig, check_arch
 
 WEIGHTS = "model.weights.h5"
-RECIPE = "model.json"
+METADATA = "model.json"
 LAYERS = "layers.csv"
-BYTES_A_WEIGHT = 4
+BYTES_PER_WEIGHT = 4
 OVERHEAD_BYTES = 4 * 2**20  # names and structure: of DenseNet169 1.9 MB
-RECIPE_KEYS = {"arch", "size_px", "mixed_precision", "network", "weights_sha256", "environment"}
+METADATA_KEYS = {"arch", "size_px", "mixed_precision", "network", "weights_sha256", "environment"}
 
 
-def write_bundle(
-    folder: Path, model: keras.Model, size_px: int, network: Cnn | DenseNet169, mixed_precision: str
-) -> None:
+def write_trained(folder: Path, model: keras.Model, size_px: int, config: TrainingConfig) -> None:
     """Write a trained network.
 
     Args:
         folder: Made, or replaced once everything is written.
         model: Trained.
         size_px: Side of the square images it takes.
-        network: The section of the parameters that it was built from.
-        mixed_precision: none, bfloat16 or float16, as it was trained.
+        config: What it was built and trained from.
 
     Raises:
         InputError: The disk has no room for it.
     """
     # On a full disk HDF5 ends the process by SIGSEGV, without a word (seen at 5 of 9 places).
-    check_space(folder, BYTES_A_WEIGHT * model.count_params() + OVERHEAD_BYTES, "the network")
-    if isinstance(network, DenseNet169):
-        # All weights are in the bundle; where the backbone's came from may be a local path.
+    check_space(folder, BYTES_PER_WEIGHT * model.count_params() + OVERHEAD_BYTES, "the network")
+    network = config.network
+    if isinstance(network, FineTuned):
+        # All weights are in this folder; where the backbone's came from may be a local path.
         network = network.model_copy(update={"weights": "none", "weights_sha256": None})
     with replacing_folder(folder) as partial:
         # The file of a compiled model would hold Adam's state too, twice the size of the weights.
         # The name is in it: Keras would number this model among all that the process has made.
         keras.Model(model.input, model.output, name=model.name).save_weights(partial / WEIGHTS)
-        recipe = {
-            "arch": model.name,
+        metadata = {
+            "arch": config.name,
             "size_px": size_px,
-            "mixed_precision": mixed_precision,
+            "mixed_precision": config.precision,
             "network": network.model_dump(mode="json"),
             "weights_sha256": sha256(partial / WEIGHTS),
             # Another class of machines gives other weights: their file says where they come from.
             "environment": environment(),
         }
-        write_json(partial / RECIPE, recipe)
+        write_json(partial / METADATA, metadata)
         write_csv(partial / LAYERS, describe_layers(model))
 
 
-def read_recipe(folder: Path) -> dict:
+def read_metadata(folder: Path) -> dict:
     """Read what rebuilds a network.
 
     Args:
-        folder: Written by `write_bundle`.
+        folder: Written by `write_trained`.
 
     Returns:
-        `RECIPE_KEYS` and their values.
+        `METADATA_KEYS` and their values.
 
     Raises:
         InputError: The file is missing, no JSON, or of another form.
     """
     try:
-        recipe: dict = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
-        if set(recipe) != RECIPE_KEYS:
+        metadata: dict = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        if set(metadata) != METADATA_KEYS:
             raise ValueError
-        check_arch(recipe["arch"])
+        check_arch(metadata["arch"])
     # ValueError: no UTF-8 or no JSON; TypeError: a number, which holds no keys.
     except (FileNotFoundError, ValueError, TypeError, InputError):
         raise InputError(
-            f"{folder / RECIPE} is missing or damaged: run `dvc repro train@{folder.name}`"
+            f"{folder / METADATA} is missing or damaged: run `dvc repro train@{folder.name}`"
         ) from None
-    return recipe
+    return metadata
 
 
-def load_bundle(folder: Path) -> keras.Model:
+def load_trained(folder: Path) -> keras.Model:
     """Rebuild a trained network.
 
     Args:
-        folder: Written by `write_bundle`.
+        folder: Written by `write_trained`.
 
     Returns:
         The model, uncompiled.
 
     Raises:
-        InputError: A file is missing or damaged, or the weights are not those of the recipe.
+        InputError: A file is missing or damaged, or the weights are not those of the metadata.
     """
-    recipe = read_recipe(folder)
+    metadata = read_metadata(folder)
     weights = folder / WEIGHTS
-    if not weights.exists() or sha256(weights) != recipe["weights_sha256"]:
+    if not weights.exists() or sha256(weights) != metadata["weights_sha256"]:
         raise InputError(
-            f"{weights} is missing or not the file that {folder / RECIPE} was written with: run "
+            f"{weights} is missing or not the file that {folder / METADATA} was written with: run "
             f"`dvc checkout {folder}` or `dvc repro train@{folder.name}`"
         )
-    section = Cnn if recipe["arch"] == "cnn" else DenseNet169
+    arch = metadata["arch"]
     try:
-        model = build_network(recipe["size_px"], section(**recipe["network"]))
+        network = NETWORKS[arch].section(**metadata["network"])
+        model = build_network(arch, metadata["size_px"], network)
         with warnings.catch_warnings():
             # Keras only warns where a file lacks some of the layers, and leaves those random.
             warnings.simplefilter("error", UserWarning)
@@ -115,7 +114,7 @@ def load_bundle(folder: Path) -> keras.Model:
     # From pydantic, the building of the network, Keras.
     except (ValueError, TypeError, KeyError, UserWarning):
         raise InputError(
-            f"{folder / RECIPE} does not describe the network whose weights {weights} holds: run "
+            f"{folder / METADATA} does not describe the network whose weights {weights} holds: run "
             f"`dvc repro train@{folder.name}`"
         ) from None
     return model

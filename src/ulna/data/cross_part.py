@@ -1,7 +1,6 @@
 """Train on some body parts, test on each: which networks there are, and what each learns from.
 
-Training has to be repeated when this module changes: how the networks are judged is written in
-`ulna.judging.transfer_matrix`.
+How the networks are judged is written in `ulna.judging.transfer_matrix`.
 """
 
 from collections.abc import Sequence

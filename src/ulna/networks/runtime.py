@@ -1,7 +1,10 @@
-"""The machine and the software that a result came from: what its bytes depend on.
+"""Seeds, determinism, threads and numeric precision of a process that runs a network.
 
-Sums are rounded in an order that depends on the processor, on the number of threads and on the
-library: the same inputs give the same bytes on machines of one class only, and a result says which.
+The only module that touches global state; stages call it before anything else of TensorFlow.
+
+It also describes the machine and the software that a result came from: sums are rounded in an order
+that depends on the processor, on the number of threads and on the library, so the same inputs give
+the same bytes on machines of one class only, and a result says which.
 """
 
 import hashlib
@@ -14,6 +17,15 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import keras
+import tensorflow as tf
+
+from ulna.errors import InputError
+
+# Bits depend on how sums are cut over threads: the count is fixed, not taken from the machine. Two
+# threads run on any machine; a GPU does not use them.
+THREADS = 2
 
 # What computes, writes or draws at random what is learnt.
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "opencv-python-headless")
@@ -29,6 +41,69 @@ CPUINFO = Path("/proc/cpuinfo")
 LOCK = Path("requirements.lock")
 # Recorded, but no part of the fingerprint: no sum depends on it, and the lock file may be missing.
 BESIDE = ("python", "lock_sha256")
+
+
+def configure(seed: int, mixed_precision: str = "none") -> None:
+    """Make what follows a function of the seed, and set the numeric precision of the layers.
+
+    Args:
+        seed: For Python, NumPy and Keras: weight initialisation and dropout.
+        mixed_precision: none, or bfloat16 or float16 (weights stay float32; float16 needs a GPU to
+            be faster and gets Keras' dynamic loss scaling).
+
+    Raises:
+        InputError: TF_CONFIG asks for training on several computers, or there are several GPUs.
+    """
+    _refuse_other_computers()
+    threading = tf.config.threading
+    # TensorFlow refuses a change after its first operation, even to the value it has.
+    if threading.get_intra_op_parallelism_threads() != THREADS:
+        threading.set_inter_op_parallelism_threads(THREADS)
+        threading.set_intra_op_parallelism_threads(THREADS)
+    gpus = tf.config.list_physical_devices("GPU")
+    if len(gpus) > 1:
+        # Bytes are promised of one device: several add their gradients up in another order.
+        raise InputError(
+            f"TensorFlow sees {len(gpus)} GPUs, but a network runs on one: choose it with "
+            "CUDA_VISIBLE_DEVICES=0 (or another number)"
+        )
+    # TensorFlow would take all memory of the GPU. After its first operation it refuses this, but
+    # for a GPU that is set so already.
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    # ~/.keras/keras.json may say otherwise.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    policy = "float32" if mixed_precision == "none" else f"mixed_{mixed_precision}"
+    keras.mixed_precision.set_dtype_policy(policy)
+
+
+def environment() -> dict[str, Any]:
+    """Describe where this process computes, see `describe`; after `configure`."""
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    return describe(tf.config.threading.get_intra_op_parallelism_threads(), gpus)
+
+
+def _refuse_other_computers() -> None:
+    """Each would train a network of its own, and write it to the same files."""
+    described = os.environ.get("TF_CONFIG", "")
+    try:
+        cluster = json.loads(described or "{}").get("cluster", {})
+        tasks = sum(len(addresses) for addresses in cluster.values())
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(
+            f"TF_CONFIG is no description of a cluster: {described!r}: unset it"
+        ) from None
+    if tasks > 1:
+        raise InputError(
+            f"TF_CONFIG names {tasks} processes, but a network is trained by one: unset TF_CONFIG"
+        )
 
 
 def describe(threads: int, devices: Sequence[str]) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from ruamel.yaml import YAML
 
 import stages.matrix
 import stages.transfer
-from ulna import runtime
 from ulna.data.cache import COLUMNS as CACHE_COLUMNS
+from ulna.data.cross_part import Network, available, learning_rows, network_named, plan
 from ulna.data.rows import IMAGE_COLUMNS, SPLIT_COLUMNS
 from ulna.errors import InputError
 from ulna.files import write_csv
-from ulna.networks.transfer import Network, available, learning_rows, network_named, plan
+from ulna.networks import runtime
 from ulna.predictions import read_predictions
 
 PARTS = ["ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST"]
@@ -198,7 +198,7 @@ def test_a_network_depends_on_its_own_parts_and_no_other_network(tmp_path, monke
         folder = Path("data/transfer")
         tables[name] = {path.stem: read_predictions(path) for path in folder.glob("*.csv")}
         assert {path.stem for path in (folder / "history").iterdir()} == set(tables[name])
-        cells = pd.read_csv("plots/transfer.csv")
+        cells = pd.read_csv("plots/tables/transfer.csv")
         assert len(cells) == 3 * len(tables[name])
         assert cells["auroc"].notna().all()
         assert Path("plots/transfer.png").exists()

@@ -1,0 +1,108 @@
+"""Find, fetch and check pretrained weights of a network's backbone.
+
+Nothing here needs TensorFlow: a missing file is named before it is loaded.
+"""
+
+import hashlib
+import http.client
+import shutil
+import urllib.request
+from pathlib import Path
+
+from ulna.errors import InputError
+from ulna.files import replacing, sha256
+from ulna.params import NETWORKS, FineTuned, Params, PretrainedFile, TrainingConfig
+
+KERAS_FOLDER = Path("~/.keras/models")
+CONNECT_SECONDS = 10
+
+
+def find_weights(config: TrainingConfig, folder: Path) -> Path | None:
+    """Find the file that the `weights` of a network's section names, and check it.
+
+    Args:
+        config: Of the network, with `weights`: none, imagenet, or a path; `weights_sha256`: what
+            the file must hash to. A network that is trained from scratch has neither.
+        folder: Where the ImageNet file is looked for first, and put after a download; then comes
+            Keras' own folder.
+
+    Returns:
+        The file, or None for random weights.
+
+    Raises:
+        InputError: There is no such file (and no network to fetch ImageNet's from), its hash is
+            another, or a file for which Keras pins no hash comes without one.
+    """
+    name, network, published = config.name, config.network, NETWORKS[config.name].pretrained
+    if not isinstance(network, FineTuned) or network.weights == "none":
+        return None
+    pinned = False
+    if network.weights == "imagenet" and published is not None:
+        path = _find_imagenet(name, published, folder)
+        _check_imagenet(path, published)
+        pinned = published.md5 is not None
+    else:
+        path = Path(network.weights)
+        if not path.is_file():
+            raise InputError(
+                f"{name}.weights is {network.weights}, which is not a file: give none, "
+                "imagenet or the path of a Keras .h5 file"
+            )
+    received = sha256(path)
+    expected = network.weights_sha256
+    if expected is None and not pinned:
+        # Without it DVC would not notice that another file lies there now.
+        raise InputError(
+            f"{name}.weights names {path}, but {name}.weights_sha256 is empty: set it to "
+            f"{received} if this is the file you mean"
+        )
+    if expected not in (None, received):
+        raise InputError(
+            f"{path} has SHA-256 {received}, but {name}.weights_sha256 is {expected}: restore "
+            "the file or correct the parameter"
+        )
+    return path
+
+
+def check_weights(params: Params, folder: Path) -> None:
+    """Name what is missing for any network before the first is trained; see `find_weights`.
+
+    No output depends on it, so the other networks' sections are no parameters of a stage that
+    calls it.
+    """
+    for name in params.networks:
+        find_weights(params.training(name), folder)
+
+
+def _find_imagenet(name: str, published: PretrainedFile, folder: Path) -> Path:
+    ours = folder / published.name
+    for path in (ours, KERAS_FOLDER.expanduser() / published.name):
+        if path.is_file():
+            return path
+    print(f"fetching {published.url}", flush=True)
+    try:
+        with (
+            urllib.request.urlopen(published.url, timeout=CONNECT_SECONDS) as response,
+            replacing(ours) as partial,
+            partial.open("wb") as file,
+        ):
+            shutil.copyfileobj(response, file)
+            file.flush()
+            _check_imagenet(partial, published)
+    except (OSError, http.client.HTTPException) as error:
+        raise InputError(
+            f"{name}.weights is imagenet, but {ours} is missing and cannot be fetched "
+            f"({error}): on a machine with internet download {published.url} and put it there, or "
+            f"set {name}.weights to none"
+        ) from None
+    return ours
+
+
+def _check_imagenet(path: Path, published: PretrainedFile) -> None:
+    with path.open("rb") as file:
+        received = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if published.md5 not in (None, received):
+        raise InputError(
+            f"{path} is not Keras' ImageNet file (MD5 {received}, expected {published.md5}): "
+            f"remove it and fetch {published.url} again"
+        )
