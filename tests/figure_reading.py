@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from ulna.figures.style import HOUSE
+from ulna.figures.style import RC_PARAMS
 
 
 def texts(figure):
@@ -23,7 +23,7 @@ def assert_legible(figure):
         drawn.append(text)
         draw(text, renderer)
 
-    with rc_context(HOUSE), mock.patch.object(Text, "draw", note):
+    with rc_context(RC_PARAMS), mock.patch.object(Text, "draw", note):
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         written = [text for text in drawn if text.get_visible() and text.get_text().strip()]

@@ -15,14 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from faulty_disk import FAULTS, Disk, no_file_larger_than, used
-from matplotlib.figure import Figure
 from tiny_stages import Stages, bytes_below
 
 from stages.preprocess import preprocess
 from ulna import files, paths
 from ulna.data import cache_writer
 from ulna.errors import InputError
-from ulna.figures.style import write_png
 from ulna.maps.gallery import write_gallery
 from ulna.phantom.tree import write_phantom
 
@@ -36,18 +34,11 @@ def write_a_folder(folder: Path, number: int) -> None:
         files.write_json(partial / "a.json", {"number": number})
 
 
-def figure_of(number: int) -> Figure:
-    figure = Figure(figsize=(1, 1))
-    figure.add_subplot().plot([0, number])
-    return figure
-
-
 # Each writes something that depends on a number: the old and the new differ.
 WRITERS: dict[str, Callable[[Path, int], None]] = {
     "write_csv": lambda path, k: files.write_csv(path, pd.DataFrame({"x": range(k, 9000 + k)})),
     "write_json": lambda path, k: files.write_json(path, {"x": list(range(k, 9000 + k))}),
     "write_text": lambda path, k: files.write_text(path, f"{k}\n" * 9000),
-    "write_png": lambda path, k: write_png(path, figure_of(k)),
     "replacing_folder": write_a_folder,
     "write_gallery": lambda path, k: write_gallery(
         path, pd.DataFrame({"image": ["a"]}), np.full((1, 60, 60), k, np.float32)

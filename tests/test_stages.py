@@ -87,11 +87,11 @@ def test_one_command_makes_every_metric_and_figure(repository):
     metrics = [read_metrics(repository, arch) for arch in ("cnn", "densenet169")]
     for level in ("study", "image"):
         assert metrics[0][level]["n"] == metrics[1][level]["n"] > 0
-    figures = {path.stem for path in (repository / "plots").glob("*.png")}
+    figures = {path.stem for path in (repository / "plots/figures").rglob("*.svg")}
     assert figures == {
         "architecture", "audit", "baselines", "calibration", "compare", "confusion",
         "disagreements", "examples", "kappa_by_body_part", "training_curves", "roc", "splits",
-        "transfer", "occlusion", "overfitting",
+        "transfer", "occlusion", "overfitting", "saliency",
     }  # fmt: skip
     page = (repository / "plots" / "report.html").read_text()
     study = metrics[0]["study"]
@@ -107,7 +107,7 @@ def test_the_counts_are_those_of_the_data_set(repository):
     assert metrics["image"]["n"] == len(images)
     assert metrics["study"]["n"] == len(studies)
     assert metrics["study"]["abnormal"] == sum(line.endswith(",1") for line in studies)
-    parts = pd.read_csv(repository / "plots/cnn/by_body_part.csv")
+    parts = pd.read_csv(repository / "plots/tables/cnn/by_body_part.csv")
     assert parts["n"].sum() == len(studies)
 
 
@@ -203,7 +203,7 @@ def test_what_must_not_reach_git_is_ignored(repository):
         "data/MURA-v1.1/train/image1.png",
         "data/MURA-v1.1.zip",
         "data/cache/WRIST.npy",
-        "plots/examples.png",
+        "plots/figures/examples.svg",
     ):
         assert run(repository, "git", "check-ignore", "--quiet", name).returncode == 0, name
     assert run(repository, "git", "check-ignore", "data/MURA-v1.1.zip.dvc").returncode == 1
