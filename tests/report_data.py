@@ -1,0 +1,127 @@
+"""A whole `ReportData`, from made-up predictions."""
+
+import json
+import re
+from html import unescape
+
+import pandas as pd
+from test_evaluation import random_predictions
+
+from ulna.checks.occlusion import judge_hidden, summarize, tabulate
+from ulna.figures.style import new_figure, to_svg
+from ulna.judging.bootstrap import resample
+from ulna.judging.comparison import all_pairs, compare_networks
+from ulna.judging.epochs import describe_course
+from ulna.judging.evaluation import LEVELS, decided, evaluate_table
+from ulna.judging.names import BASELINES
+from ulna.networks.runtime import describe
+from ulna.params import Evaluate
+from ulna.predictions import sigmoid
+from ulna.report.sections import ReportData, inputs
+
+NETWORKS = ("cnn", "densenet169")
+EVALUATED = (*NETWORKS, "ensemble")
+ENVIRONMENT = describe(2, [])
+SIDE = {"auroc": 0.9, "auroc_low": 0.8, "auroc_high": 0.95}
+ENDS = {"kappa": None, "kappa_low": None, "kappa_high": None}
+
+
+def make_report_data(evaluate: Evaluate) -> ReportData:
+    settings = evaluate.model_copy(update={"bootstrap_draws": 200})
+    images = {
+        arch: random_predictions(1).assign(
+            logit=lambda t, k=k: t["logit"] / (k + 1),
+            probability=lambda t: sigmoid(t["logit"]),
+        )
+        for k, arch in enumerate(EVALUATED)
+    }
+    judged = {arch: evaluate_table(table, settings, seed=1) for arch, table in images.items()}
+    test = {
+        (arch, level): decided(table, level, settings)[0].query("split == 'test'")
+        for arch, table in images.items()
+        for level in LEVELS
+    }
+    resamples = resample(test["cnn", "study"]["patient"], 200, seed=1)
+    compare = {
+        f"{one}_vs_{two}": compare_networks(
+            {level: (test[one, level], test[two, level]) for level in LEVELS}, resamples, 10
+        )
+        for one, two in all_pairs(NETWORKS)
+    }
+    half = images["ensemble"].query("split == 'test'")
+    hidden = {
+        arch: judge_hidden(
+            {"whole": images[arch], "frame_hidden": half, "centre_hidden": half}, settings, seed=1
+        )
+        for arch in NETWORKS
+    }
+    history = pd.DataFrame(
+        {"epoch": [1, 2], "loss": 0.5, "val_loss": 0.6, "auroc": 0.8, "val_auroc": 0.7}
+    ).assign(best=[0, 1])
+    gap = {
+        f"{name}{kind}{end}": 0.1
+        for name in ("auroc", "kappa", "accuracy", "log_loss")
+        for kind in ("", "_gap")
+        for end in ("", "_low", "_high")
+    }
+    course = describe_course("cnn", history.assign(phase="scratch"), {"scratch": 2}, 8)
+    overfitting = {"course": course, "conclusion": "overfitted"}
+    overfitting |= {split: gap | {"patients": 8} for split in ("train", "test")}
+    game = {"n": 5, "patients": 5, "value": 0.5, "low": 0.2, "high": 0.8, "chance_even": 0.1}
+    test_of_maps = {"images": 32, "head_limit": 0.7, "all_limit": 0.5}
+    test_of_maps |= {"rank_correlation": {"head": 0.3, "block1": 0.1}}
+    counts = {"duplicate_across_splits": 1, "contradicting_duplicate": 0, "inverted": 3}
+    origin = {"model_sha256": "ab" * 32, "environment": ENVIRONMENT}
+    sides = dict.fromkeys(("seen", "unseen", "seen_minus_unseen"), SIDE | {"studies": 9})
+    baseline = SIDE | ENDS | {"n": 9, "flag": False, "informative": False}
+    metrics = {arch: found.metrics | origin for arch, found in judged.items()} | {
+        "occlusion": summarize(hidden),
+        "compare": compare,
+        "transfer": {"WRIST": sides},
+        "audit": {"images": 9, "studies": 5, "patients": 4, "set_aside": 0, "findings": counts},
+        "baselines": {"conclusion": "no_alarm", "max_auroc_high": 0.6}
+        | dict.fromkeys(BASELINES, baseline),
+        "explain_cnn": {
+            "randomisation": test_of_maps | {"passed": True},
+            "localisation": {"abnormal": {"pointing_game": game}},
+        },
+        "explain_densenet169": {
+            "randomisation": test_of_maps | {"passed": False},
+            "localisation": None,
+        },
+        "overfitting": dict.fromkeys(NETWORKS, overfitting)
+        | {"learning_curve": {"conclusion": "off", "arch": "cnn", "step": {}}},
+    }
+    splits = {"body_part": "HAND", "split": ["test", "train", "val"], "label": 0}
+    cell = {"trained_on": "WRIST", "tested_on": "HAND", "studies": 12} | SIDE | ENDS
+    rows = [{"network": "cnn", "split": name, "n": 9, "patients": 8} for name in ("train", "val")]
+    tables = {
+        "splits": pd.DataFrame(splits | {"studies": [3, 1203, 5], "images": 4}),
+        "transfer": pd.DataFrame([cell]),
+        "occlusion": tabulate(hidden),
+        "overfitting": pd.DataFrame([row | gap for row in rows]),
+        "learning_curve": pd.DataFrame(),
+    }
+    for arch in NETWORKS:
+        tables[f"history/{arch}"] = history
+        tables[f"{arch}/by_body_part"] = judged[arch].by_body_part
+        tables[f"{arch}/disagreements"] = judged[arch].disagreements
+    names = inputs(NETWORKS)
+    assert [set(metrics), set(tables)] == [set(found) for found in names[:2]]
+    return ReportData(
+        networks=NETWORKS,
+        metrics=json.loads(json.dumps(metrics)),
+        tables=tables,
+        figures={name: to_svg(new_figure(1), name) for name in names[2]},
+        versions={"numpy": "2"},
+        params="seed: 1",
+        root="data/<here>",
+    )
+
+
+def cells(html: str, caption: str) -> list[list[str]]:
+    """The text of a table's body, found by the beginning of its caption."""
+    [body] = re.findall(rf"<caption><span>{re.escape(caption)}.*?<tbody>(.*?)</tbody>", html, re.S)
+    rows = re.findall(r"<tr>(.*?)</tr>", body, re.S)
+    found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+    return [[unescape(re.sub("<.*?>", "", cell)) for cell in row] for row in found]

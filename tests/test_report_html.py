@@ -1,0 +1,142 @@
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from ulna.report.html import (
+    ABSENT,
+    details,
+    interval,
+    linked_table,
+    number,
+    p_value,
+    page,
+    paragraph,
+    picture,
+    section,
+    span,
+    table,
+)
+
+VERDICT = [("How good", ["Good."])]
+FRAME = pd.DataFrame({"body part": ["HAND", "<b>"], "kappa": ["0.50 (0.40 to 0.60)", ABSENT]})
+SVG = (
+    '<svg stroke-linejoin="round" font-family="\'DejaVu Sans\', sans-serif" '
+    'xmlns:xlink="http://www.w3.org/1999/xlink" width="648pt" height="60pt" viewBox="0 0 648 60" '
+    'xmlns="http://www.w3.org/2000/svg" version="1.1">'
+    '\n <g>\n  <path stroke-width="2"/>\n </g>\n</svg>\n'
+)
+VOID = {"meta", "link", "br", "img"}
+
+
+class Structure(HTMLParser):
+    """Elements that are closed in the order in which they were opened, and ids that are unique."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [v for k, v in attributes if k in ("src", "href", "xlink:href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_a_value_stands_with_its_interval():
+    row = {"kappa": 0.5, "kappa_low": -0.1, "kappa_high": 0.9}
+    assert span(row, "kappa") == "0.500 (−0.100 to 0.900)"
+    assert span(row, "kappa", 1) == "0.5 (−0.1 to 0.9)"
+    assert interval(0.5, 0.25, 0.75, 2) == "0.50 (0.25 to 0.75)"
+
+
+@pytest.mark.promise("E31")
+@pytest.mark.parametrize("missing", ["kappa", "kappa_low"])
+@pytest.mark.parametrize("undefined", [None, float("nan")])
+def test_a_value_without_an_interval_is_too_few(missing, undefined):
+    row = {"kappa": 0.5, "kappa_low": 0.4, "kappa_high": 0.6} | {missing: undefined}
+    assert span(row, "kappa") == ABSENT
+
+
+def test_an_interval_behind_a_value_is_set_apart_and_other_brackets_are_not():
+    cells = ["−1,204.5 (−1.5 to 0.25)", "MURA (2 to 3 views)", "(0.1 to 0.2)"]
+    html = table(pd.DataFrame({"a": "row", "b": cells}), "Cells")
+    assert html.count('class="bound"') == 1
+    assert '−1,204.5 <span class="bound">(−1.5 to 0.25)</span>' in html
+
+
+def test_no_p_value_is_zero_and_counts_have_thousands():
+    assert (p_value(0.0), p_value(0.0009), p_value(0.001)) == ("< 0.001", "< 0.001", "0.001")
+    assert number(1199) == "1,199"
+
+
+def test_long_words_keep_their_column_wide():
+    frame = pd.DataFrame({"a": ["1"], "short": ["yes"], "long": ["word " * 20]})
+    html = table(frame, "Words", ("short", "long"))
+    assert '<td class="text">yes</td>' in html
+    assert html.count('<td class="text long">') == 1
+
+
+def test_text_is_escaped_everywhere():
+    evil = '<script>alert("1")</script>'
+    pieces = [
+        paragraph(evil),
+        table(pd.DataFrame({evil: [evil], "b": [evil]}), evil),
+        picture({"a": SVG}, "a", evil, evil),
+        details(evil, evil),
+    ]
+    html = page(evil, evil, [(evil, [evil])], [section("one", evil, *pieces)])
+    assert evil not in html
+    assert html.count("<script>") == 1  # ours
+    Structure(html)
+
+
+def test_a_table_names_its_rows_columns_and_subject():
+    html = table(FRAME, "Kappa, n = 2")
+    assert "<caption><span>Kappa, n = 2</span></caption>" in html
+    assert html.count('scope="col"') == html.count('scope="row"') == 2
+    assert "&lt;b&gt;" in html
+
+
+def test_a_place_leads_to_its_section_and_an_empty_one_nowhere():
+    frame = pd.DataFrame({"item": ["1", "2"], "place": ["results", ""]})
+    html = linked_table(frame, "Items", link="place")
+    assert html.count("<a ") == 1
+    assert '<a href="#results">results</a>' in html
+
+
+def test_a_figure_is_inside_the_page_with_words_for_who_cannot_see_it():
+    html = picture({"a": SVG}, "a", "what it shows", "n = 3")
+    opening = re.search(r"<svg[^>]*>", html)[0]
+    assert 'role="img" aria-label="what it shows"' in opening
+    assert 'viewBox="0 0 648 60"' in opening and "DejaVu Sans" in opening
+    assert " width=" not in opening and " height=" not in opening and "http" not in html
+    assert '<path stroke-width="2"/>' in html
+    assert "<figcaption>n = 3</figcaption>" in html
+
+
+def test_a_page_asks_for_nothing_and_can_be_read_aloud():
+    html = page("Title", "lead", VERDICT, [section("one", "One", paragraph("text"))])
+    assert all(link.startswith(("#", "data:")) for link in Structure(html).links)
+    assert "url(" not in html and "@import" not in html
+    assert "default-src 'none'" in html
+    assert html.startswith('<!doctype html>\n<html lang="en">')
+    for landmark in ("<header>", "<nav ", "<main ", "<h1>", 'class="skip"', "viewport"):
+        assert html.count(landmark) == 1
+    assert '<a href="#one">One</a>' in html and 'id="one"' in html
+    for medium in ("prefers-color-scheme: dark", "@media print", "max-width: 40rem"):
+        assert medium in html
