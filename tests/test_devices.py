@@ -106,17 +106,9 @@ def test_a_network_that_two_devices_have_trained_is_one_network(on_two_devices):
 
 
 @pytest.mark.parametrize(
-    ("cluster", "words"),
-    [
-        (
-            '{"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}}',
-            "TF_CONFIG names 3 processes",
-        ),
-        ("not JSON", "TF_CONFIG is no description of a cluster"),
-        ("[1]", "TF_CONFIG is no description of a cluster"),
-    ],
+    "cluster", ['{"cluster": {"chief": ["a:1"], "worker": ["b:1", "c:1"]}}', "not JSON", "[1]"]
 )
-def test_training_on_several_computers_is_refused(monkeypatch, cluster, words):
+def test_training_on_several_computers_is_refused(monkeypatch, cluster):
     monkeypatch.setenv("TF_CONFIG", cluster)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match="TF_CONFIG"):
         runtime.configure(1)

@@ -95,7 +95,7 @@ def test_densenet169_learns_its_head_first(both):
 
 def test_a_wrong_layer_is_named_before_anything_is_trained(params, tmp_path):
     wrong = params.densenet169.model_copy(update={"finetune_from": "conv9"})
-    with pytest.raises(InputError, match="is no layer of DenseNet169"):
+    with pytest.raises(InputError, match="conv9"):
         train_network(
             wrong,
             None,

@@ -50,7 +50,7 @@ def saliency_gallery(
         pixels: The cached images in the same order, (images, size_px, size_px) uint8.
         maps: Their maps, signed towards abnormal, of the same shape; None where they failed the
             randomisation test: then none is shown.
-        verdict: The result of that test, for the line under the title.
+        verdict: See `ulna.judging.conclusions.randomization`, for the line under the title.
 
     Returns:
         A figure with one axes an image: a row a body part, a column an outcome. One opacity stands
@@ -62,11 +62,9 @@ def saliency_gallery(
     height = TOP + len(parts) * tall + BOTTOM
     figure = new_figure(height)
     shown = "class activation maps" if maps is not None else "maps are not shown"
-    outcome_line = "passed" if maps is not None else "failed"
     for down, text, style in (
         (0.2, f"{NETWORKS[arch]}: {shown}, most confident test images", TITLE),
-        (0.45, f"Randomisation test {outcome_line}.", {"color": NETWORK_COLOURS[arch]}),
-        (0.65, verdict, {"color": SOFT, "fontsize": 8}),
+        (0.5, verdict, {"color": NETWORK_COLOURS[arch], "fontsize": 8}),
     ):
         figure.text(0.01, 1 - down / height, text, va="center", **style)
     for column, outcome in enumerate(OUTCOMES):
