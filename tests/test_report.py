@@ -246,8 +246,8 @@ def test_published_values_never_stand_without_their_note(html):
 def test_what_halves_of_pictures_tell_is_said_and_an_alarm_stands_on_top(evidence, html):
     rows = cells(html, "Halves, per study of test")
     assert [row[:2] for row in rows[:2]] == [
-        ["CNN", "whole picture"],
-        ["CNN", "centre alone (frame hidden)"],
+        ["CNN", "whole image"],
+        ["CNN", "centre alone (border hidden)"],
     ]
     alone = evidence.metrics["occlusion"]["cnn"]["frame_hidden"]
     assert re.sub("<.*?>", "", rows[1][2]) == span(alone, "auroc")

@@ -31,7 +31,7 @@ from ulna.figures.style import (
 LINE_CHARACTERS = 145  # of a note, across the figure
 # A metric's name on its axis, what chance gives, where the axis begins.
 AXES = {"auroc": ("AUROC", CHANCE, 0.2), "kappa": ("Cohen's kappa", 0.0, -0.4)}
-KEY = "Frame: borders and corners, as large in area as the centre. Lines: 95% intervals."
+KEY = "Border: edges and corners, as large in area as the centre. Lines: 95% intervals."
 
 
 @rc_context(HOUSE)
@@ -54,7 +54,7 @@ def halves(
     sizes = scores.iloc[0]
     add_title(
         figure,
-        f"Whole pictures and halves of them (study level): n = {sizes['n']:,} test studies, "
+        f"Whole images and halves of them (study level): n = {sizes['n']:,} test studies, "
         f"{sizes['abnormal']:,} abnormal",
     )
     grid = figure.add_gridspec(len(SHOWN), 3, width_ratios=(1.3, 2, 2))

@@ -143,10 +143,10 @@ def _halves(evidence: Evidence) -> tuple[str, ...]:
     )
     return (
         paragraph(
-            "The networks themselves were shown the test pictures again, with the frame (borders "
+            "The networks themselves were shown the test pictures again, with the border (edges "
             "and corners) or the centre black: two halves of equal area.",
             conclusions.occlusion(evidence.metrics["occlusion"]),
-            "An alarm: the frame alone is above chance, and the centre alone is not better. A "
+            "An alarm: the border alone is above chance, and the centre alone is not better. A "
             "black half is unlike all that was learnt from, so a loss alone proves nothing.",
         ),
         table(
