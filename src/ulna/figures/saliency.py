@@ -3,6 +3,7 @@
 Like `ulna.figures.results`: numbers in, a matplotlib Figure out, nothing is computed or read.
 """
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ulna.maps.gallery import OUTCOMES
 Pixels = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.floating]
 
+LINE_CHARACTERS = 130  # of the line under the title
 BOX_COLOUR = "#F0E442"  # Okabe and Ito's yellow: on grey as on both colours of the map
 TITLE: dict[str, Any] = {"fontsize": 11, "fontweight": "bold"}
 # Okabe and Ito's sky blue and orange: normal, abnormal. The labels' own colours are too dark to be
@@ -64,7 +66,11 @@ def saliency_gallery(
     shown = "class activation maps" if maps is not None else "maps are not shown"
     for down, text, style in (
         (0.2, f"{NETWORKS[arch]}: {shown}, most confident test images", TITLE),
-        (0.5, verdict, {"color": NETWORK_COLOURS[arch], "fontsize": 8}),
+        (
+            0.58,
+            textwrap.fill(verdict, LINE_CHARACTERS),
+            {"color": NETWORK_COLOURS[arch], "fontsize": 8},
+        ),
     ):
         figure.text(0.01, 1 - down / height, text, va="center", **style)
     for column, outcome in enumerate(OUTCOMES):
