@@ -204,6 +204,18 @@ def test_the_numbers_of_the_page_are_those_of_the_json_files(evidence, html):
     assert_scores_stand_in(html, evidence)
 
 
+def strings(values: object) -> list[str]:
+    if isinstance(values, dict):
+        return [s for key, value in values.items() if key != "environment" for s in strings(value)]
+    if isinstance(values, list):
+        return [s for value in values for s in strings(value)]
+    return [values] if isinstance(values, str) else []
+
+
+def test_metrics_hold_codes_and_no_sentence(evidence):
+    assert all(re.fullmatch("[a-z0-9_]*", string) for string in strings(evidence.metrics))
+
+
 def test_the_verdict_is_on_top_and_carries_n_and_intervals(evidence, html):
     top = html[html.index('id="verdict"') : html.index("<nav")]
     study = evidence.metrics["cnn"]["study"]
