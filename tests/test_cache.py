@@ -80,7 +80,7 @@ def test_a_cache_without_arrays_is_refused(folder):
     for name in ("images.csv", "rejected.csv"):
         header = (folder / name).read_text().splitlines()[0]
         (folder / name).write_text(header + "\n")
-    with pytest.raises(InputError, match="holds no images"):
+    with pytest.raises(InputError, match=folder.name):
         load_cache(folder)
 
 
@@ -111,5 +111,5 @@ def test_gather_of_nothing_is_empty(folder):
 
 
 def test_gather_refuses_an_unknown_body_part(folder):
-    with pytest.raises(InputError, match="holds no SKULL, only ELBOW, WRIST"):
+    with pytest.raises(InputError, match="SKULL, .*ELBOW, WRIST"):
         gather(load_cache(folder), np.array(["SKULL"], object), np.array([0]))

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import os
 import platform
 import resource
@@ -168,7 +169,7 @@ def test_an_error_leaves_nothing_or_the_old_cache(
     monkeypatch.setattr(f"ulna.{place}", fails_at_the_second)
     for name in ("cache", "new"):
         calls = 0
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
             build_cache(images, root, tmp_path / name, IMAGE)
     assert [path.name for path in tmp_path.iterdir()] == ["cache"]
     assert content(folder) == before
@@ -239,7 +240,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_a_fault_of_the_data_set_is_told_before_processes_start(images, tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="nowhere"):
         build_cache(images, tmp_path / "nowhere", tmp_path / "cache", IMAGE, workers=2)
 
 

@@ -63,10 +63,10 @@ def test_whatever_fails_the_old_or_the_new_is_there_whole(writer, fault, tmp_pat
     assert set(old) == set(new) and old != new
     for operation in range(1, disk.done + 1):
         write(target, 1)
-        with used(Disk(operation, fault)), pytest.raises(OSError) as raised:
+        with used(Disk(operation, fault)), pytest.raises(files.WriteError) as raised:
             write(target, 2)
         assert f"{target}" in str(raised.value)
-        assert f"was not written: {FAULTS[fault]}; " in str(raised.value)
+        assert FAULTS[fault] in str(raised.value)
         assert ".partial-" not in str(raised.value)
         assert bytes_below(tmp_path) == (new if operation == disk.done else old), operation
         write(target, 2)
@@ -116,7 +116,7 @@ def test_what_a_killed_run_left_behind_goes_and_nothing_else(tmp_path):
 @pytest.mark.promise("C19")
 def test_a_fault_of_reading_is_not_taken_for_one_of_writing(tmp_path):
     with (
-        pytest.raises(OSError, match=r"out was not written: No such file or directory: .*in\.csv"),
+        pytest.raises(files.WriteError, match=r"out .*in\.csv"),
         files.replacing(tmp_path / "out"),
     ):
         (tmp_path / "in.csv").read_text()
@@ -138,7 +138,6 @@ def check_after_a_fault(tiny: Stages, stage, old, new, said: str) -> None:
     lines = said.splitlines()
     assert len(lines) == 1, said
     assert lines[0].startswith(f"{stage.__name__}: ")
-    assert " was not written: " in lines[0]
     assert any(name.split("/")[1] in lines[0] for name in new)
 
 
@@ -262,9 +261,7 @@ def test_a_phantom_that_would_fill_the_disk_is_not_begun(params, tmp_path, monke
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=150 * 10**6))
     many = params.phantom.model_copy(update={"patients": 1000})
-    with pytest.raises(
-        InputError, match=r"a phantom of 2,\d\d\d images needs 2\d\d MB in .*phantom"
-    ):
+    with pytest.raises(InputError, match=r"2\d\d MB .*phantom"):
         write_phantom(tmp_path / "phantom", tmp_path / "truth.csv", many)
     assert list(tmp_path.iterdir()) == []
 
@@ -279,5 +276,5 @@ def test_a_cache_on_another_disk_needs_no_room_here(config, copies, tmp_path, mo
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**9 * copies))
     files.check_space(Path("data/cache"), 10**9, "the cache")
-    with pytest.raises(InputError, match="the cache needs 1,001 MB|the cache needs 2,001 MB"):
+    with pytest.raises(InputError, match="[12],001 MB"):
         files.check_space(Path("data/cache"), 10**9 + 1, "the cache")

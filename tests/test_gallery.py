@@ -94,7 +94,7 @@ def test_without_truth_no_image_has_a_box_and_none_is_lost():
 
 def test_an_image_that_the_cache_lacks_is_named():
     table = images(("a.png", "HAND", 1, 0.9))
-    with pytest.raises(InputError, match="the cache lacks 1 of 1 test images, the first is a.png"):
+    with pytest.raises(InputError, match="1 of 1 .* a.png"):
         locate(table, cached(b=(96, 96)), "pad", NOTHING_PLANTED)
 
 
@@ -108,5 +108,5 @@ def test_maps_that_may_not_be_shown_are_not_written_and_earlier_ones_go(tmp_path
     assert shown.dtype == np.float32 and (shown == maps).all()
     write_gallery(tmp_path / "cnn", gallery, None)
     assert read_gallery(tmp_path / "cnn")[1] is None
-    with pytest.raises(InputError, match="densenet169/gallery.csv is missing: run `dvc repro`"):
+    with pytest.raises(InputError, match="densenet169/gallery.csv"):
         read_gallery(tmp_path / "densenet169")

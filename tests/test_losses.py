@@ -58,10 +58,9 @@ def test_a_body_part_without_both_labels_in_train_is_named(missing):
     train = mura()
     hands = train["body_part"] == "HAND"
     train = train[~hands if missing == "train" else ~hands | (train["label"] == 0)]
-    with pytest.raises(InputError, match="have not both labels of HAND") as caught:
-        image_weights(mura(), train, "weighted_bce", "none")
     # The weights are those of more than one stage.
-    assert "train.body_parts; of stage transfer transfer.train_on" in str(caught.value)
+    with pytest.raises(InputError, match=r"HAND.*train\.body_parts.*transfer\.train_on"):
+        image_weights(mura(), train, "weighted_bce", "none")
 
 
 @pytest.mark.parametrize("loss", ["bce", "focal"])

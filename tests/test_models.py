@@ -79,7 +79,7 @@ def test_the_section_of_the_parameters_names_the_network(params, cnn):
 
 def test_a_cnn_deeper_than_the_image_is_refused(params):
     deep = params.cnn.model_copy(update={"filters": (4,) * 6})
-    with pytest.raises(InputError, match="use fewer blocks or larger images"):
+    with pytest.raises(InputError, match="blocks"):
         build_cnn(SIDE, deep)
 
 
@@ -129,7 +129,7 @@ def test_weights_of_another_network_are_refused(params, cnn, densenet169, tmp_pa
     cnn.save_weights(tmp_path / "cnn.weights.h5")
     (tmp_path / "page.h5").write_text("<html>404</html>")
     for name in ("cnn.weights.h5", "page.h5"):
-        with pytest.raises(InputError, match="does not hold weights of DenseNet169"):
+        with pytest.raises(InputError, match="DenseNet169"):
             load_backbone(densenet169, tmp_path / name)
 
 

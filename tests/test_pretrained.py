@@ -56,7 +56,7 @@ def test_a_local_copy_of_imagenet_is_found_and_checked(params, tmp_path, monkeyp
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(CONTENT)
     imagenet = network(params, weights="imagenet")
-    with pytest.raises(InputError, match="is not Keras' ImageNet file"):
+    with pytest.raises(InputError, match=IMAGENET_FILE):
         find_weights(imagenet, tmp_path)
     pin(monkeypatch, MD5)
     assert find_weights(imagenet, tmp_path) == file
@@ -85,12 +85,12 @@ def test_a_fetched_file_appears_whole(params, tmp_path, monkeypatch):
 @pytest.mark.promise("D25")
 def test_a_file_is_used_only_with_the_hash_that_the_parameters_state(params, tmp_path):
     file = tmp_path / "mine.h5"
-    with pytest.raises(InputError, match="is not a file"):
+    with pytest.raises(InputError, match="mine.h5"):
         find_weights(network(params, weights=str(file)), tmp_path)
     file.write_bytes(CONTENT)
-    with pytest.raises(InputError, match=f"set it to {SHA256}"):
+    with pytest.raises(InputError, match=SHA256):
         find_weights(network(params, weights=str(file)), tmp_path)
-    with pytest.raises(InputError, match="restore the file or correct the parameter"):
+    with pytest.raises(InputError, match="weights_sha256"):
         find_weights(network(params, weights=str(file), weights_sha256="0" * 64), tmp_path)
     named = network(params, weights=str(file), weights_sha256=SHA256)
     assert find_weights(named, tmp_path) == file

@@ -120,11 +120,9 @@ def test_killed_after_every_epoch_a_training_ends_in_the_same_bytes(
         # DVC empties a stage's outputs before it runs it again.
         (tmp_path / "again" / "history.csv").unlink()
     assert_same(whole, train("again", build, Checkpoints(tmp_path / "c", KEY)))
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("resuming")]
-    assert said == [
-        f"resuming from epoch {epoch}, from {tmp_path / 'c'} (to start over, delete it)"
-        for epoch in history["epoch"]
-    ]
+    said = [line for line in capsys.readouterr().out.splitlines() if str(tmp_path / "c") in line]
+    assert len(said) == len(history)
+    assert all(f"epoch {n}," in line for n, line in zip(history["epoch"], said, strict=True))
 
 
 def test_keeping_checkpoints_changes_nothing(cnn, train, tmp_path):

@@ -39,13 +39,13 @@ def test_a_patient_without_a_split_stops():
 
 
 def test_a_cache_of_another_index_stops():
-    with pytest.raises(InputError, match="run `dvc repro preprocess`"):
+    with pytest.raises(InputError, match="dvc repro preprocess"):
         join_rows(IMAGES.drop(index=1), SPLITS, CACHED)
 
 
 def test_an_image_neither_cached_nor_set_aside_stops():
     lost = Cache(CACHED.images, CACHED.rejected[:0], {})
-    with pytest.raises(InputError, match="differ in 1 images, the first is c"):
+    with pytest.raises(InputError, match="1 images.* c"):
         join_rows(IMAGES, SPLITS, lost)
 
 
@@ -57,7 +57,7 @@ def test_rows_of_a_split_and_some_body_parts_are_chosen():
 
 def test_an_unknown_body_part_is_named_with_those_there_are():
     rows = join_rows(IMAGES, SPLITS, CACHED)
-    with pytest.raises(InputError, match=r"names FOOT, .* only HAND, WRIST"):
+    with pytest.raises(InputError, match="FOOT.* HAND, WRIST"):
         choose_rows(rows, "train", ("FOOT",))
 
 
@@ -66,6 +66,5 @@ def test_an_unknown_body_part_is_named_with_those_there_are():
 )
 def test_a_split_with_one_label_stops_and_names_the_parameter_that_chose(body_parts, key):
     rows = join_rows(IMAGES, SPLITS, CACHED)
-    fault = rf"the val split holds 1 images with 1 of the two labels: .* \({key}\) or"
-    with pytest.raises(InputError, match=fault):
+    with pytest.raises(InputError, match=rf"val .*1 .*\({key}\)"):
         choose_rows(rows, "val", body_parts)

@@ -124,8 +124,7 @@ def test_half_is_half_whatever_the_data() -> None:
     ],
 )
 def test_a_val_without_both_classes_is_refused(rule: str, labels: list[int], found: str) -> None:
-    said = f"evaluate.threshold {rule} needs .* split val, which has {found}: set .* to half"
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=f"evaluate.threshold {rule} .* {found}"):
         choose_threshold(rule, labels, [0.5] * len(labels))
 
 
@@ -179,19 +178,17 @@ def test_fourteen_of_25_reach_a_sensitivity_of_56_percent() -> None:
 
 def test_rule_sensitivity_needs_the_abnormal_alone() -> None:
     assert choose_threshold("sensitivity", [1], [0.5], 0.9) == 0.25
-    said = "sensitivity needs abnormal rows in split val, which has 2 normal and 0 abnormal: set"
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match="sensitivity .* 0 abnormal"):
         choose_threshold("sensitivity", [0, 0], [0.5, 0.6], 0.9)
 
 
 def test_a_sensitivity_that_no_threshold_reaches_is_refused() -> None:
-    said = "min_sensitivity 0.9 is out of reach: 2 of the 3 abnormal rows of split val have pro"
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match="min_sensitivity 0.9 .* 2 of the 3"):
         choose_threshold("sensitivity", [0, 1, 1, 1], [0.5, 0.0, 0.0, 0.5], 0.9)
 
 
 def test_rule_sensitivity_has_no_silent_default() -> None:
-    with pytest.raises(ValueError, match="needs min_sensitivity"):
+    with pytest.raises(ValueError, match="min_sensitivity"):
         choose_threshold("sensitivity", [0, 1], [0.5, 0.6])
 
 

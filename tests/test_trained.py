@@ -98,10 +98,10 @@ def test_a_bundle_with_other_weights_is_refused(tiny, model, tmp_path):
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
-    with pytest.raises(InputError, match="is missing or not the file"):
+    with pytest.raises(InputError, match=WEIGHTS):
         load_trained(tmp_path / "cnn")
     weights.unlink()
-    with pytest.raises(InputError, match="is missing or not the file"):
+    with pytest.raises(InputError, match=WEIGHTS):
         load_trained(tmp_path / "cnn")
 
 
@@ -114,7 +114,7 @@ def test_a_missing_bundle_says_which_stage_makes_it(tmp_path):
 def test_damaged_metadata_says_which_stage_makes_it(tmp_path, text):
     (tmp_path / "cnn").mkdir()
     (tmp_path / "cnn" / METADATA).write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(InputError, match="is missing or damaged: run `dvc repro train@cnn`"):
+    with pytest.raises(InputError, match=rf"{METADATA} .*train@cnn"):
         read_metadata(tmp_path / "cnn")
 
 
@@ -132,7 +132,7 @@ def test_metadata_of_another_network_is_refused(tiny, model, tmp_path, key, valu
     metadata = read_metadata(tmp_path / "cnn")
     changed = metadata["network"] | value if key == "network" and value else value
     (tmp_path / "cnn" / METADATA).write_text(json.dumps(metadata | {key: changed}))
-    with pytest.raises(InputError, match="does not describe the network .*train@cnn"):
+    with pytest.raises(InputError, match=rf"{METADATA} .*train@cnn"):
         load_trained(tmp_path / "cnn")
 
 
@@ -168,6 +168,6 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     """HDF5 would end the process."""
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(InputError, match="the network needs 9 MB"):
+    with pytest.raises(InputError, match="9 MB"):
         write_trained(tmp_path / "cnn", model, SIDE, tiny)
     assert list(tmp_path.iterdir()) == []

@@ -260,10 +260,10 @@ def test_tables_are_read_in_the_order_of_the_plan(tmp_path):
 
 
 def test_no_table_and_a_foreign_table_are_refused(tmp_path):
-    with pytest.raises(InputError, match="holds no prediction table: run `dvc repro transfer`"):
+    with pytest.raises(InputError, match="dvc repro transfer"):
         read_tables(tmp_path)
     write_predictions(tmp_path / "SKULL.csv", predicted())
-    with pytest.raises(InputError, match="'SKULL'.* have only ELBOW, HAND, WRIST"):
+    with pytest.raises(InputError, match="'SKULL'.* ELBOW, HAND, WRIST"):
         read_tables(tmp_path)
 
 
@@ -277,7 +277,7 @@ def test_tables_of_different_test_sets_are_refused(tmp_path, change):
     else:
         other = other.iloc[:-1]
     write_predictions(tmp_path / "WRIST.csv", other)
-    with pytest.raises(InputError, match=r"WRIST.csv and .*HAND.csv differ in their images"):
+    with pytest.raises(InputError, match=r"WRIST.csv .*HAND.csv"):
         read_tables(tmp_path)
 
 

@@ -25,9 +25,9 @@ from ulna.predictions import by_study
 
 CHANCE = 0.5  # the AUROC of what tells nothing
 SHOWN = {
-    "whole": "whole picture",
-    "frame_hidden": "centre alone (frame hidden)",
-    "centre_hidden": "frame alone (centre hidden)",
+    "whole": "whole image",
+    "frame_hidden": "centre alone (border hidden)",
+    "centre_hidden": "border alone (centre hidden)",
 }
 METRICS = ("auroc", "kappa")
 SCORES = with_ends(METRICS)

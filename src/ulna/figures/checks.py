@@ -152,10 +152,10 @@ def halves(scores: pd.DataFrame, pictures: Mapping[str, Pixels], verdict: str) -
     Returns:
         A figure with an image for each name of SHOWN, above one another, then two axes.
     """
-    key = "Frame: borders and corners, as large in area as the centre. Lines: 95% intervals."
+    key = "Border: edges and corners, as large in area as the centre. Lines: 95% intervals."
     note = _lines(key, verdict)
     figure = new_figure(5.6 + 0.16 * note.count("\n"))
-    add_title(figure, f"Whole pictures and halves of them (study level): {_sizes(scores)}")
+    add_title(figure, f"Whole images and halves of them (study level): {_sizes(scores)}")
     grid = figure.add_gridspec(len(SHOWN), 3, width_ratios=(1.3, 2, 2))
     for place, (shown, words) in enumerate(SHOWN.items()):
         axis = figure.add_subplot(grid[place, 0])
@@ -211,7 +211,7 @@ def saliency_gallery(
         pixels: The cached images in the same order, (images, size_px, size_px) uint8.
         maps: Their maps, signed towards abnormal, of the same shape; None where they failed the
             randomisation test: then none is shown.
-        verdict: The result of that test, for the line under the title.
+        verdict: See `ulna.judging.conclusions.randomization`, for the line under the title.
 
     Returns:
         A figure with one axes an image: a row a body part, a column an outcome. One opacity stands
@@ -221,12 +221,10 @@ def saliency_gallery(
     tall = SIDE + CAPTION
     figure = new_figure(TOP + len(parts) * tall + BOTTOM)
     shown = "class activation maps" if maps is not None else "maps are not shown"
-    outcome = "passed" if maps is not None else "failed"
     bold = {"fontweight": "bold"}
     for y, text, look in (
         (0.2, f"{title(arch)}: {shown}, most confident test images", {"fontsize": 11} | bold),
-        (0.45, f"Randomisation test {outcome}.", {"color": colour(arch)}),
-        (0.65, verdict, {"color": SOFT, "fontsize": 8}),
+        (0.58, textwrap.fill(verdict, 130), {"color": colour(arch), "fontsize": 8}),
     ):
         add_text(figure, 0.1, y, text, va="center", **look)
     for column, name in enumerate(OUTCOMES):

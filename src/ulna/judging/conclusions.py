@@ -40,7 +40,7 @@ LOOKS = {
 
 
 def performance(scores: Numbers, network: str) -> str:
-    """Is a network better than chance, by the AUROC of studies or images?"""
+    """Say whether a network is better than chance, by the AUROC of studies or images."""
     name = _subject(network)
     if scores["conclusion"] == "too_few":
         return _sentence(f"{name} cannot be evaluated: too few test patients, or one class only")
@@ -54,7 +54,7 @@ def performance(scores: Numbers, network: str) -> str:
 
 
 def calibration(summary: Numbers, network: str) -> str:
-    """Do the probabilities mean what they say? With slope, intercept and sizes."""
+    """Say whether probabilities are calibrated, with slope, intercept and sizes."""
     code, after, least = summary["conclusion"], summary["after"], summary["min_per_class"]
     studies = f"on {summary['n']:,} test studies ({summary['abnormal']:,} abnormal)"
     line = (
@@ -77,12 +77,12 @@ def calibration(summary: Numbers, network: str) -> str:
 
 
 def calibration_in_short(summary: Numbers, network: str) -> str:
-    """The same without the reasons."""
+    """Say the same without the reasons."""
     return _sentence(f"{_subject(network)} {CALIBRATION[summary['conclusion']]}")
 
 
 def comparison(found: Numbers, first: str, second: str) -> str:
-    """Which of two networks is better, by the paired difference in AUROC per study?"""
+    """Say which of two networks is better, by the paired difference in AUROC per study."""
     code, study = found["conclusion"], found["study"]
     pair = _subject(first), _subject(second)
     both = " and ".join(pair)
@@ -111,15 +111,15 @@ def comparison(found: Numbers, first: str, second: str) -> str:
 
 
 def overfitting(summary: Numbers, network: str) -> str:
-    """Is a network better on its training studies than on test studies?"""
+    """Say whether a network is better on its training studies than on test studies."""
     name, train, test = _subject(network), summary["train"], summary["test"]
     sizes = f"{train['patients']:,} patients of train, {test['patients']:,} of test"
     claim = {
         "overfitted": f"{name} is overfitted",
         "slightly_overfitted": f"{name} is slightly overfitted",
         "no_gap": f"{name} shows no overfitting",
-        "inconclusive": f"whether {name} is overfitted is inconclusive",
-        "too_few": f"whether {name} is overfitted cannot be estimated",
+        "inconclusive": f"it is inconclusive whether {name} is overfitted",
+        "too_few": f"it cannot be estimated whether {name} is overfitted",
     }[summary["conclusion"]]
     if summary["conclusion"] == "too_few":
         return _sentence(f"{claim}: too few patients, {sizes}")
@@ -127,7 +127,7 @@ def overfitting(summary: Numbers, network: str) -> str:
 
 
 def history(course: Numbers, network: str) -> str:
-    """Which epoch was kept, and what ended the training?"""
+    """Say which epoch was kept, and what ended the training."""
     sentences = [
         f"{_subject(network)} keeps epoch {course['kept']} of {course['epochs']}, which has the "
         f"lowest loss on val ({number(course['val_loss_kept'])})"
@@ -145,7 +145,7 @@ def history(course: Numbers, network: str) -> str:
 
 
 def learning_curve(found: Numbers) -> str:
-    """Would more patients help, by the last step of the curve?"""
+    """Say whether more patients would help, by the last step of the curve."""
     code, step = found["conclusion"], found["step"]
     if code == "off":
         return (
@@ -155,12 +155,12 @@ def learning_curve(found: Numbers) -> str:
     name = _subject(found["arch"])
     span = f"from {step['from_patients']:,} to {step['to_patients']:,} training patients"
     if code == "too_few":
-        return _sentence(f"whether more patients help {name} cannot be estimated: too few test "
-                         f"patients, {span}")  # fmt: skip
+        return _sentence(f"it cannot be estimated whether more patients help {name}: too few "
+                         f"test patients, {span}")  # fmt: skip
     claim = {
         "improves": f"more patients still help {name}",
         "worsens": f"more patients have not helped {name}",
-        "inconclusive": f"whether more patients still help {name} is inconclusive",
+        "inconclusive": f"it is inconclusive whether more patients still help {name}",
     }[code]
     value, low, high = (step["auroc"][key] for key in ("difference", "low", "high"))
     change = interval(value, low, high, signed=True)
@@ -168,7 +168,7 @@ def learning_curve(found: Numbers) -> str:
 
 
 def baselines(summary: Numbers) -> str:
-    """Can labels be predicted without looking at bone?"""
+    """Say whether labels can be predicted without looking at bone."""
     if summary["conclusion"] == "too_few":
         return "Too few test patients to say whether labels can be predicted without bone."
     rows = {name: summary[name] for name in BASELINES if name in summary}
@@ -199,7 +199,7 @@ def baselines(summary: Numbers) -> str:
 
 
 def occlusion(summary: Numbers) -> str:
-    """Do the networks need the bone in the centre, or the border around it?"""
+    """Say whether networks need the centre, where bone is, or the border around it."""
     head = {"alarm": "Alarm.", "no_alarm": "No alarm.", "inconclusive": "Inconclusive."}
     said = [head[summary["conclusion"]]]
     networks = {name: found for name, found in summary.items() if isinstance(found, Mapping)}
@@ -218,7 +218,7 @@ def occlusion(summary: Numbers) -> str:
 
 
 def randomization(summary: Numbers, network: str) -> str:
-    """Do maps depend on the weights that were learned?"""
+    """Say whether maps depend on the weights that were learned."""
     head, *_, last = summary["rank_correlation"].values()
     result = "passed" if summary["passed"] else "failed"
     return _sentence(
@@ -230,7 +230,7 @@ def randomization(summary: Numbers, network: str) -> str:
 
 
 def localization(summary: Numbers | None) -> str:
-    """Do maps point at the synthetic findings? Nothing where there are none."""
+    """Say how often maps point at synthetic findings; nothing where there are none."""
     if not summary:
         return ""
     game = summary["abnormal"]["pointing_game"]
@@ -242,7 +242,7 @@ def localization(summary: Numbers | None) -> str:
 
 
 def cross_part(sides: Numbers, trained_on: str) -> str:
-    """How does a network do on the body parts it was trained on, and on others?"""
+    """Compare the body parts that a network was trained on with the others."""
     seen, unseen = (
         f"AUROC {ci(sides[side], 'auroc')} on {sides[side]['studies']:,} test studies"
         for side in ("seen", "unseen")
@@ -255,7 +255,7 @@ def cross_part(sides: Numbers, trained_on: str) -> str:
 
 
 def audit(summary: Numbers) -> str:
-    """Which anomalies and duplicates do the images have?"""
+    """Count the anomalies and duplicates among the images."""
     found = [
         f"{count:,} {code.replace('_', ' ')}"
         for code, count in summary["findings"].items()

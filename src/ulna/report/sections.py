@@ -543,10 +543,10 @@ def _halves(data: ReportData) -> tuple[str, ...]:
     n = data.tables["occlusion"]["n"].iloc[0]
     return (
         paragraph(
-            "The networks themselves were shown the test images again, with the frame (borders "
+            "The networks themselves were shown the test images again, with the border (edges "
             "and corners) or the centre black: two halves of equal area.",
             conclusions.occlusion(data.metrics["occlusion"]),
-            "An alarm: the frame alone is above chance, and the centre alone is not better. A "
+            "An alarm: the border alone is above chance, and the centre alone is not better. A "
             "black half is unlike all that was learnt from, so a loss alone proves nothing.",
         ),
         table(
@@ -559,7 +559,7 @@ def _halves(data: ReportData) -> tuple[str, ...]:
             data.figures,
             "occlusion",
             "AUROC and kappa of each network by whole images and by each half, beside an image "
-            "with nothing, its frame and its centre hidden; the table has the numbers.",
+            "with nothing, its border and its centre hidden; the table has the numbers.",
             f"Whole images and halves of them, per study of test, n = {n:,}.",
         ),
     )
