@@ -18,7 +18,6 @@ from ulna.checks.occlusion import judge_hidden
 from ulna.checks.occlusion import tabulate as tabulate_halves
 from ulna.checks.occlusion import verdict as occlusion_verdict
 from ulna.figures.names import METRICS as WORDS
-from ulna.figures.names import NAMES
 from ulna.judging.bootstrap import METRICS, resample
 from ulna.judging.comparison import all_pairs, compare_networks
 from ulna.judging.evaluation import LEVELS, decided, evaluate_table
@@ -38,7 +37,8 @@ PNG = bytes.fromhex(
     "ffff3f0005fe02fea735819e0000000049454e44ae426082"
 )
 
-PAIRS = all_pairs(["cnn", "densenet169"])
+JUDGED = ("cnn", "densenet169", "ensemble")
+PAIRS = all_pairs(JUDGED[:2])
 ENVIRONMENT = describe(2, [])
 
 
@@ -52,7 +52,7 @@ def evidence(params, tmp_path_factory) -> Evidence:
             logit=lambda t, k=k: t["logit"] / (k + 1),
             probability=lambda t: sigmoid(t["logit"]),
         )
-        for k, arch in enumerate(NAMES)
+        for k, arch in enumerate(JUDGED)
     }
     judged = {arch: evaluate_table(table, settings, seed=1) for arch, table in images.items()}
     test = {
@@ -156,7 +156,7 @@ def evidence(params, tmp_path_factory) -> Evidence:
             "images": 4,
         }
     )
-    networks = ("cnn", "densenet169")
+    networks = JUDGED[:2]
     assert set(tables) == set(table_names(networks))
     return Evidence(
         networks=networks,
@@ -192,7 +192,7 @@ def assert_scores_stand_in(html: str, evidence: Evidence) -> None:
         rows = {first: rest for first, *rest in cells(html, f"Test set, per {level}")}
         assert len(rows) == len(METRICS) + 1
         for name in METRICS:
-            expected = [span(evidence.metrics[arch][level], name) for arch in NAMES]
+            expected = [span(evidence.metrics[arch][level], name) for arch in JUDGED]
             assert rows[WORDS[name]] == expected
 
 
