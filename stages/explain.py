@@ -3,8 +3,6 @@
 import sys
 from functools import partial
 
-import numpy as np
-
 from ulna import paths
 from ulna.console import run
 from ulna.data.cache import load_cache, pixels_of
@@ -52,7 +50,7 @@ def explain(arch: str) -> None:
     write_json(paths.metrics(f"explain_{arch}"), found)
     shown, _, maps = explained(gallery.choose_gallery(test))
     if not check.passed:
-        shown[["map_x_px", "map_y_px"]] = np.nan
+        shown[["map_x_px", "map_y_px"]] = float("nan")
     write_csv(paths.scores(arch, "saliency"), shown[list(gallery.COLUMNS)])
     gallery.write_gallery(paths.maps(arch), shown, maps if check.passed else None)
     print(f"{arch}: maps {'passed' if check.passed else 'failed'}: {check.sentence}")
