@@ -1,10 +1,7 @@
 """Where a network looks: class activation maps of test images, shown if they pass their test."""
 
 import sys
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from functools import partial
 
 from ulna import paths
 from ulna.console import run
@@ -13,8 +10,8 @@ from ulna.data.truth import read_truth
 from ulna.files import write_csv, write_json
 from ulna.judging import conclusions
 from ulna.judging.evaluation import decided
-from ulna.maps.gallery import COLUMNS, choose_gallery, choose_sample, locate, write_gallery
-from ulna.maps.pointing import localise, with_peaks
+from ulna.maps import gallery
+from ulna.maps.pointing import localise
 from ulna.params import check_arch, load_params
 from ulna.predictions import read_predictions
 
@@ -25,8 +22,8 @@ def explain(arch: str) -> None:
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
     images, _ = decided(read_predictions(paths.predictions(arch)), "image", params.evaluate)
-    truth = read_truth(paths.TRUTH)
-    test = locate(images[images["split"] == "test"], cache, params.image.fit, truth)
+    test, truth = images[images["split"] == "test"], read_truth(paths.TRUTH)
+    test = gallery.locate(test, cache, params.image.fit, truth)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna.networks import runtime, saliency
@@ -37,33 +34,26 @@ def explain(arch: str) -> None:
     model = load_trained(paths.bundle(arch))
     layer = saliency.target_layer(model)
     cam = saliency.make_cam_fn(model, layer)
-    sample = pixels_of(cache, choose_sample(test, params.seed))
+    sample = pixels_of(cache, gallery.choose_sample(test, params.seed))
     check = saliency.randomization_test(model, cam, sample, params.seed)
-
-    def explained(rows: pd.DataFrame) -> tuple[pd.DataFrame, Any, Any]:
-        pixels = pixels_of(cache, rows)
-        cells = cam(pixels)
-        peaks = with_peaks(rows, cells, cache.size_px)
-        return peaks, pixels, saliency.upsample(cells, cache.size_px)
-
-    planted = test[test["x0"].notna()]
-    cells = layer.output.shape[1]
-    localisation = None
+    explained = partial(gallery.explain_rows, cam, saliency.upsample, cache)
+    planted, cells = test[test["x0"].notna()], layer.output.shape[1]
+    pointing = None
     if len(planted):
-        localisation = localise(*explained(planted), cells, params.evaluate, params.seed)
+        pointing = localise(*explained(planted), cells, params.evaluate, params.seed)
     found = {
         "layer": layer.name,
         "cells_a_side": cells,
         "randomisation": check.summary,
-        "localisation": localisation,
+        "localisation": pointing,
         "model_sha256": read_metadata(paths.bundle(arch))["weights_sha256"],
     }
     write_json(paths.metrics(f"explain_{arch}"), found)
-    gallery, _, maps = explained(choose_gallery(test))
+    shown, _, maps = explained(gallery.choose_gallery(test))
     if not check.passed:
-        gallery[["map_x_px", "map_y_px"]] = np.nan
-    write_csv(paths.scores(arch, "saliency"), gallery[list(COLUMNS)])
-    write_gallery(paths.maps(arch), gallery, maps if check.passed else None)
+        shown[["map_x_px", "map_y_px"]] = float("nan")
+    write_csv(paths.scores(arch, "saliency"), shown[list(gallery.COLUMNS)])
+    gallery.write_gallery(paths.maps(arch), shown, maps if check.passed else None)
     print(conclusions.randomization(check.summary, arch))
 
 

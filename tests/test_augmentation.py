@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from spots import LIVELY, STILL
 
-from ulna.networks.augmentation import (
+from ulna.data.augmentation import (
     augment_images,
     exposures,
     image_key,

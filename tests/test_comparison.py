@@ -352,7 +352,7 @@ def test_the_stage_compares_three_pairs_on_test(tmp_path, monkeypatch, capsys):
         assert pair["study"]["n"] == test["study"].nunique()
         assert pair["image"]["n"] == len(test)
         assert pair["study"]["patients"] == pair["image"]["patients"] == 30
-    written = pd.read_csv(paths.PLOTS / "compare.csv")
+    written = pd.read_csv(paths.table("compare"))
     [row] = written.query(
         "first == 'ensemble' and second == 'cnn' and level == 'image' and metric == 'f1'"
     ).itertuples()

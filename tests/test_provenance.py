@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import threading
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from tiny_pipeline import ROOT, change, checkout, commit, dvc, read_yaml, run
 
 from ulna.data import pretrained
 from ulna.errors import InputError
-from ulna.params import load_params
+from ulna.params import NETWORKS, load_params
+
+PUBLISHED = NETWORKS["densenet169"].pretrained
 
 pytestmark = pytest.mark.slow
 
@@ -79,18 +82,18 @@ def test_weights_reach_a_node_without_internet(clone, tmp_path, monkeypatch):
     store = tmp_path / "store"
     store.mkdir()
     content = b"\x89HDF\r\n\x1a\n" + bytes(range(256)) * 40
-    (store / pretrained.IMAGENET_FILE).write_bytes(content)
+    (store / PUBLISHED.name).write_bytes(content)
     handler = partial(Silent, directory=str(store))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}/{pretrained.IMAGENET_FILE}"
+    address = f"http://127.0.0.1:{server.server_port}/{PUBLISHED.name}"
     (clone / "data/pretrained").mkdir()
     try:
-        dvc(clone, "import-url", address, f"data/pretrained/{pretrained.IMAGENET_FILE}")
+        dvc(clone, "import-url", address, f"data/pretrained/{PUBLISHED.name}")
     finally:
         server.shutdown()
         server.server_close()
-    recorded = f"data/pretrained/{pretrained.IMAGENET_FILE}.dvc"
+    recorded = f"data/pretrained/{PUBLISHED.name}.dvc"
     assert address in (clone / recorded).read_text()
     commit(clone)
     assert recorded in git(clone, "ls-files")
@@ -100,14 +103,18 @@ def test_weights_reach_a_node_without_internet(clone, tmp_path, monkeypatch):
     dvc(tmp_path / "node", "pull", recorded)
     folder = tmp_path / "node/data/pretrained"
     # What stands in for 52 MB of weights has another digest than these.
-    monkeypatch.setattr(pretrained, "IMAGENET_MD5", hashlib.md5(content).hexdigest())
+    published = replace(PUBLISHED, md5=hashlib.md5(content).hexdigest())
+    spec = replace(NETWORKS["densenet169"], pretrained=published)
+    monkeypatch.setitem(NETWORKS, "densenet169", spec)
     monkeypatch.setattr(pretrained, "KERAS_FOLDER", tmp_path / "none")
-    network = load_params(ROOT / "tests/params.yaml").densenet169.model_copy(
+    config = load_params(ROOT / "tests/params.yaml").training("densenet169")
+    network = config.network.model_copy(
         update={"weights": "imagenet", "weights_sha256": hashlib.sha256(content).hexdigest()}
     )
-    found = pretrained.find_weights(network, folder)
-    assert found == folder / pretrained.IMAGENET_FILE
+    config = replace(config, network=network)
+    found = pretrained.find_weights(config, folder)
+    assert found == folder / PUBLISHED.name
     found.chmod(0o644)
     found.write_bytes(content[:-1] + b"?")
     with pytest.raises(InputError, match="is not Keras' ImageNet file"):
-        pretrained.find_weights(network, folder)
+        pretrained.find_weights(config, folder)

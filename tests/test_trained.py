@@ -49,7 +49,7 @@ from ulna.networks.trained import load_trained, read_metadata, write_trained
 from ulna.networks.predict import predict_images
 from dataclasses import replace
 from ulna.params import Cnn, load_params
-bundle, copy, scores = map(Path, sys.argv[1:])
+bundle, copy, scores = map(Path, sys.argv[1:4])
 model, metadata = load_trained(bundle), read_metadata(bundle)
 np.save(scores, predict_images(model, *table(40, 2))["logit"].to_numpy())
 config = load_params(Path(sys.argv[4])).training("cnn")

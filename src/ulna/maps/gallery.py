@@ -1,17 +1,18 @@
 """Which test images are explained, and where in the square their pictures and findings lie."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ulna.data.cache import Cache
-from ulna.data.square import Fit
+from ulna.data.cache import Cache, pixels_of
+from ulna.data.square import Fit, Pixels
 from ulna.data.truth import BOX
 from ulna.errors import InputError
 from ulna.files import read_table, replacing_folder, write_csv
-from ulna.maps.pointing import PICTURE, place, to_square
+from ulna.maps.pointing import PICTURE, place, to_square, with_peaks
 
 OUTCOMES = ("true positive", "false positive", "false negative", "true negative")
 COLUMNS = (
@@ -97,6 +98,29 @@ def choose_gallery(images: pd.DataFrame) -> pd.DataFrame:
         .drop(columns=["surest", "place"])
         .reset_index(drop=True)
     )
+
+
+def explain_rows(
+    cam: Callable[[Pixels], Maps],
+    upsample: Callable[[Maps, int], Maps],
+    cache: Cache,
+    images: pd.DataFrame,
+) -> tuple[pd.DataFrame, Pixels, Maps]:
+    """Compute the maps of cached images.
+
+    Args:
+        cam: Of the network, see `ulna.networks.saliency.make_cam_fn`.
+        upsample: See `ulna.networks.saliency.upsample`.
+        cache: The cached images.
+        images: One row an image, at least one: body_part, row and more.
+
+    Returns:
+        `images` with map_x_px and map_y_px, see `ulna.maps.pointing.with_peaks`; pixels,
+        (n, size_px, size_px) uint8; maps, upsampled to them.
+    """
+    pixels = pixels_of(cache, images)
+    cells = cam(pixels)
+    return with_peaks(images, cells, cache.size_px), pixels, upsample(cells, cache.size_px)
 
 
 def write_gallery(folder: Path, gallery: pd.DataFrame, maps: Maps | None) -> None:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 import tensorflow as tf
 
+from ulna.data.augmentation import augment_images, image_key, sample_params
 from ulna.data.cache import Cache, gather
-from ulna.networks.augmentation import augment_images, image_key, sample_params
 from ulna.params import Augment
 
 ORDER_STREAM = 1  # of Philox; augmentation draws from another

@@ -13,12 +13,13 @@ from pydantic import ValidationError
 
 from ulna import paths
 from ulna.errors import InputError
+from ulna.params import NETWORKS as TABLE
 from ulna.params import Evaluate
 from ulna.predictions import read_predictions
 from ulna.team.overrides import flatten, read_raw
 
 WORKSPACE = "workspace"
-NETWORKS = ("cnn", "densenet169", "ensemble")
+NETWORKS = (*TABLE, paths.ENSEMBLE)
 LOCK = "dvc.lock"
 # What of a revision is code, and what `dvc add` keeps of data: params.yaml says neither.
 CODE = ("src", "stages", "dvc.yaml", "*.dvc")
