@@ -359,7 +359,6 @@ def test_the_stage_compares_three_pairs_on_test(tmp_path, monkeypatch, capsys):
     assert row.difference == found["ensemble_vs_cnn"]["image"]["f1"]["difference"]
     for key, pair in found.items():
         assert conclusions.comparison(pair, *key.split("_vs_")) in shown
-    assert (paths.PLOTS / "compare.png").stat().st_size > 10_000
 
 
 @pytest.mark.promise("A8")
@@ -387,7 +386,7 @@ def test_the_thresholds_come_from_val_alone(tmp_path, monkeypatch):
 def test_the_same_tables_give_the_same_bytes(tmp_path, monkeypatch):
     for folder in ("a", "b"):
         run_stages(tmp_path / folder, monkeypatch, *predictions(16))
-    for name in ("metrics/compare.json", "plots/tables/compare.csv", "plots/compare.png"):
+    for name in ("metrics/compare.json", "plots/tables/compare.csv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
