@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import expit
 
 from ulna.checks.appearance import BORDER, PICTURE
 from ulna.console import progress
@@ -20,7 +21,7 @@ from ulna.errors import InputError
 from ulna.judging.bootstrap import resample, with_intervals
 from ulna.judging.evaluation import TOO_FEW, decided
 from ulna.params import Evaluate
-from ulna.predictions import COLUMNS, by_study, check_predictions, sigmoid
+from ulna.predictions import COLUMNS, by_study, check_predictions
 
 CHANCE = 0.5  # the AUROC of what tells nothing
 FOLDS = 5
@@ -124,7 +125,7 @@ def _fit_and_score(baseline: Baseline, train: pd.DataFrame, scored: pd.DataFrame
     # Certainty would be an infinite logit.
     chances = np.clip(model.predict_proba(scored[columns])[:, 1], 1e-12, 1 - 1e-12)
     logits = _coarse(np.log(chances) - np.log1p(-chances))
-    return scored.assign(logit=logits, probability=_coarse(sigmoid(logits)))[list(COLUMNS)]
+    return scored.assign(logit=logits, probability=_coarse(expit(logits)))[list(COLUMNS)]
 
 
 def _coarse(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
