@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import root
+from scipy.optimize import minimize, root
 from scipy.special import expit
 from scipy.stats import binomtest
 
@@ -16,6 +16,7 @@ from ulna.judging.temperature import (
     apply_temperature,
     brier,
     log_loss,
+    log_loss_of_logits,
     logit,
 )
 
@@ -251,7 +252,10 @@ def _last_coefficient(
 
 
 def _fit(design: Floats, offset: Floats, truth: Floats) -> Floats:
-    """The coefficients of the lowest loss: where the mean loss is flat, as it is convex."""
+    """The coefficients of the lowest mean loss, where it is flat."""
+
+    def loss(weights: Floats) -> float:
+        return log_loss_of_logits(truth, offset + design @ weights)
 
     def slope(weights: Floats) -> Floats:
         excess: Floats = expit(offset + design @ weights) - truth
@@ -260,9 +264,13 @@ def _fit(design: Floats, offset: Floats, truth: Floats) -> Floats:
     def curvature(weights: Floats) -> Floats:
         return _curvature(design, expit(offset + design @ weights)) / truth.size
 
-    # `minimize` cannot tell losses that differ in the last bit, and stops at a slope of 1e-8.
+    # A search for the root alone gets lost where all probabilities are near 0 or 1; one for the
+    # least loss cannot tell losses that differ in the last bit, at a slope of about 1e-8.
     start = np.zeros(design.shape[1])
-    weights: Floats = root(slope, start, jac=curvature, method="hybr", tol=1e-13).x
+    near = minimize(
+        loss, start, method="trust-exact", jac=slope, hess=curvature, options={"gtol": 1e-6}
+    )
+    weights: Floats = root(slope, near.x, jac=curvature, tol=1e-13).x
     return weights
 
 
