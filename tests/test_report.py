@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 from test_evaluation import random_predictions
 
 from ulna.checks.occlusion import judge_hidden
@@ -31,6 +30,7 @@ from ulna.report.document import SYNTHETIC, html_report, lead, markdown_report, 
 from ulna.report.evidence import FIGURES, METRIC_FILES, TABLES, Evidence, in_words
 from ulna.report.page import span, table
 from ulna.report.peers import read_peers
+from ulna.yaml12 import parse_yaml
 
 # 1 x 1 pixel.
 PNG = bytes.fromhex(
@@ -426,7 +426,7 @@ def test_in_a_browser_values_of_a_curve_are_read_out_by_pointing_and_by_key(show
 def test_the_stage_lists_what_it_reads():
     """What it opens and what dvc.yaml says it opens are the same."""
     root = Path(__file__).resolve().parents[1]
-    stages = YAML(typ="safe", pure=True).load((root / "dvc.yaml").read_text())["stages"]
+    stages = parse_yaml((root / "dvc.yaml").read_text(), "dvc.yaml")["stages"]
     deps = {dep for dep in stages["report"]["deps"] if dep.startswith(("plots/", "metrics/"))}
     assert deps == {
         *(f"metrics/{name}.json" for name in METRIC_FILES),

@@ -173,8 +173,8 @@ def roc(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> pd.DataFrame:
     columns = ["false_positive_rate", "true_positive_rate", "threshold"]
     if np.unique(labels).size < 2:
         return pd.DataFrame(columns=columns, dtype=np.float64)
-    points = dict(zip(columns, roc_curve(labels, probabilities), strict=True))
-    return pd.DataFrame(points).replace({"threshold": {np.inf: np.nan}})
+    points = pd.DataFrame(dict(zip(columns, roc_curve(labels, probabilities), strict=True)))
+    return points.assign(threshold=points["threshold"].where(np.isfinite))
 
 
 def precision_recall(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> pd.DataFrame:
