@@ -140,7 +140,8 @@ def test_kappa_is_the_agreement_beyond_chance_by_its_definition(cells: list[int]
     n = sum(cells) or 1
     agreed = Fraction(tp + tn, n)
     by_chance = Fraction((tp + fp) * (tp + fn) + (fn + tn) * (fp + tn), n * n)
-    expected = math.nan if by_chance in (0, 1) else float((agreed - by_chance) / (1 - by_chance))
+    undefined = by_chance == 1 or not any(cells)
+    expected = math.nan if undefined else float((agreed - by_chance) / (1 - by_chance))
     scores = score(*from_counts(tp, fp, fn, tn), 0.5)
     assert scores["kappa"] == pytest.approx(expected, abs=1e-12, nan_ok=True)
 

@@ -48,19 +48,25 @@ def reliability_curve(
         abnormal are numbers of rows, probability their mean, low and high the 95% interval of
         share_abnormal (see `wilson`).
     """
+    curve = _binned(labels, probabilities, bins)
+    low, high = wilson(curve["abnormal"], curve["n"])
+    return curve.assign(low=low, high=high)
+
+
+def _binned(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int) -> pd.DataFrame:
+    """`reliability_curve` without the intervals."""
     order = np.argsort(probabilities, kind="stable")
     values = np.asarray(probabilities, dtype=np.float64)[order]
     below, upto = (np.searchsorted(values, values, side=side) for side in ("left", "right"))
     # In integers: the middle rank, (below + upto) / 2, as a share of n, times bins.
     places = bins * (below + upto) // (2 * max(values.size, 1))
-    rows = pd.DataFrame({"label": np.asarray(labels)[order], "probability": values})
-    curve = rows.groupby(places).agg(
-        n=("label", "size"), abnormal=("label", "sum"), probability=("probability", "mean")
+    _, place = np.unique(places, return_inverse=True)
+    n = np.bincount(place)
+    abnormal = np.bincount(place, np.asarray(labels)[order]).astype(np.int64)
+    probability = np.bincount(place, values) / n
+    return pd.DataFrame(
+        {"n": n, "abnormal": abnormal, "probability": probability, "share_abnormal": abnormal / n}
     )
-    low, high = wilson(curve["abnormal"], curve["n"])
-    share = curve["abnormal"] / curve["n"]
-    curve = curve.assign(share_abnormal=share, low=low, high=high)
-    return curve.reset_index(drop=True)[list(CURVE_COLUMNS)]
 
 
 def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -218,7 +224,7 @@ def measure(
         Stephenson et al. 2008, Weather and Forecasting 23(4), 752-757, "Two extra components in the
         Brier score decomposition", for within_bins.
     """
-    curve = reliability_curve(labels, probabilities, count_bins(int(np.size(labels))))
+    curve = _binned(labels, probabilities, count_bins(int(np.size(labels))))
     whole, parts = brier(labels, probabilities), murphy(curve)
     binned = parts["reliability"] - parts["resolution"] + parts["uncertainty"]
     return {
