@@ -13,6 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ulna.checks.appearance import BORDER, PICTURE
 from ulna.console import progress
@@ -98,8 +105,6 @@ def cross_validate(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
     Raises:
         InputError: Fewer than `FOLDS` train patients are normal, or abnormal.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     train = choose_rows(measured, "train", "all")
     fewest = int(train.groupby("label")["patient"].nunique().min())
     if fewest < FOLDS:
@@ -138,14 +143,6 @@ def _coarse(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _model(baseline: Baseline) -> Any:
-    # scikit-learn takes 1.3 s to import: bad input should show before.
-    from sklearn.compose import ColumnTransformer
-    from sklearn.dummy import DummyClassifier
-    from sklearn.ensemble import GradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
     text = [column for column in baseline.columns if column in TEXT]
     numbers = [column for column in baseline.columns if column not in TEXT]
     # A body part that train lacks is no feature: its columns are all 0.
