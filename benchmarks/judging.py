@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from dvc.utils.serialize import dump_yaml, load_yaml
 from numpy.lib.format import open_memmap
-from ruamel.yaml import YAML
+from scipy.special import expit
 
 from benchmarks.mura_sized import MURA_IMAGES, ROOT, csv_files, image_names
 from benchmarks.timing import Row, command_line, cpu_seconds, run_process
@@ -28,7 +29,7 @@ from ulna.data.cache import COLUMNS, IMAGES, REJECTED, load_cache
 from ulna.data.rows import read_images, read_splits, with_split
 from ulna.files import sha256, write_csv
 from ulna.predictions import COLUMNS as PREDICTION_COLUMNS
-from ulna.predictions import sigmoid, write_model, write_predictions
+from ulna.predictions import write_model, write_predictions
 
 ARCHS = ("cnn", "densenet169")
 COPIED = ("src", "stages", "models", "metrics", "plots")
@@ -47,7 +48,7 @@ def made_up_predictions(images: pd.DataFrame, splits: pd.DataFrame, seed: int) -
     rows = rows[rows["split"] != "train"].reset_index(drop=True)
     noise = np.random.default_rng(seed).standard_normal(len(rows))
     logits = SEPARATION * (rows["label"].to_numpy() - 0.5) + noise
-    return rows.assign(logit=logits, probability=sigmoid(logits))[[*PREDICTION_COLUMNS]]
+    return rows.assign(logit=logits, probability=expit(logits))[[*PREDICTION_COLUMNS]]
 
 
 def write_cache(folder: Path, finished: Path, images: pd.DataFrame) -> None:
@@ -76,12 +77,10 @@ def workspace(folder: Path, finished: Path) -> Path:
         # The code is the checkout's.
         source = ROOT if part in ("src", "stages") else finished
         shutil.copytree(source / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    yaml = YAML()
-    params = yaml.load((ROOT / paths.PARAMS).read_text(encoding="utf-8"))
+    params = load_yaml(ROOT / paths.PARAMS)
     params["data"]["root"] = "data/MURA-v1.1.zip"
     params["densenet169"] |= {"weights": "none", "weights_sha256": None}
-    with (folder / paths.PARAMS).open("w", encoding="utf-8") as file:
-        yaml.dump(params, file)
+    dump_yaml(folder / paths.PARAMS, params)
     (folder / "data").mkdir()
     texts = csv_files(MURA_IMAGES)
     with zipfile.ZipFile(folder / "data/MURA-v1.1.zip", "w") as archive:

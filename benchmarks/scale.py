@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dvc.utils.serialize import dump_yaml, load_yaml
 from PIL import Image
-from ruamel.yaml import YAML
 
 from benchmarks.mura_sized import MURA_IMAGES, ROOT, write_folder, write_pictures, write_zip
 from benchmarks.timing import MEBIBYTE, Row, Run, command_line, cpu_seconds, run_process, spread
@@ -61,14 +61,12 @@ def workspace(folder: Path, root: str) -> Path:
     for part in ("src", "stages"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / ".dvcignore", folder)
-    yaml = YAML()
-    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = load_yaml(ROOT / "params.yaml")
     params["data"]["root"] = root
-    pipeline = yaml.load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    pipeline = load_yaml(ROOT / "dvc.yaml")
     chosen = {"stages": {name: pipeline["stages"][name] for name in STAGES}}
     for name, content in (("params.yaml", params), ("dvc.yaml", chosen)):
-        with (folder / name).open("w", encoding="utf-8") as file:
-            yaml.dump(content, file)
+        dump_yaml(folder / name, content)
     (folder / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc" / "config", folder / ".dvc")
     (folder / ".gitignore").write_text("/data\n__pycache__/\n/.dvc/tmp\n/.dvc/cache\n")

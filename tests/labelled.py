@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 from hypothesis import strategies as st
-
-from ulna.predictions import sigmoid
+from scipy.special import expit
 
 # A few round values give ties.
 PROBABILITY = st.sampled_from([0.0, 0.25, 0.5, 1.0]) | st.floats(0, 1)
@@ -14,7 +13,7 @@ LABELLED = st.lists(st.tuples(st.integers(0, 1), PROBABILITY), min_size=1, max_s
 def drawn(n: int, seed: int, spread: float = 2.0) -> tuple[npt.NDArray, npt.NDArray]:
     """Labels, and the probabilities that they were drawn with."""
     rng = np.random.default_rng(seed)
-    probabilities = sigmoid(rng.normal(0, spread, n))
+    probabilities = expit(rng.normal(0, spread, n))
     return (rng.random(n) < probabilities).astype(np.int64), probabilities
 
 

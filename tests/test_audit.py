@@ -7,8 +7,8 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
+from params_files import write_params
 from PIL import Image
-from ruamel.yaml import YAML
 
 from stages.audit import audit
 from ulna import params as schema
@@ -361,10 +361,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def set_fail_on(folder, names):
-    yaml = YAML()
-    values = yaml.load(Path(__file__).parent / "params.yaml")
-    values["audit"]["fail_on"] = names
-    yaml.dump(values, folder / "params.yaml")
+    write_params(folder / "params.yaml", audit={"fail_on": names})
 
 
 def test_the_stage_writes_the_tables_and_the_counts(repository):

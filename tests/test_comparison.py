@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
+from params_files import write_params
 
 from stages.average import average as average_stage
 from stages.compare import compare as compare_stage
@@ -331,10 +331,7 @@ def run_stages(folder, monkeypatch, cnn, densenet169):
     """Write the tables, average and compare them with few draws; read metrics/compare.json."""
     folder.mkdir()
     monkeypatch.chdir(folder)
-    yaml = YAML()
-    params = yaml.load(TESTS / "params.yaml")
-    params["evaluate"]["bootstrap_draws"] = 100
-    yaml.dump(params, paths.PARAMS)
+    write_params(paths.PARAMS, evaluate={"bootstrap_draws": 100})
     write_predictions(paths.predictions("cnn"), cnn)
     write_predictions(paths.predictions("densenet169"), densenet169)
     average_stage()

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import spots
-from conftest import PARAMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
+from params_files import write_params
 
 import stages.matrix
 import stages.transfer
@@ -140,12 +139,12 @@ def write_inputs(root: Path, train_on: str | list[str], unlearnt: int) -> None:
         train_on: For params.yaml.
         unlearnt: Grey levels added to what a network of wrists must not learn from.
     """
-    yaml = YAML()
-    params = yaml.load(PARAMS)
-    params["transfer"] = {"arch": "cnn", "train_on": train_on}
-    params["evaluate"].update(bootstrap_draws=100, min_patients=2)
-    params["cnn"].update(filters=[4, 8], epochs=2, batch_size=8)
-    yaml.dump(params, root / "params.yaml")
+    write_params(
+        root / "params.yaml",
+        transfer={"arch": "cnn", "train_on": train_on},
+        evaluate={"bootstrap_draws": 100, "min_patients": 2},
+        cnn={"filters": [4, 8], "epochs": 2, "batch_size": 8},
+    )
 
     (root / "data" / "cache").mkdir(parents=True)
     tables = []

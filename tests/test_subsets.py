@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PARAMS
+from dvc.utils.serialize import modify_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 from test_transfer import write_inputs
 
 import stages.learning_curve
@@ -154,10 +154,8 @@ def test_sizes_of_another_form_are_refused(tmp_path, text):
 
 def write_repository(folder: Path, fractions: list[float]) -> None:
     write_inputs(folder, "all", 0)
-    yaml = YAML()
-    params = yaml.load(folder / "params.yaml")
-    params["learning_curve"] = {"arch": "cnn", "fractions": fractions}
-    yaml.dump(params, folder / "params.yaml")
+    with modify_yaml(folder / "params.yaml") as params:
+        params["learning_curve"] = {"arch": "cnn", "fractions": fractions}
 
 
 def test_without_fractions_the_stage_reads_nothing_and_imports_no_tensorflow(tmp_path):

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import params_files
 from conftest import THREADS
-from ruamel.yaml import YAML
+
+from ulna.yaml12 import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = [
@@ -67,11 +69,7 @@ def dvc(folder: Path, *arguments: str, **variables: str) -> str:
 
 
 def write_params(folder: Path) -> None:
-    yaml = YAML()
-    params = yaml.load(Path(__file__).parent / "params.yaml")
-    for section, values in TINY.items():
-        params[section].update(values)
-    yaml.dump(params, folder / "params.yaml")
+    params_files.write_params(folder / "params.yaml", **TINY)
 
 
 def checkout(folder: Path) -> Path:
@@ -96,7 +94,8 @@ def commit(folder: Path) -> None:
 
 
 def read_yaml(source: Path | str) -> dict:
-    return YAML(typ="safe", pure=True).load(source)
+    text = source if isinstance(source, str) else source.read_text()
+    return parse_yaml(text, "YAML")
 
 
 def committed_lock(folder: Path) -> str:

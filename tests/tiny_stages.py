@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from mura_tree import image_names, small_studies, tables
+from params_files import write_params
 from PIL import Image
-from ruamel.yaml import YAML
 
 from stages.evaluate import evaluate
 from stages.prepare import prepare
@@ -69,12 +69,12 @@ class Stages:
         for name in image_names(listed):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(rng.integers(0, 256, (40, 30), np.uint8)).save(root / name)
-        yaml = YAML()
-        params = yaml.load(HERE / "params.yaml")
-        params["data"]["root"] = "data/MURA-v1.1"
-        params["image"]["size_px"] = 32
-        params["evaluate"]["bootstrap_draws"] = 100
-        yaml.dump(params, folder / "params.yaml")
+        write_params(
+            folder / "params.yaml",
+            data={"root": "data/MURA-v1.1"},
+            image={"size_px": 32},
+            evaluate={"bootstrap_draws": 100},
+        )
         write_predictions(folder / paths.predictions("cnn"), judged())
         files.write_json(folder / paths.origin("cnn"), {"model_sha256": "0" * 64})
 

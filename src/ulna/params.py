@@ -21,10 +21,9 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from ulna.errors import InputError
+from ulna.yaml12 import parse_yaml
 
 # What the audit looks for; `ulna.checks.audit.FINDINGS` says what each means.
 Finding = Literal[
@@ -401,7 +400,7 @@ def load_params(path: Path) -> Params:
     """Read and check a params file.
 
     Args:
-        path: A YAML 1.2 file, read with ruamel.yaml as DVC reads it (`5e-05` is a number).
+        path: A YAML 1.2 file (`5e-05` is a number), see `ulna.yaml12`.
 
     Returns:
         The parsed, immutable parameters.
@@ -410,12 +409,12 @@ def load_params(path: Path) -> Params:
         InputError: The file is missing, is not YAML, or breaks the schema; every fault is named.
     """
     try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path} is missing: restore it with `git checkout -- {path}`") from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
-    return parse_params(raw, source=str(path))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 ({error}): save it as such") from None
+    return parse_params(parse_yaml(text, str(path)), source=str(path))
 
 
 def parse_params(raw: Any, source: str = "params.yaml") -> Params:

@@ -12,6 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.special import expit
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ulna.checks.appearance import BORDER, PICTURE
 from ulna.console import progress
@@ -20,7 +28,7 @@ from ulna.errors import InputError
 from ulna.judging.bootstrap import resample, with_intervals
 from ulna.judging.evaluation import decided
 from ulna.params import Evaluate
-from ulna.predictions import COLUMNS, by_study, check_predictions, sigmoid
+from ulna.predictions import COLUMNS, by_study, check_predictions
 
 BaselinesCode = Literal["alarm", "no_alarm", "too_few"]
 CHANCE = 0.5  # the AUROC of what tells nothing
@@ -96,8 +104,6 @@ def cross_validate(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
     Raises:
         InputError: Fewer than `FOLDS` train patients are normal, or abnormal.
     """
-    from sklearn.model_selection import StratifiedGroupKFold
-
     train = choose_rows(measured, "train", "all")
     fewest = int(train.groupby("label")["patient"].nunique().min())
     if fewest < FOLDS:
@@ -123,7 +129,7 @@ def _fit_and_score(baseline: Baseline, train: pd.DataFrame, scored: pd.DataFrame
     # Certainty would be an infinite logit.
     chances = np.clip(model.predict_proba(scored[columns])[:, 1], 1e-12, 1 - 1e-12)
     logits = _coarse(np.log(chances) - np.log1p(-chances))
-    return scored.assign(logit=logits, probability=_coarse(sigmoid(logits)))[list(COLUMNS)]
+    return scored.assign(logit=logits, probability=_coarse(expit(logits)))[list(COLUMNS)]
 
 
 def _coarse(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -136,14 +142,6 @@ def _coarse(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _model(baseline: Baseline) -> Any:
-    # scikit-learn takes 1.3 s to import: bad input should show before.
-    from sklearn.compose import ColumnTransformer
-    from sklearn.dummy import DummyClassifier
-    from sklearn.ensemble import GradientBoostingClassifier
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
     text = [column for column in baseline.columns if column in TEXT]
     numbers = [column for column in baseline.columns if column not in TEXT]
     # A body part that train lacks is no feature: its columns are all 0.

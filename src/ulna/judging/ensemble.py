@@ -6,9 +6,9 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, log_expit, logsumexp
 
 from ulna.errors import InputError
-from ulna.predictions import sigmoid
 
 T = TypeVar("T")
 
@@ -81,11 +81,9 @@ def average(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     aligned = list(align(tables).values())
     logits = np.stack([table["logit"].to_numpy(np.float64) for table in aligned])
-    # log(p) = -log(1 + exp(-logit)) and log(1 - p) = -log(1 + exp(logit)).
-    abnormal = np.logaddexp.reduce(-np.logaddexp(0, -logits), axis=0)
-    normal = np.logaddexp.reduce(-np.logaddexp(0, logits), axis=0)
-    logit = abnormal - normal
-    return aligned[0].assign(logit=logit, probability=sigmoid(logit))
+    # log_expit(logit) is log(p), log_expit(-logit) is log(1 - p).
+    logit = logsumexp(log_expit(logits), axis=0) - logsumexp(log_expit(-logits), axis=0)
+    return aligned[0].assign(logit=logit, probability=expit(logit))
 
 
 def sha256_of_members(models: Sequence[str | None]) -> str | None:

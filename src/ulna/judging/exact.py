@@ -60,48 +60,31 @@ def interval_without_width(table: pd.DataFrame, name: str, value: float) -> tupl
     if table["probability"].nunique() == table["threshold"].nunique() == 1:
         return value, value
     if name in ("auroc", "auprc"):
-        patients = _pairs(table["patient"], truth)
+        classes = (table["patient"][truth].nunique(), table["patient"][~truth].nunique())
+        patients = min(*classes, table["patient"].nunique() // 2)  # pairs, nobody twice
     else:
         rows = {"precision": called, "recall": truth, "specificity": ~truth, "f1": truth | called}
         patients = table["patient"][rows.get(name, truth | True)].nunique()
     unseen = unseen_share(patients)
     if name == "kappa":
         return _kappas(truth, called, unseen)
+    share = value / (2 - value) if name == "f1" else value
+    # All of the unseen are wrong, or all are right.
+    low, high = share * (1 - unseen), share + (1 - share) * unseen
     if name == "f1":
-        low, high = _with_unseen(value / (2 - value), unseen)
         return 2 * low / (1 + low), 2 * high / (1 + high)
-    low, high = _with_unseen(value, unseen)
-    return (value * _auprc(truth.mean(), unseen) if name == "auprc" else low), high
-
-
-def _with_unseen(share: float, unseen: float) -> tuple[float, float]:
-    """A share when all of the unseen are wrong, and when all are right."""
-    return share * (1 - unseen), share + (1 - share) * unseen
-
-
-def _pairs(patients: pd.Series, truth: npt.NDArray[np.bool_]) -> int:
-    """How many pairs of an abnormal and a normal patient can be made, nobody twice."""
-    groups = (patients[truth], patients[~truth])
-    return min(*(int(group.nunique()) for group in groups), int(patients.nunique()) // 2)
-
-
-def _auprc(abnormal: float, unseen: float) -> float:
-    """Average precision where a share of each class is called wrongly and two scores are left.
-
-    Args:
-        abnormal: Share of the rows, between 0 and 1.
-        unseen: Share of each class.
-    """
-    found, alarms = abnormal * (1 - unseen), (1 - abnormal) * unseen
-    return float((1 - unseen) * found / (found + alarms) + unseen * abnormal)
+    if name == "auprc":
+        # Two scores are left, with a share of each class on the wrong side.
+        found, alarms = truth.mean() * (1 - unseen), (1 - truth.mean()) * unseen
+        low = value * ((1 - unseen) * found / (found + alarms) + unseen * truth.mean())
+    return float(low), high
 
 
 def _kappas(
     truth: npt.NDArray[np.bool_], called: npt.NDArray[np.bool_], unseen: float
 ) -> tuple[float, float]:
     """The least and the largest kappa when an unseen share of a class or of both is turned."""
-    abnormal = unseen * np.array([0, 1, 0, 1])
-    normal = unseen * np.array([0, 0, 1, 1])
+    abnormal, normal = unseen * np.array([[0, 1, 0, 1], [0, 0, 1, 1]])
     tp, fn = (truth & called).sum(), (truth & ~called).sum()
     fp, tn = (~truth & called).sum(), (~truth & ~called).sum()
     turned = Counts(

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.optimize import minimize, root
+from scipy.special import expit
+from scipy.stats import binomtest
 
 from ulna.judging.temperature import (
     apply_temperature,
@@ -16,15 +19,12 @@ from ulna.judging.temperature import (
     log_loss_of_logits,
     logit,
 )
-from ulna.predictions import sigmoid
 
 Floats = npt.NDArray[np.float64]
 
 BINS = 10
 ROWS_A_BIN = 15  # with 15 of 30 abnormal, the interval of a share is still 0.33 to 0.67
 Z = 1.959963984540054  # two-sided 95% of the normal distribution
-# A fit ends where the mean loss hardly slopes, after 5 to 8 steps; these are for odd tables.
-FLAT, STEPS = 1e-10, 200
 
 CURVE_COLUMNS = ("n", "abnormal", "probability", "share_abnormal", "low", "high")
 LINE = ("slope", "slope_low", "slope_high", "intercept", "intercept_low", "intercept_high")
@@ -48,25 +48,29 @@ def reliability_curve(
         abnormal are numbers of rows, probability their mean, low and high the 95% interval of
         share_abnormal (see `wilson`).
     """
+    curve = _binned(labels, probabilities, bins)
+    low, high = wilson(curve["abnormal"], curve["n"])
+    return curve.assign(low=low, high=high)
+
+
+def _binned(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int) -> pd.DataFrame:
+    """`reliability_curve` without the intervals."""
     order = np.argsort(probabilities, kind="stable")
     values = np.asarray(probabilities, dtype=np.float64)[order]
     below, upto = (np.searchsorted(values, values, side=side) for side in ("left", "right"))
     # In integers: the middle rank, (below + upto) / 2, as a share of n, times bins.
     places = bins * (below + upto) // (2 * max(values.size, 1))
-    rows = pd.DataFrame({"label": np.asarray(labels)[order], "probability": values})
-    curve = rows.groupby(places).agg(
-        n=("label", "size"), abnormal=("label", "sum"), probability=("probability", "mean")
+    _, place = np.unique(places, return_inverse=True)
+    n = np.bincount(place)
+    abnormal = np.bincount(place, np.asarray(labels)[order]).astype(np.int64)
+    probability = np.bincount(place, values) / n
+    return pd.DataFrame(
+        {"n": n, "abnormal": abnormal, "probability": probability, "share_abnormal": abnormal / n}
     )
-    low, high = wilson(curve["abnormal"], curve["n"])
-    share = curve["abnormal"] / curve["n"]
-    curve = curve.assign(share_abnormal=share, low=low, high=high)
-    return curve.reset_index(drop=True)[list(CURVE_COLUMNS)]
 
 
 def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Floats]:
     """Wilson's 95% interval of a share, for all bins at once.
-
-    scipy.stats.binomtest has it for one share a call, but importing scipy.stats takes 1.5 s.
 
     Args:
         successes: 0 to trials, shape (n,).
@@ -78,12 +82,10 @@ def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Flo
     Reference:
         Wilson 1927, Journal of the American Statistical Association 22(158).
     """
-    n = np.asarray(trials, dtype=np.float64)
-    share = np.asarray(successes) / n
-    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
-    # Rounding must not put a share of 0 or 1 outside.
-    return np.clip(middle - half, 0.0, share), np.clip(middle + half, share, 1.0)
+    pairs = zip(np.asarray(successes).tolist(), np.asarray(trials).tolist(), strict=True)
+    limits = [binomtest(k, n).proportion_ci(method="wilson") for k, n in pairs]
+    low, high = np.reshape(limits, (-1, 2)).T
+    return low, high
 
 
 def ece(curve: pd.DataFrame) -> float:
@@ -222,7 +224,7 @@ def measure(
         Stephenson et al. 2008, Weather and Forecasting 23(4), 752-757, "Two extra components in the
         Brier score decomposition", for within_bins.
     """
-    curve = reliability_curve(labels, probabilities, count_bins(int(np.size(labels))))
+    curve = _binned(labels, probabilities, count_bins(int(np.size(labels))))
     whole, parts = brier(labels, probabilities), murphy(curve)
     binned = parts["reliability"] - parts["resolution"] + parts["uncertainty"]
     return {
@@ -243,7 +245,7 @@ def _last_coefficient(
     scikit-learn's LogisticRegression knows neither an offset nor errors.
     """
     weights = _fit(design, offset, truth)
-    expected = sigmoid(offset + design @ weights)
+    expected = expit(offset + design @ weights)
     names, members = np.unique(groups, return_inverse=True)
     if names.size < 2:
         return float(weights[-1]), np.nan
@@ -256,28 +258,25 @@ def _last_coefficient(
 
 
 def _fit(design: Floats, offset: Floats, truth: Floats) -> Floats:
-    """Newton's method, never farther than it has proved to hold (a trust region).
+    """The coefficients of the lowest mean loss, where it is flat."""
 
-    scipy.optimize has several such; importing it takes 0.5 s.
-    """
-    weights = np.zeros(design.shape[1])
-    loss = log_loss_of_logits(truth, offset)
-    reach = 1.0  # the most that a step may change a logit
-    for _ in range(STEPS):
-        expected = sigmoid(offset + design @ weights)
-        slope = design.T @ (expected - truth)
-        if np.abs(slope).max() <= FLAT * truth.size:
-            break
-        # Where the loss is straight in some direction: the least of the steps that would do.
-        step = np.linalg.lstsq(_curvature(design, expected), slope)[0]
-        length = float(np.abs(design @ step).max())
-        if length > reach:
-            step *= reach / length
-        there = log_loss_of_logits(truth, offset + design @ (weights - step))
-        if there <= loss:
-            weights, loss, reach = weights - step, there, 2 * reach
-        else:
-            reach = min(reach, length) / 4
+    def loss(weights: Floats) -> float:
+        return log_loss_of_logits(truth, offset + design @ weights)
+
+    def slope(weights: Floats) -> Floats:
+        excess: Floats = expit(offset + design @ weights) - truth
+        return design.T @ excess / truth.size
+
+    def curvature(weights: Floats) -> Floats:
+        return _curvature(design, expit(offset + design @ weights)) / truth.size
+
+    # A search for the root alone gets lost where all probabilities are near 0 or 1; one for the
+    # least loss cannot tell losses that differ in the last bit, at a slope of about 1e-8.
+    start = np.zeros(design.shape[1])
+    near = minimize(
+        loss, start, method="trust-exact", jac=slope, hess=curvature, options={"gtol": 1e-6}
+    )
+    weights: Floats = root(slope, near.x, jac=curvature, tol=1e-13).x
     return weights
 
 

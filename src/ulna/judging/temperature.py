@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from ulna.predictions import sigmoid
+from scipy import optimize, special
 
 Floats = npt.NDArray[np.float64]
 
@@ -17,7 +16,7 @@ TEMPERATURES = (0.05, 20.0)
 
 
 def logit(probabilities: npt.ArrayLike) -> Floats:
-    """Turn probabilities into logits, the inverse of `ulna.predictions.sigmoid`.
+    """Turn probabilities into logits, the inverse of `scipy.special.expit`.
 
     Args:
         probabilities: 0 to 1, of any shape; taken as at least 2.2e-16 from both, as scikit-learn's
@@ -32,7 +31,7 @@ def logit(probabilities: npt.ArrayLike) -> Floats:
     """
     epsilon = np.finfo(np.float64).eps
     inside = np.clip(np.asarray(probabilities, dtype=np.float64), epsilon, 1 - epsilon)
-    logits: Floats = np.log(inside) - np.log1p(-inside)
+    logits: Floats = special.logit(inside)
     return logits
 
 
@@ -57,21 +56,19 @@ def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> floa
     if np.unique(truth).size < 2:
         return np.nan
 
-    def slope(temperature: float) -> float:
+    def slope(inverse: float) -> float:
         """Of the log loss over 1 / temperature: it rises, as the loss is convex there."""
-        return float(np.mean((sigmoid(logits / temperature) - truth) * logits))
+        return float(np.mean((special.expit(inverse * logits) - truth) * logits))
 
-    low, high = TEMPERATURES
-    if slope(low) <= 0 or slope(high) >= 0:
+    low, high = (1 / temperature for temperature in reversed(TEMPERATURES))
+    if slope(low) >= 0 or slope(high) <= 0:
         return np.nan
-    for _ in range(60):  # halving the range of its logarithm to below the last bit
-        middle = float(np.sqrt(low * high))
-        low, high = (middle, high) if slope(middle) > 0 else (low, middle)
-    return low
+    # To the last bits: the default, 2e-12 of 1 / T, would show in the tenth digit of a slope.
+    return float(1 / optimize.brentq(slope, low, high, xtol=1e-15))
 
 
 def apply_temperature(probabilities: npt.ArrayLike, temperature: float) -> Floats:
-    """Scale probabilities: sigmoid(logit(p) / T); their order stays.
+    """Scale probabilities: expit(logit(p) / T); their order stays.
 
     Args:
         probabilities: 0 to 1, shape (n,).
@@ -84,7 +81,8 @@ def apply_temperature(probabilities: npt.ArrayLike, temperature: float) -> Float
         >>> apply_temperature([0.2, 0.5, 0.8], 2.0).round(3).tolist()
         [0.333, 0.5, 0.667]
     """
-    return sigmoid(logit(probabilities) / temperature)
+    scaled: Floats = special.expit(logit(probabilities) / temperature)
+    return scaled
 
 
 def log_loss(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
