@@ -19,7 +19,7 @@ repro: setup
 ifeq ($(JOBS),1)
 	dvc repro
 else
-	PYTHONPATH=src python -m ulna.team.parallel $(JOBS) --stage-gib $(STAGE_GIB)
+	PYTHONPATH=src python -m ulna.team.parallel $(JOBS) $(STAGE_GIB)
 endif
 
 test: lint

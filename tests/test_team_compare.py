@@ -146,7 +146,8 @@ def test_too_few_patients_give_no_number():
 def test_another_test_set_is_refused_with_how_many_images_differ(how):
     first, second = predict(2.0, 1), predict(2.0, 2)
     # val may differ: another seed divides train and val anew.
-    compare_revisions(revision("a", cnn=first), revision("b", cnn=first[first["split"] == "test"]))
+    fewer = first[(first["split"] == "test") | (first["patient"] > "p00030")]
+    compare_revisions(revision("a", cnn=first), revision("b", cnn=fewer))
     one = second["patient"] == "p00000"
     other = second[~one] if how == "lost" else second.assign(label=second["label"] ^ one)
     with pytest.raises(InputError, match=f"in {one.sum()} images"):
@@ -155,7 +156,7 @@ def test_another_test_set_is_refused_with_how_many_images_differ(how):
 
 def test_revisions_without_a_network_in_common_are_refused():
     table = predict(2.0, 1)
-    with pytest.raises(InputError, match="b has no predictions.*a has no predictions"):
+    with pytest.raises(InputError, match="a has no .* b has no "):
         compare_revisions(revision("a", cnn=table), revision("b", ensemble=table))
 
 
@@ -290,7 +291,7 @@ def test_another_test_set_or_val_is_named():
     assert rows.loc["part", "significance"] == OTHER_TEST and np.isnan(rows.loc["part", "behind"])
     assert rows.loc["fewer", "significance"] in (SIGNIFICANT, NOT_SIGNIFICANT)
     lines = render_ranking(rows.reset_index(), "AUROC").splitlines()
-    marked = {line.split()[0] for line in lines if "other val" in line.lower()}
+    marked = {line.split()[0] for line in lines if "(other val)" in line}
     assert marked == {"part", "fewer"}
 
 
@@ -306,7 +307,7 @@ def test_a_val_of_one_class_has_no_score_and_comes_last():
 STAGES = """\
 stages:
   predict:
-    cmd: cp tables/${loss}.csv data/predictions/cnn.csv
+    cmd: mkdir -p data/predictions && cp tables/${loss}.csv data/predictions/cnn.csv
     deps: [tables]
     params: [loss]
     outs: [data/predictions/cnn.csv]

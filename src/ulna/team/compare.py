@@ -320,7 +320,7 @@ def _text(lines: Sequence[str], markdown: bool) -> str:
 
 
 def render(
-    rows: pd.DataFrame, pair: tuple[Revision, Revision], code: Sequence[str], markdown: bool = False
+    rows: pd.DataFrame, pair: Sequence[Revision], code: Sequence[str], markdown: bool = False
 ) -> str:
     """A comparison as text: conclusion, parameters and code that differ, tables, limits.
 
@@ -378,24 +378,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the comparison of two, or the ranking of more."""
-    networks = (arguments.network,) if arguments.network else NETWORKS
-    markdown = arguments.format == "markdown"
     names = list(dict.fromkeys(arguments.revisions))
     names += [WORKSPACE] if len(names) == 1 else []
     with open_repo() as repo:
         commits = [name if name == WORKSPACE else resolve(repo, name) for name in names]
+        networks = (arguments.network,) if arguments.network else NETWORKS
         revisions = [read_revision(repo, name, networks) for name in names]
-    if len(revisions) > 2:
-        network, metric = fresh_tables(revisions)[0], arguments.metric or HEADLINE
-        rows = rank(revisions, network, arguments.level, metric)
-        title = f"{METRIC_NAMES[metric]} of {NAMES[network]} per {arguments.level}"
-        print(render_ranking(rows, title, markdown))
-        return
-    before, after = revisions
-    rows = compare_revisions(before, after, LEVELS if markdown else [arguments.level])
+    say = _compared if len(revisions) == 2 else _ranked
+    print(say(revisions, commits, arguments, arguments.format == "markdown"))
+
+
+def _compared(
+    pair: Sequence[Revision], commits: Sequence[str], arguments: argparse.Namespace, markdown: bool
+) -> str:
+    rows = compare_revisions(pair[0], pair[1], LEVELS if markdown else [arguments.level])
     if arguments.metric:
         rows = rows[rows["metric"] == arguments.metric]
     # git compares a commit with the workspace, not the other way round; the files are the same.
     old, new = sorted(commits, key=lambda commit: commit == WORKSPACE)
-    code = [] if old == new else different_code(old, new)
-    print(render(rows, (before, after), code, markdown))
+    return render(rows, pair, [] if old == new else different_code(old, new), markdown)
+
+
+def _ranked(
+    revisions: Sequence[Revision], _: Sequence[str], arguments: argparse.Namespace, markdown: bool
+) -> str:
+    network, metric = fresh_tables(revisions)[0], arguments.metric or HEADLINE
+    rows = rank(revisions, network, arguments.level, metric)
+    title = f"{METRIC_NAMES[metric]} of {NAMES[network]} per {arguments.level}"
+    return render_ranking(rows, title, markdown)

@@ -1,17 +1,15 @@
 """Run independent stages in parallel: what `make repro JOBS=2` does.
 
-Every stage that may have to run is handed to a `dvc repro --single-item` of its own once all that
-it waits for has ended; DVC's locks keep these apart. A plain `dvc repro` in the end finds what is
-left, as a rule nothing: no result depends on what stands here.
+Each stage that may have to run gets a `dvc repro --single-item` once all that it waits for has
+ended; DVC's locks keep these apart. A plain `dvc repro` in the end finds what is left.
 """
 
-import argparse
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE, STDOUT
@@ -19,40 +17,34 @@ from threading import Thread
 
 import networkx as nx  # type: ignore[import-untyped]  # DVC's own
 import psutil
+from dvc.repo import Repo
+from dvc.utils.serialize import load_yaml, modify_yaml
 
-# A stage that depends on this folder or a file in it runs a network. These take longest and need
-# most memory, so they go first, and only as many at once as fit. All others stay below 0.3 GiB.
-NETWORKS = Path("src/ulna/networks")
-# Training and explaining DenseNet169 took most, 1.4 GiB at 96 px with 32 images per batch; as much
-# again is left to larger images.
-STAGE_GIB = 3.0
+# Stages that depend on this folder or a file in it take longest and need most memory: they go
+# first, and only as many at once as fit. Training DenseNet169 took 1.4 GiB at 96 px with 32 images
+# per batch; as much again is left to larger images. All others stay below 0.3 GiB.
+NETWORKS, STAGE_GIB = Path("src/ulna/networks"), 3.0
 LOCK = Path("dvc.lock")
-DVC = (sys.executable, "-m", "dvc")
 # A DVC that ends when this process is killed, and with it the stage that it runs.
-WATCHED_DVC = (
-    sys.executable,
-    "-c",
+WATCHED = (
     "import psutil, sys; from ulna.processes import end_with; end_with(psutil.Process().parent()); "
-    "from dvc.cli import main; sys.exit(main(sys.argv[1:]))",
+    "from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
 )
+Needs = dict[str, set[str]]  # stage -> those that it waits for
+Started = tuple[subprocess.Popen[str], Thread]
 
 
 def read_pipeline() -> tuple[nx.DiGraph, set[str], set[str]]:
     """Ask DVC for its graph (stage -> what it waits for), the heavy and the changed stages."""
-    from dvc.repo import Repo
-
     with Repo(_wait_for_lock=True) as repo:
         networks = Path(repo.root_dir, NETWORKS)
-        heavy = {
-            stage.addressing
-            for stage in repo.index.stages
-            if any(Path(dep.fs_path).is_relative_to(networks) for dep in stage.deps)
-        }
+        deps = {stage.addressing: stage.deps for stage in repo.index.stages}
+        heavy = {s for s in deps if any(Path(d.fs_path).is_relative_to(networks) for d in deps[s])}
         graph = nx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing)
         return graph, heavy, set(repo.status())
 
 
-def may_run(graph: nx.DiGraph, heavy: set[str], changed: set[str]) -> dict[str, set[str]]:
+def may_run(graph: nx.DiGraph, heavy: set[str], changed: set[str]) -> Needs:
     """The changed stages and all that follow, each with those among them that it waits for.
 
     Heavy ones come first, and of these the ones that most others wait for, directly or not.
@@ -62,36 +54,36 @@ def may_run(graph: nx.DiGraph, heavy: set[str], changed: set[str]) -> dict[str, 
     return {stage: todo.intersection(graph.successors(stage)) for stage in urgent}
 
 
+def choose(waiting: list[str], needs: Needs, done: Collection[str], full: set[str]) -> list[str]:
+    """Stages that wait for nothing more, and are none of those of which there are enough."""
+    return [stage for stage in waiting if needs[stage] <= set(done) and stage not in full]
+
+
 def run_all(
-    needs: dict[str, set[str]], heavy: set[str], command: Sequence[str], jobs: int, slots: int
+    needs: Needs, heavy: set[str], command: Sequence[str], jobs: int, slots: int
 ) -> dict[str, int]:
-    """Run `command STAGE` for each, at most `jobs` at once and `slots` heavy ones.
+    """Run `command STAGE` for each, at most `jobs` at once, `slots` heavy ones; the failed ones.
 
-    After a failure nothing new is started, and what runs is let end. Whatever ends this function
-    ends all that it started. Returns the exit codes of those that failed.
+    After a failure nothing new is started. Whatever ends this function ends all that it started.
     """
-    waiting, done, failed = list(needs), set[str](), dict[str, int]()
-    running: dict[str, tuple[subprocess.Popen[str], Thread]] = {}
+    waiting, codes = list(needs), dict[str, int]()
+    running: dict[str, Started] = {}
     try:
-        while running or (waiting and not failed):
-            full = len(heavy & running.keys()) >= slots
-            ready = [one for one in waiting if needs[one] <= done and not (full and one in heavy)]
-            if ready and not failed and len(running) < jobs:
-                waiting.remove(ready[0])
-                label = ready[0].ljust(max(map(len, needs)))
-                running[ready[0]] = start([*command, ready[0]], label)
-                continue
-            time.sleep(0.05)
-            for stage in [one for one, (_, thread) in running.items() if not thread.is_alive()]:
-                code = running.pop(stage)[0].wait()
-                failed |= {stage: code} if code else {}
-                done.add(stage)
+        while running or waiting:
+            full = heavy if len(heavy & running.keys()) >= slots else set[str]()
+            for stage in choose(waiting, needs, codes, full)[: min(jobs - len(running), 1)]:
+                waiting.remove(stage)
+                running[stage] = start([*command, stage], stage.ljust(max(map(len, needs))))
+            time.sleep(0.02)
+            codes |= reap(running)
+            if any(codes.values()):
+                waiting.clear()
     finally:
-        end([process for process, _ in running.values()])
-    return failed
+        end(running)
+    return {stage: code for stage, code in codes.items() if code}
 
 
-def start(command: Sequence[str], label: str) -> tuple[subprocess.Popen[str], Thread]:
+def start(command: Sequence[str], label: str) -> Started:
     """Start a process, and a thread that prints its lines behind a label until it ends."""
     # The head of a group, which is ended as one: DVC is deaf to SIGINT, its stage is not.
     process = subprocess.Popen(
@@ -99,49 +91,51 @@ def start(command: Sequence[str], label: str) -> tuple[subprocess.Popen[str], Th
     )
 
     def pass_on() -> None:
-        for line in process.stdout or ():
-            print(f"{label} | {line.rstrip()}\n", end="", flush=True)  # in one piece
+        with process:
+            for line in process.stdout or ():
+                print(f"{label} | {line.rstrip()}\n", end="", flush=True)  # in one piece
 
     thread = Thread(target=pass_on, daemon=True)
     thread.start()
     return process, thread
 
 
-def end(processes: Sequence[subprocess.Popen[str]]) -> None:
+def reap(running: dict[str, Started]) -> dict[str, int]:
+    """Take out those that ended: stage -> exit code."""
+    ended = [stage for stage, (_, thread) in running.items() if not thread.is_alive()]
+    return {stage: running.pop(stage)[0].wait() for stage in ended}
+
+
+def end(running: dict[str, Started]) -> None:
     """End processes and all that these started: as Ctrl-C does, and after ten seconds by force."""
     for number in (signal.SIGINT, signal.SIGKILL):
-        for process in processes:
+        for process, _ in running.values():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, number)
-        for process in processes:
+        for process, _ in running.values():
             with suppress(subprocess.TimeoutExpired):
                 process.wait(10)
 
 
 def repro(jobs: int, stage_gib: float) -> int:
     """Bring the pipeline up to date; 1 if a stage failed, else the exit code of `dvc repro`."""
-    from dvc.utils.serialize import load_yaml
-
-    before = list(load_yaml(LOCK)["stages"]) if LOCK.exists() else []
+    before = load_yaml(LOCK)["stages"] if LOCK.exists() else {}
     graph, heavy, changed = read_pipeline()
     needs = may_run(graph, heavy, changed)
     slots = max(1, min(jobs, int(psutil.virtual_memory().available / 2**30 / stage_gib)))
     print(f"{len(needs)} stages may have to run, {slots} at once with a network", flush=True)
-    command = [*WATCHED_DVC, "--wait-for-lock", "repro", "--single-item"]
+    command = [sys.executable, "-c", WATCHED, "--wait-for-lock", "repro", "--single-item"]
     try:
         failed = run_all(needs, heavy, command, jobs, slots)
     finally:
         put_lock_in_order([*before, *nx.dfs_postorder_nodes(graph)])
     for stage, code in failed.items():
         print(f"{stage} ended with code {code}: see its lines above", file=sys.stderr)
-    return 1 if failed else subprocess.run([*DVC, "repro"], check=False).returncode
+    return 1 if failed else subprocess.run([sys.executable, "-m", "dvc", "repro"]).returncode
 
 
 def put_lock_in_order(order: list[str]) -> None:
     """Order dvc.lock as `dvc repro` leaves it: old stages in their places, then as it runs them."""
-    from dvc.repo import Repo
-    from dvc.utils.serialize import load_yaml, modify_yaml
-
     stages = load_yaml(LOCK)["stages"] if LOCK.exists() else {}
     if list(stages) != (wanted := sorted(stages, key=order.index)):
         with Repo(_wait_for_lock=True) as repo, repo.lock, repo.scm_context() as git:
@@ -151,13 +145,10 @@ def put_lock_in_order(order: list[str]) -> None:
 
 
 def main() -> None:
-    """Read the command line; SIGTERM ends what was started, as Ctrl-C does."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("jobs", type=int, help="how many stages run at once")
-    parser.add_argument("--stage-gib", type=float, default=STAGE_GIB, help="(%(default)s)")
-    arguments = parser.parse_args()
+    """Read jobs and GiB per stage with a network; SIGTERM ends what was started, as Ctrl-C does."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    sys.exit(repro(max(1, arguments.jobs), arguments.stage_gib))
+    jobs, gib = int(sys.argv[1]), float(sys.argv[2]) if sys.argv[2:] else STAGE_GIB
+    sys.exit(repro(max(1, jobs), gib))
 
 
 if __name__ == "__main__":

@@ -28,34 +28,21 @@ CODE = ("src", "stages", "dvc.yaml", "*.dvc")
 
 @dataclass(frozen=True)
 class Revision:
-    """A state of the repository.
-
-    Attributes:
-        name: As its user calls it.
-        params: Nested values of its params.yaml, unchecked: those of an old commit may be of
-            another form.
-        evaluate: Its section of these.
-        seed: Its seed.
-        tables: Network -> its prediction table.
-        stale: Network -> what that table was made with and is no more so, see `find_stale`, as
-            after an experiment that stopped before this network.
-    """
+    """A state of the repository, by the name that its user typed."""
 
     name: str
-    params: Mapping[str, Any]
+    params: Mapping[str, Any]  # all of params.yaml, unchecked: an old commit's may differ in form
     evaluate: Evaluate
     seed: int
-    tables: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame]  # of each network
+    # Network -> what its table was made with and is no more so, see `find_stale`, as after an
+    # experiment that stopped before this network.
     stale: Mapping[str, Mapping[str, Any]]
 
 
 @contextmanager
 def open_repo() -> Iterator[Any]:
-    """DVC's view of the repository around the working directory.
-
-    Raises:
-        InputError: There is none, dvc.lock holds a conflict of git's, or DVC fails.
-    """
+    """DVC's view of the repository here; what DVC raises becomes an InputError."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.scm import SCMError
@@ -108,18 +95,12 @@ def resolve(repo: Any, name: str) -> str:
 
 
 def read_revision(repo: Any, name: str, networks: Sequence[str] = NETWORKS) -> Revision:
-    """Read parameters and predictions, from DVC's cache or else its remote.
+    """Read parameters and at least one prediction table, from DVC's cache or else its remote.
 
     Args:
         repo: See `open_repo`.
         name: A commit, branch, tag, experiment, or workspace.
         networks: Whose predictions to read.
-
-    Returns:
-        What there is; at least one table.
-
-    Raises:
-        InputError: The revision is unknown, holds no predictions or parameters that cannot be read.
     """
     if name == WORKSPACE:
         return _read(repo, name, networks)
@@ -238,12 +219,7 @@ def stages_behind(stages: Mapping[str, Any], path: str) -> list[str]:
 
 
 def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file was made with, where that is not what there is now.
-
-    Args:
-        stages: The stages of dvc.lock.
-        path: The file.
-        params: Nested values of params.yaml.
+    """What a file was made with, by the stages of dvc.lock, where that is not what there is now.
 
     Returns:
         Of the stage that wrote the file and of those before it: dotted name of a parameter -> its
@@ -265,11 +241,6 @@ def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any])
 
 
 def different_code(first: str, second: str) -> list[str]:
-    """The files of code, and the `.dvc` files of data, in which two revisions differ, by git.
-
-    Args:
-        first: A commit.
-        second: A commit, or workspace.
-    """
+    """The files of code and `.dvc` files in which a commit differs from another, or from here."""
     revisions = [first] if second == WORKSPACE else [first, second]
     return git("diff", "--name-only", *revisions, "--", *CODE).splitlines()

@@ -15,8 +15,9 @@ import argparse
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 from ulna.console import progress
@@ -31,6 +32,7 @@ from ulna.team.verify import (
     OTHER_SHA256,
     ObjectStore,
     Output,
+    Scan,
     files_of,
     find_mismatches,
     hash_all,
@@ -43,6 +45,7 @@ from ulna.team.verify import (
 )
 
 # refs/exps/<the commit it began from, in two parts>/<name>; DVC keeps other things beside these.
+VERIFY = "./ulna verify names every such file and what mends it"
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/.+")
 
 
@@ -64,11 +67,8 @@ def dvc(*arguments: str) -> None:
 
 
 def hold_to_hashes(repo: Any, name: str) -> None:
-    """Let DVC hash what it takes from a remote, unless the config says otherwise.
-
-    A damaged object that is read-only, as DVC leaves it, is otherwise taken for intact.
-    """
-    if repo.config["remote"][name].get("verify") is not None:
+    """Let DVC hash what it takes from a remote: else it trusts an object that is read-only."""
+    if repo.config["remote"][name].get("verify"):
         return
     for flag in ("--project", "--local", "--global", "--system"):
         config = ["-m", "dvc", "config", flag, f"remote.{name}.url"]
@@ -78,50 +78,66 @@ def hold_to_hashes(repo: Any, name: str) -> None:
             return
 
 
-def wanted_objects(found: Iterable[Output], stores: list[ObjectStore]) -> dict[str, str]:
+def wanted_objects(
+    found: Iterable[Output], cache: ObjectStore, remote: ObjectStore
+) -> dict[str, str]:
     """MD5 -> path of every object that the remote must hold for these outputs.
 
     Metrics, which git holds, are among them if the cache has them: without them in the remote a
     stage that writes metrics is not restored from the run cache but run.
-
-    Raises:
-        InputError: The list of a folder is in no store.
     """
     wanted, metrics = dict[str, str](), dict[str, str]()
     for output in dict.fromkeys(output for output in found if not output.imported):
-        files = files_of(output, stores)
         if output.in_git:
             metrics[output.md5] = output.path
-        elif files is None:
-            raise InputError(f"{output.path} is neither in the cache nor in the remote: {MAKE}")
         else:
-            wanted |= objects_of(output, files)
-    return wanted | {md5: metrics[md5] for md5 in stores[0].sizes(metrics)}
+            wanted |= objects_of(output, files_of(output, [cache, remote]) or {})
+    return wanted | {md5: metrics[md5] for md5 in cache.sizes(metrics)}
 
 
-MAKE = "`dvc repro` makes it, `dvc pull -r OTHER` takes it from another remote; nothing was sent"
+def check_objects(wanted: dict[str, str], cache: ObjectStore, remote: ObjectStore) -> None:
+    """Stop at an object that is in neither store, or is to be sent and damaged."""
+    here, there = cache.sizes(wanted), remote.sizes(wanted)
+    if lost := wanted.keys() - here.keys() - there.keys():
+        raise InputError(
+            f"{', '.join(sorted(wanted[md5] for md5 in lost)[:9])}: neither in the cache nor in "
+            "the remote, so nothing was sent: `dvc repro` makes it, `dvc pull -r OTHER` takes it "
+            "from elsewhere"
+        )
+    todo = [md5 for md5 in here if here[md5] != there.get(md5)]
+    for md5, digest in hash_all(todo, cache.read, "what is to be sent").items():
+        if digest is None or digest.md5 != md5.removesuffix(LIST):
+            raise InputError(f"{wanted[md5]} in the cache: {CHANGED}; nothing was sent: {VERIFY}")
+
+
+def refuse_mismatches(read: Scan) -> None:
+    """Stop at an object of the cache that changed, or at exchanged bytes anywhere: by the code."""
+    for mismatch in find_mismatches(read, read_manifest(MANIFEST)):
+        if mismatch.code == OTHER_SHA256 or (mismatch.place, mismatch.code) == (CACHE, CHANGED):
+            place = f"{mismatch.path} in the {mismatch.place}"
+            raise InputError(f"{place}: {mismatch.code}; nothing was sent: {VERIFY}")
 
 
 def unsent(
     cache: ObjectStore, remote: ObjectStore, wanted: Collection[str]
-) -> dict[str, tuple[str, str]]:
-    """Objects and records of runs that the remote lacks or has cut off: name -> path here, there.
+) -> list[tuple[str, str]]:
+    """Objects and records of runs that the remote lacks or has cut off: the path here and there.
 
     Lists of folders come last, as DVC sends them: a folder whose list is there is taken for whole.
     """
     here, there = cache.sizes(wanted), remote.sizes(wanted)
     objects = [md5 for md5 in here if here[md5] != there.get(md5)]
     objects.sort(key=lambda md5: md5.endswith(LIST))
-    found = {md5: (cache.odb.oid_to_path(md5), remote.odb.oid_to_path(md5)) for md5 in objects}
-    mine, theirs = cache.runs(), remote.runs()
-    for name, size in mine.items():
-        if size != theirs.get(name):
-            found[name] = cache.run_path(name), remote.run_path(name)
-    return found
+    (source, mine), (target, theirs) = cache.runs(), remote.runs()
+    return [(cache.odb.oid_to_path(md5), remote.odb.oid_to_path(md5)) for md5 in objects] + [
+        (f"{source}/{name}", f"{target}/{name}")
+        for name, size in mine.items()
+        if size != theirs.get(name)
+    ]
 
 
-def send(remote: ObjectStore, files: Mapping[str, tuple[str, str]]) -> None:
-    """Put files into a remote, one renamed into place or under its name: `unsent` sees its size."""
+def send(remote: ObjectStore, files: Sequence[tuple[str, str]]) -> None:
+    """Put files into a remote; what is cut off meanwhile is seen by its size, and sent again."""
     fs = remote.odb.fs
 
     def put(pair: tuple[str, str]) -> None:
@@ -129,56 +145,18 @@ def send(remote: ObjectStore, files: Mapping[str, tuple[str, str]]) -> None:
         fs.put_file(*pair)
 
     with ThreadPoolExecutor(JOBS) as pool:
-        for _ in progress(pool.map(put, files.values()), len(files), "share: sending", "files"):
-            pass
-
-
-def refuse_damaged(
-    cache: ObjectStore, commits: Collection[str], stores: list[ObjectStore]
-) -> dict[str, str]:
-    """Hash all that is to be sent, and bring the manifest up to date.
-
-    Returns:
-        MD5 -> path of what the remote must hold.
-
-    Raises:
-        InputError: An object is damaged or exchanged, by code; or is nowhere.
-    """
-    current = outputs()
-    read, records = scan(current, [cache]), read_manifest(MANIFEST)
-    for mismatch in find_mismatches(read, records):
-        if mismatch.code == OTHER_SHA256 or (mismatch.place, mismatch.code) == (CACHE, CHANGED):
-            raise InputError(
-                f"{mismatch.path} in the {mismatch.place}: {mismatch.code}; nothing was sent: "
-                "./ulna verify names every such file and what mends it"
-            )
-    if refresh(read, records):
-        print(f"share: {MANIFEST} written")
-    wanted = wanted_objects([*current, *(out for one in commits for out in outputs(one))], stores)
-    here = hash_all(cache.sizes(wanted), cache.read, "what is to be sent")
-    there = stores[1].sizes(wanted)
-    for md5, path in wanted.items():
-        if md5 in here and here[md5].md5 != md5.removesuffix(LIST):
-            raise InputError(f"{path}, object {md5} in the cache: {CHANGED}; nothing was sent")
-        if md5 not in here and md5 not in there:
-            raise InputError(f"{path} is neither in the cache nor in the remote: {MAKE}")
-    return wanted
+        list(progress(pool.map(put, files), len(files), "share: sending", "files"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `ulna share`."""
-    parser.add_argument(
-        "remote", nargs="?", metavar="DVC_REMOTE", help="where data go; else the default remote"
-    )
+    where = "where data go; else the default remote"
+    parser.add_argument("remote", nargs="?", metavar="DVC_REMOTE", help=where)
     parser.add_argument("--git-remote", default="origin", help="where experiments go (%(default)s)")
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        help="the data of all branches, tags and commits, not only of what is checked out",
-    )
-    parser.add_argument(
-        "--no-experiments", action="store_true", help="leave the experiments and their data out"
-    )
+    more = "the data of all branches, tags and commits, not only of what is checked out"
+    parser.add_argument("--all", action="store_true", help=more)
+    less = "leave the experiments and their data out"
+    parser.add_argument("--no-experiments", action="store_true", help=less)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -186,11 +164,17 @@ def run(arguments: argparse.Namespace) -> None:
     with open_repo() as repo, open_remote(repo, arguments.remote) as remote:
         name = arguments.remote or repo.config["core"]["remote"]
         cache = ObjectStore(CACHE, repo.cache.local)
+        current = outputs()
+        read = scan(current, [cache])
+        refuse_mismatches(read)
+        refresh(read, read_manifest(MANIFEST))
         mine = {} if arguments.no_experiments else experiments()
         commits = [*mine.values()]
         if arguments.all:
             commits += git("rev-list", "--branches", "--tags").split()
-        wanted = refuse_damaged(cache, commits, [cache, remote])
+        known = chain(current, *map(outputs, commits))
+        wanted = wanted_objects(known, cache, remote)
+        check_objects(wanted, cache, remote)
         hold_to_hashes(repo, name)
         dvc("push", "--remote", name, "--run-cache")
         # Data of experiments and other commits, metrics, and what DVC wrongly takes for sent.

@@ -4,11 +4,10 @@ Each is held against its MD5 in dvc.lock or its .dvc file and its SHA-256 in man
 does not match is named with a code and the command that mends it; the exit code is then 1.
 
 DVC itself trusts what it once hashed: an object that changed on the disk is checked out in silence.
-manifest.sha256 is in git, so that whoever has the repository can tell bytes that were exchanged
-from those that were made: MD5 no longer stands against intent. `sha256sum --check` reads it. Names
-of files in a data set may tell of patients, so what a .dvc file tracks, and folders of many files,
-have one digest, that of the list which `find . -type f | LC_ALL=C sort | xargs sha256sum` prints
-inside the folder.
+manifest.sha256 is in git, so that bytes that somebody exchanged can be told from those that were
+made: MD5 no longer stands against intent. `sha256sum --check` reads it. Names of files in a data
+set may tell of patients: what a .dvc file tracks, and a folder of many files, has one digest, that
+of the list which `find . -type f | LC_ALL=C sort | xargs sha256sum` prints inside the folder.
 """
 
 import argparse
@@ -19,10 +18,10 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from shlex import quote
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from ulna.console import progress
 from ulna.errors import InputError
@@ -34,26 +33,23 @@ HEAD = (
     "# SHA-256 of what dvc.lock and the .dvc files name; ./ulna share writes it, ./ulna verify\n"
     "# reads it. Without ulna: sha256sum --check --ignore-missing manifest.sha256\n"
 )
-MOST_LISTED = 50
 OF_OUTPUT = re.compile(r"# md5 ([0-9a-f]{32}(?:\.dir)?)  (.+)")
 OF_LIST = re.compile(r"# sha256 of the list of its (\d+) files ([0-9a-f]{64})")
 OF_FILE = re.compile(r"([0-9a-f]{64})  (.+)")
+MOST_LISTED = 50
+WRITE = "./ulna verify --write, then commit manifest.sha256"
 
+CACHE, REMOTE = "cache", "remote"  # the places beside the workspace
 LIST = ".dir"  # DVC's ending for the MD5 of a folder: that of the list of its files
-CHUNK_BYTES = 2**20
 JOBS = 8  # at once: small files of a remote take the time of the way
 
 # Codes of a mismatch.
 MISSING, CHANGED, ABSENT = "missing", "changed", "absent"  # absent: not pulled, so not checked
 OTHER_SHA256 = "other_sha256"  # with the MD5 of dvc.lock: bytes made to look the same
 UNRECORDED, OUTDATED = "unrecorded", "outdated"  # the manifest lacks it, or is older than dvc.lock
-CACHE, REMOTE = "cache", "remote"  # the places beside the workspace
-WRITE = "./ulna verify --write, then commit manifest.sha256"
-DEFAULT = ""  # --remote without a name
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """A file or folder that dvc.lock or a .dvc file names."""
 
     path: str
@@ -62,30 +58,16 @@ class Output:
     in_git: bool = False
     imported: bool = False  # from another repository: DVC sends it to no remote
 
-    @property
-    def is_folder(self) -> bool:
-        """Whether it has a list of files."""
-        return self.md5.endswith(LIST)
 
-
-@dataclass(frozen=True)
-class Digest:
-    """What was read of a file: its MD5 and SHA-256."""
+class Digest(NamedTuple):
+    """The hashes of a file that was read."""
 
     md5: str
     sha256: str
 
 
-@dataclass(frozen=True)
-class Mismatch:
-    """Something that is not as it was.
-
-    Attributes:
-        path: The file, from the root of the repository.
-        place: workspace, cache, remote or manifest.
-        code: One of the above.
-        fix: The command that mends it.
-    """
+class Mismatch(NamedTuple):
+    """A file (from the root of the repository) that is not as it was, where, and what mends it."""
 
     path: str
     place: str
@@ -124,33 +106,24 @@ class ObjectStore:
             return []
 
         with ThreadPoolExecutor(JOBS) as pool:
-            starts = sorted({md5[:2] for md5 in wanted})
-            entries = [entry for found in pool.map(listed, starts) for entry in found]
-        sizes = {"".join(fs.parts(e["name"])[-2:]): e["size"] for e in entries}
+            entries = sum(pool.map(listed, sorted({md5[:2] for md5 in wanted})), [])
+        sizes = {"".join(fs.parts(entry["name"])[-2:]): entry["size"] for entry in entries}
         return {md5: sizes[md5] for md5 in wanted if md5 in sizes}
 
-    def run_path(self, name: str) -> str:
-        """Where a record of DVC's run cache lies, or all of them."""
+    def runs(self) -> tuple[str, dict[str, int]]:
+        """Where the records of DVC's run cache lie, and each with its bytes."""
         fs = self.odb.fs
-        return str(
-            fs.join(fs.parent(fs.parent(self.odb.path)), "runs", *name.split("/") if name else ())
-        )
-
-    def runs(self) -> dict[str, int]:
-        """The records of runs and their bytes."""
-        fs, top = self.odb.fs, self.run_path("")
-        found = list(fs.find(top)) if fs.exists(top) else []
+        top = fs.join(fs.parent(fs.parent(self.odb.path)), "runs")
+        paths = list(fs.find(top)) if fs.exists(top) else []
         with ThreadPoolExecutor(JOBS) as pool:
-            sizes = list(pool.map(fs.size, found))
-        return {
-            "/".join(fs.parts(path)[-3:]): size for path, size in zip(found, sizes, strict=True)
+            sizes = list(pool.map(fs.size, paths))
+        return top, {
+            "/".join(fs.parts(path)[-3:]): size for path, size in zip(paths, sizes, strict=True)
         }
 
     def read(self, md5: str) -> Digest | None:
         """Hash an object; None if there is none."""
-        with suppress(FileNotFoundError), self.odb.fs.open(self.odb.oid_to_path(md5), "rb") as file:
-            return digest(file)
-        return None
+        return digest_of(lambda: self.odb.fs.open(self.odb.oid_to_path(md5), "rb"))
 
     def listing(self, md5: str) -> dict[str, str] | None:
         """The files of a folder, name -> MD5, if its list is here and intact."""
@@ -161,29 +134,20 @@ class ObjectStore:
         return None
 
 
-def digest(file: IO[bytes]) -> Digest:
-    """Read a file once, piece by piece, and hash it both ways."""
+def digest_of(opened: Callable[[], IO[bytes]]) -> Digest | None:
+    """Read a file once, piece by piece, and hash it both ways; None if there is none."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
-    while chunk := file.read(CHUNK_BYTES):
-        md5.update(chunk)
-        sha256.update(chunk)
-    return Digest(md5.hexdigest(), sha256.hexdigest())
-
-
-def digest_of(path: Path) -> Digest | None:
-    """Hash a file of the workspace; None if there is none."""
-    with suppress(FileNotFoundError, NotADirectoryError), path.open("rb") as file:
-        return digest(file)
+    with suppress(FileNotFoundError, NotADirectoryError), opened() as file:
+        while chunk := file.read(2**20):
+            md5.update(chunk)
+            sha256.update(chunk)
+        return Digest(md5.hexdigest(), sha256.hexdigest())
     return None
 
 
 @contextmanager
 def open_remote(repo: Any, name: str | None) -> Iterator[ObjectStore]:
-    """A remote, or the default one; what its library raises becomes one sentence.
-
-    Raises:
-        InputError: There is no such remote, or it does not answer as it should.
-    """
+    """A remote, or the default one; whatever its library raises becomes one InputError."""
     known = list(repo.config["remote"])
     chosen = name or repo.config["core"].get("remote")
     if chosen not in known:
@@ -210,28 +174,38 @@ def outputs(commit: str = "") -> list[Output]:
     Read from git, not by DVC, which takes the config of a commit with it and stops where that is
     older than the remote.
     """
-    if commit:
-        tracked = git("ls-tree", "-r", "-z", "--name-only", commit).split("\0")
-    else:
-        tracked = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    here = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    command = ("ls-tree", "-r", "-z", "--name-only", commit) if commit else here
+    tracked = dict.fromkeys(git(*command).split("\0"))
     found: list[Output] = []
-    for name in dict.fromkeys(tracked):
-        folder, path = PurePosixPath(name).parent, PurePosixPath(name)
+    for name in tracked:
+        path = PurePosixPath(name)
         if path.name != LOCK.name and path.suffix != ".dvc":
             continue
-        text = git("show", f"{commit}:./{name}") if commit else Path(name).read_text("utf-8")
-        content = parse_yaml(text, f"{name} {commit}")
-        for stage, entry in content.get("stages", {name: content}).items():
-            imported = any("repo" in dep for dep in entry.get("deps", []))
-            for out in entry.get("outs", []):
-                at = (folder / out["path"]).as_posix()
-                found.append(Output(at, out.get("md5", ""), stage, at in tracked, imported))
-    return [output for output in found if output.md5]
+        try:
+            text = git("show", f"{commit}:./{name}") if commit else Path(name).read_text("utf-8")
+            content = parse_yaml(text, f"{name} {commit}")
+        except InputError as error:
+            if not commit:
+                raise
+            print(f"left out: {error}")  # a conflict that was committed: nobody can mend the past
+            continue
+        found += _outs(path, content.get("stages", {name: content}), tracked)
+    return found
+
+
+def _outs(path: PurePosixPath, stages: Any, tracked: Collection[str]) -> Iterator[Output]:
+    for stage, entry in stages.items():
+        imported = any("repo" in dep for dep in entry.get("deps", []))
+        for out in entry.get("outs", []):
+            at = (path.parent / out["path"]).as_posix()
+            if "md5" in out:
+                yield Output(at, out["md5"], stage, at in tracked, imported)
 
 
 def files_of(output: Output, stores: Sequence[ObjectStore]) -> dict[str, str] | None:
     """The files of an output, path -> MD5; None if a folder's list is in no store."""
-    if not output.is_folder:
+    if not output.md5.endswith(LIST):
         return {output.path: output.md5}
     for store in stores:
         if (listing := store.listing(output.md5)) is not None:
@@ -239,29 +213,26 @@ def files_of(output: Output, stores: Sequence[ObjectStore]) -> dict[str, str] | 
     return None
 
 
-def hash_all(
-    keys: Iterable[str], read: Callable[[str], Digest | None], place: str
-) -> dict[str, Digest]:
-    """Key -> digest of all that is there."""
-    wanted = sorted(set(keys))
-    with ThreadPoolExecutor(JOBS) as pool:
-        results = progress(pool.map(read, wanted), len(wanted), f"hashing {place}", "files")
-        return {key: seen for key, seen in zip(wanted, results, strict=True) if seen is not None}
-
-
 def objects_of(output: Output, files: Mapping[str, str]) -> dict[str, str]:
     """MD5 -> path of all that a store holds for an output: its files, and a folder's list."""
     return {md5: path for path, md5 in files.items()} | {output.md5: output.path}
 
 
+def hash_all(
+    keys: Iterable[str], read: Callable[[str], Digest | None], place: str
+) -> dict[str, Digest | None]:
+    """Key -> digest, None of what is not there."""
+    wanted = sorted(set(keys))
+    with ThreadPoolExecutor(JOBS) as pool:
+        results = progress(pool.map(read, wanted), len(wanted), f"hashing {place}", "files")
+        return dict(zip(wanted, results, strict=True))
+
+
 @dataclass(frozen=True)
 class Scan:
-    """What was read.
+    """The outputs, their files (path -> MD5; none if a folder's list is lost), and what was read.
 
-    Attributes:
-        outputs: Of dvc.lock and the .dvc files.
-        files: Output -> its files, path -> MD5; none if a folder's list is in no store.
-        seen: Place -> path (workspace) or MD5 (cache, remote) of each file that was looked for.
+    `seen` is by place, and there by path in the workspace, by MD5 in a store.
     """
 
     outputs: Sequence[Output]
@@ -277,85 +248,63 @@ class Scan:
                 found[path] = seen.sha256
         return found
 
-    def records(self) -> dict[str, Record]:
-        """The manifest's record of each output of which all bytes are somewhere intact."""
-        records = {}
-        for output in self.outputs:
-            known: dict[str, str] = {}
-            for place in self.seen:
-                known = self.intact(output, place) | known
-            if known and len(known) == len(self.files[output.path]):
-                records[output.path] = record_of(output, known)
-        return records
-
 
 def scan(found: Sequence[Output], stores: Sequence[ObjectStore]) -> Scan:
     """Read and hash everything, in the workspace and in the stores: the cache, and a remote."""
     files = {output.path: files_of(output, stores) or {} for output in found}
     names = [name for path in files if os.path.lexists(path) for name in files[path]]
-    seen: dict[str, Mapping[str, Digest | None]] = {}
-    seen[WORKSPACE] = hash_all(names, lambda name: digest_of(Path(name)), WORKSPACE)
+    seen = {WORKSPACE: hash_all(names, lambda name: digest_of(lambda: open(name, "rb")), WORKSPACE)}
     for store in stores:
-        wanted = {
-            md5
-            for output in found
-            if not (output.in_git or (output.imported and store.name == REMOTE))
-            for md5 in objects_of(output, files[output.path])
-        }
+        wanted = _wanted(found, files, store.name)
         there = hash_all(store.sizes(wanted), store.read, store.name)
-        seen[store.name] = {md5: there.get(md5) for md5 in wanted}
+        seen[store.name] = dict.fromkeys(wanted) | there
     return Scan(found, files, seen)
+
+
+def _wanted(found: Sequence[Output], files: Mapping[str, Any], place: str) -> set[str]:
+    kept = [o for o in found if not o.in_git and not (o.imported and place == REMOTE)]
+    return set[str]().union(*(objects_of(output, files[output.path]) for output in kept))
 
 
 def find_mismatches(read: Scan, manifest: Mapping[str, Record]) -> list[Mismatch]:
     """Name what is not as dvc.lock and the manifest say, in the order of the outputs."""
     found: list[Mismatch] = []
     for output in read.outputs:
-        if not os.path.lexists(output.path) and not output.in_git and _absent(output, read):
-            # A clone that has not pulled this lacks nothing; nor was anything checked.
-            if REMOTE not in read.seen:
-                fix = f"dvc pull {quote(output.path)}, or ./ulna verify --remote"
-                found.append(Mismatch(output.path, WORKSPACE, ABSENT, fix))
-        else:
-            found += [*_in_store(output, CACHE, read), *_in_workspace(output, read)]
+        objects = objects_of(output, read.files[output.path])
+        here = output.in_git or os.path.lexists(output.path)
+        if here or any(read.seen[CACHE].get(md5) for md5 in objects):
+            found += _in_store(output, CACHE, read)
+            found += _in_workspace(output, read) if here else ()
+        elif REMOTE not in read.seen:  # a clone that has not pulled this lacks nothing
+            fix = f"dvc pull {quote(output.path)}, or ./ulna verify --remote"
+            found.append(Mismatch(output.path, WORKSPACE, ABSENT, fix))
         found += [*_in_store(output, REMOTE, read), *_unlike_manifest(output, read, manifest)]
     gone = manifest.keys() - {output.path for output in read.outputs}
     return found + [Mismatch(path, MANIFEST.name, OUTDATED, WRITE) for path in sorted(gone)]
 
 
-def _absent(output: Output, read: Scan) -> bool:
-    return not any(read.seen[CACHE].get(md5) for md5 in objects_of(output, read.files[output.path]))
-
-
 def _in_workspace(output: Output, read: Scan) -> Iterator[Mismatch]:
-    if not output.in_git and not os.path.lexists(output.path):
-        return
-    for path in read.files[output.path].keys() - read.intact(output, WORKSPACE).keys():
-        code = MISSING if read.seen[WORKSPACE].get(path) is None else CHANGED
+    for path in sorted(read.files[output.path].keys() - read.intact(output, WORKSPACE).keys()):
         # Without rm, DVC takes a file whose time and size are as it left them for unchanged.
         fix = f"rm -f {quote(path)} && dvc checkout --force {quote(output.path)}"
         if output.in_git:
             fix = f"git checkout -- {quote(path)}, or dvc repro if you changed what it follows from"
-        yield Mismatch(path, WORKSPACE, code, fix)
+        yield Mismatch(path, WORKSPACE, CHANGED if os.path.exists(path) else MISSING, fix)
 
 
 def _in_store(output: Output, place: str, read: Scan) -> Iterator[Mismatch]:
-    here = read.intact(output, WORKSPACE)
+    here, seen = read.intact(output, WORKSPACE), read.seen.get(place, {})
     for md5, path in objects_of(output, read.files[output.path]).items():
-        if md5 not in read.seen.get(place, {}):
-            continue
-        seen = read.seen[place][md5]
-        if seen is not None and seen.md5 == md5.removesuffix(LIST):
+        found = seen.get(md5)
+        if md5 not in seen or (found is not None and found.md5 == md5.removesuffix(LIST)):
             continue
         stored = f"files/md5/{md5[:2]}/{md5[2:]}"
+        fix = f"rm -f $(dvc cache dir)/{stored} && dvc fetch {quote(output.path)}"
         if place == REMOTE:
             fix = f"remove {stored} there, if it is, then ./ulna share from a clone that has it"
-        elif path in here:
-            # Not `dvc commit`: it would record whatever else has changed.
+        elif path in here:  # not `dvc commit`: it would record whatever else has changed
             fix = f"install -D -m 444 {quote(path)} $(dvc cache dir)/{stored}"
-        else:
-            fix = f"rm -f $(dvc cache dir)/{stored} && dvc fetch {quote(output.path)}"
-        yield Mismatch(path, place, CHANGED if seen else MISSING, fix)
+        yield Mismatch(path, place, CHANGED if found else MISSING, fix)
 
 
 def _unlike_manifest(
@@ -365,46 +314,44 @@ def _unlike_manifest(
     if record is None or record.md5 != output.md5:
         yield Mismatch(output.path, MANIFEST.name, OUTDATED if record else UNRECORDED, WRITE)
         return
+    fix = f"git log -- {MANIFEST}; if that is as it should be, do not use these bytes"
     for place in read.seen:
-        intact = read.intact(output, place)
-        wrong = [path for path in intact if intact[path] != record.files.get(path)]
-        if record.of_list:
-            whole = 0 < len(intact) == len(read.files[output.path])
-            same = not whole or digest_of_list(output.path, intact) == record.of_list
-            wrong = [] if same else [output.path]
-        for path in wrong:
-            fix = f"git log -- {MANIFEST}; if that is as it should be, do not use these bytes"
+        count = len(read.files[output.path])
+        for path in _exchanged(output, read.intact(output, place), record, count):
             yield Mismatch(path, place, OTHER_SHA256, fix)
+
+
+def _exchanged(output: Output, intact: Mapping[str, str], record: Record, count: int) -> list[str]:
+    if record.of_list:
+        whole = 0 < len(intact) == count
+        return [output.path] if whole and record_of(output, intact) != record else []
+    return [path for path in intact if intact[path] != record.files.get(path)]
 
 
 def record_of(output: Output, digests: Mapping[str, str]) -> Record:
     """Make the record of an output from the SHA-256 of each of its files."""
     by_hand = output.stage.endswith(".dvc")
-    if output.is_folder and (by_hand or len(digests) > MOST_LISTED):
+    if output.md5.endswith(LIST) and (by_hand or len(digests) > MOST_LISTED):
         return Record(output.md5, {}, digest_of_list(output.path, digests), len(digests))
     return Record(output.md5, dict(digests))
 
 
 def digest_of_list(folder: str, digests: Mapping[str, str]) -> str:
     """SHA-256 of what sha256sum prints for the files of a folder, in the order of their bytes."""
-    names = sorted(digests, key=lambda path: path.removeprefix(f"{folder}/").encode())
-    text = "".join(f"{digests[path]}  ./{path.removeprefix(f'{folder}/')}\n" for path in names)
+    names = {path.removeprefix(f"{folder}/"): sha256 for path, sha256 in digests.items()}
+    text = "".join(f"{names[name]}  ./{name}\n" for name in sorted(names, key=str.encode))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_manifest(path: Path, records: Mapping[str, Record]) -> bool:
-    """Write the records, sorted by path; whether anything changed."""
+def write_manifest(path: Path, records: Mapping[str, Record]) -> None:
+    """Write the records, sorted by path."""
     lines = [HEAD]
     for output, record in sorted(records.items()):
         lines.append(f"# md5 {record.md5}  {output}\n")
         if record.of_list:
             lines.append(f"# sha256 of the list of its {record.count} files {record.of_list}\n")
         lines += [f"{sha256}  {file}\n" for file, sha256 in sorted(record.files.items())]
-    text = "".join(lines)
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return False
-    write_text(path, text)
-    return True
+    write_text(path, "".join(lines))
 
 
 def read_manifest(path: Path) -> dict[str, Record]:
@@ -420,10 +367,10 @@ def read_manifest(path: Path) -> dict[str, Record]:
             output = match[2]
             records[output] = Record(match[1], {})
         elif output and (match := OF_LIST.fullmatch(line)):
-            records[output] = Record(records[output].md5, {}, match[2], int(match[1]))
+            records[output] = replace(records[output], of_list=match[2], count=int(match[1]))
         elif output and (match := OF_FILE.fullmatch(line)):
             files = {**records[output].files, match[2]: match[1]}
-            records[output] = Record(records[output].md5, files)
+            records[output] = replace(records[output], files=files)
         elif f"{line}\n" not in HEAD:
             raise InputError(
                 f"{path}, line {number}, is not a digest and a path, as sha256sum writes them: "
@@ -432,45 +379,35 @@ def read_manifest(path: Path) -> dict[str, Record]:
     return records
 
 
-def refresh(read: Scan, former: Mapping[str, Record]) -> bool:
-    """Write the manifest anew from intact bytes; whether it changed.
-
-    Args:
-        read: What was read.
-        former: Records that hold, where they are of the MD5 of dvc.lock.
+def refresh(read: Scan, former: Mapping[str, Record]) -> None:
+    """Write the manifest anew: former records of the MD5 of dvc.lock, else from intact bytes.
 
     Raises:
         InputError: The bytes of an output are nowhere intact, and it has no former record.
     """
-    known = {
-        output.path: record
-        for output in read.outputs
-        if (record := former.get(output.path)) and record.md5 == output.md5
-    }
-    records = read.records() | known
+    records = {}
     for output in read.outputs:
-        if output.path not in records:
-            raise InputError(
-                f"{output.path} is neither here nor in the cache as dvc.lock names it, so its "
-                "SHA-256 cannot be written: `dvc pull` or `dvc repro` first"
-            )
-    return write_manifest(MANIFEST, {output.path: records[output.path] for output in read.outputs})
+        record = former.get(output.path)
+        if record is None or record.md5 != output.md5:
+            known: dict[str, str] = {}
+            for place in read.seen:
+                known = read.intact(output, place) | known
+            if not 0 < len(known) == len(read.files[output.path]):
+                raise InputError(
+                    f"{output.path} is neither here nor in the cache as dvc.lock names it, so its "
+                    "SHA-256 cannot be written: `dvc pull` or `dvc repro` first"
+                )
+            record = record_of(output, known)
+        records[output.path] = record
+    write_manifest(MANIFEST, records)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `ulna verify`."""
-    parser.add_argument(
-        "--remote",
-        nargs="?",
-        const=DEFAULT,
-        metavar="NAME",
-        help="read this remote as well, all of it; without a name, the default remote",
-    )
-    parser.add_argument(
-        "--write",
-        action="store_true",
-        help=f"write {MANIFEST} anew from what has the MD5 of dvc.lock",
-    )
+    remote = "read this remote as well, all of it; without a name, the default one"
+    parser.add_argument("--remote", nargs="?", const="", metavar="NAME", help=remote)
+    write = f"write {MANIFEST} anew from what has the MD5 of dvc.lock"
+    parser.add_argument("--write", action="store_true", help=write)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -481,12 +418,11 @@ def run(arguments: argparse.Namespace) -> None:
             stores.append(stack.enter_context(open_remote(repo, arguments.remote)))
         read = scan(outputs(), stores)
     if arguments.write:
-        # What it says of outputs that are here is not asked: it may be what is wrong.
         former: dict[str, Record] = {}
         with suppress(InputError):  # such as what a merge left
             former = read_manifest(MANIFEST)
-        kept = {path: record for path, record in former.items() if not os.path.lexists(path)}
-        print(f"verify: {MANIFEST} {'written' if refresh(read, kept) else 'is as it was'}")
+        # What it says of outputs that are here is not asked: it may be what is wrong.
+        refresh(read, {path: former[path] for path in former if not os.path.lexists(path)})
     found = find_mismatches(read, read_manifest(MANIFEST))
     for mismatch in found:
         print(f"{mismatch.path}\n  {mismatch.place}: {mismatch.code}\n  fix: {mismatch.fix}")
