@@ -67,13 +67,7 @@ SAME = ("patient", "study", "body_part", "label")
 
 
 def differing_images(before: pd.DataFrame, after: pd.DataFrame, split: str) -> int:
-    """The number of images in a split that only one table has, or that have another label or study.
-
-    Args:
-        before: A checked prediction table.
-        after: Another.
-        split: val or test.
-    """
+    """The number of images in a split that only one has, or that have another label or study."""
     one, two = (
         table[table["split"] == split].set_index("image")[list(SAME)] for table in (before, after)
     )
@@ -88,38 +82,31 @@ def compare_tables(
     seed: int,
     levels: Sequence[str] = LEVELS,
 ) -> pd.DataFrame:
-    """Paired differences of a network between two revisions.
+    """Paired differences of a network between two revisions with the same test set.
 
     Args:
         before: A checked prediction table, and how its revision evaluates it.
-        after: The same of the other revision, of the same test set; its section says also how many
-            bootstrap replicates there are, and how few patients are too few.
+        after: The same of the other revision, whose section also rules the bootstrap.
         seed: Of the bootstrap.
         levels: study, image or both.
 
     Returns:
-        One row per level and metric, columns `COLUMNS` but network: before and after are the
-        values, difference is after less before, NaN where undefined.
+        One row per level and metric, columns `COLUMNS` but network: difference is after less
+        before, NaN where undefined.
     """
     rows = []
     for level in levels:
         old, new = (_test(table, level, evaluate) for table, evaluate in (before, after))
         resamples = resample(new["patient"], after[1].bootstrap_draws, seed)
         paired = differences(new, old, resamples, after[1].min_patients)
-        values = [score(t["label"], t["probability"], t["threshold"]) for t in (old, new)]
+        was, now = (score(t["label"], t["probability"], t["threshold"]) for t in (old, new))
+        sizes = {"level": level, "n": paired["n"], "patients": paired["patients"]}
         for metric in METRICS:
-            known = not np.isnan(paired[metric]["difference"])
-            rows.append(
-                {"level": level, "metric": metric}
-                | {
-                    name: value[metric] if known else np.nan
-                    for name, value in zip(("before", "after"), values, strict=True)
-                }
-                | paired[metric]
-                | {"n": paired["n"], "patients": paired["patients"]}
-                | {"significance": significance(paired[metric])}
-            )
-    return pd.DataFrame(rows, columns=list(COLUMNS[1:]))
+            row = sizes | {"metric": metric, "before": was[metric], "after": now[metric]}
+            rows.append(row | paired[metric] | {"significance": significance(paired[metric])})
+    table = pd.DataFrame(rows, columns=list(COLUMNS[1:]))
+    table.loc[table["difference"].isna(), ["before", "after"]] = np.nan
+    return table
 
 
 def _test(images: pd.DataFrame, level: str, evaluate: Evaluate) -> pd.DataFrame:
@@ -159,20 +146,10 @@ def fresh_tables(revisions: Sequence[Revision]) -> list[str]:
 def compare_revisions(
     before: Revision, after: Revision, levels: Sequence[str] = LEVELS
 ) -> pd.DataFrame:
-    """All differences between two revisions, the most telling first.
+    """All differences between two revisions, in columns `COLUMNS`.
 
-    Args:
-        before: What is compared with.
-        after: What is compared.
-        levels: study, image or both.
-
-    Returns:
-        One row per network that both have, level and metric, columns `COLUMNS`: the significant
-        ones, the largest first, then the others, then those without an interval. Predictions that
-        are stale are left out.
-
-    Raises:
-        InputError: The test sets differ, or no network has predictions in both.
+    Significant ones come first, the largest before all, then the others, then those without an
+    interval. Predictions that are stale are left out; other test sets are refused.
     """
     compared = []
     for network in fresh_tables([before, after]):
@@ -191,11 +168,9 @@ def compare_revisions(
 
 
 def conclude(rows: pd.DataFrame, seed_alone: bool = False) -> str:
-    """The code of `CONCLUSIONS` for two revisions: by the AUROC, as it needs no threshold.
+    """The code of `CONCLUSIONS` for differences of one level: by the AUROC, without a threshold.
 
-    Args:
-        rows: Differences of one level, see `compare_revisions`.
-        seed_alone: Nothing but the seed differs, so that neither is better.
+    Where nothing but the seed differs, neither is better.
     """
     known = rows[rows["significance"] != NO_INTERVAL]
     if known.empty:
@@ -233,17 +208,17 @@ def rank(revisions: Sequence[Revision], network: str, level: str, metric: str) -
         resamples = resample(test["patient"], each.evaluate.bootstrap_draws, each.seed)
         result = with_intervals(test, resamples, each.evaluate.min_patients)
         row = {"name": each.name, "val": scores[each.name], "significance": BEST}
-        row |= {"test": result[metric], "low": result[f"{metric}_low"]}
-        row |= {"high": result[f"{metric}_high"]}
+        ends = {"test": "", "low": "_low", "high": "_high"}
+        row |= {column: result[f"{metric}{end}"] for column, end in ends.items()}
         row |= dict.fromkeys(("behind", "behind_low", "behind_high"), np.nan)
         row |= {"other_val": differing_images(first, table, "val") > 0}
         if differing_images(first, table, "test"):
             row["significance"] = OTHER_TEST
         elif each is not best:
             pair = (first, best.evaluate), (table, each.evaluate)
-            rows_of = compare_tables(*pair, best.seed, [level]).set_index("metric").loc[metric]
-            row |= {"behind": rows_of["difference"], "behind_low": rows_of["low"]}
-            row |= {"behind_high": rows_of["high"], "significance": rows_of["significance"]}
+            paired = compare_tables(*pair, best.seed, [level]).set_index("metric").loc[metric]
+            row |= {"behind": paired["difference"], "behind_low": paired["low"]}
+            row |= {"behind_high": paired["high"], "significance": paired["significance"]}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -283,6 +258,8 @@ def notes(revisions: Sequence[Revision]) -> list[str]:
 
 
 def _span(value: float, low: float, high: float, sign: str = "") -> str:
+    if np.isnan(low):
+        return "" if np.isnan(value) else f"{value:{sign}.3f}"
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
@@ -299,7 +276,7 @@ def _rank_cells(row: Mapping[str, Any]) -> list[str]:
         row["name"],
         f"{row['val']:.3f}{' (other val)' if row['other_val'] else ''}",
         _span(row["test"], row["low"], row["high"]),
-        "" if np.isnan(behind[0]) else _span(behind[0], behind[1], behind[2], "+z"),
+        _span(behind[0], behind[1], behind[2], "+z"),
         row["significance"].replace("_", " "),
     ]
 
@@ -322,14 +299,7 @@ def _text(lines: Sequence[str], markdown: bool) -> str:
 def render(
     rows: pd.DataFrame, pair: Sequence[Revision], code: Sequence[str], markdown: bool = False
 ) -> str:
-    """A comparison as text: conclusion, parameters and code that differ, tables, limits.
-
-    Args:
-        rows: See `compare_revisions`.
-        pair: What is compared with, and what is compared.
-        code: Files of code and `.dvc` files that differ.
-        markdown: For a pull request; otherwise for a terminal.
-    """
+    """A comparison as text: what differs in parameters and in files of code, tables, limits."""
     before, after = (each.name for each in pair)
     params = changed_params(pair[0].params, pair[1].params)
     seed_alone = [name for name, *_ in params] == ["seed"] and not code

@@ -23,12 +23,12 @@ from dvc.utils.serialize import load_yaml, modify_yaml
 # Stages that depend on this folder or a file in it take longest and need most memory: they go
 # first, and only as many at once as fit. Training DenseNet169 took 1.4 GiB at 96 px with 32 images
 # per batch; as much again is left to larger images. All others stay below 0.3 GiB.
-NETWORKS, STAGE_GIB = Path("src/ulna/networks"), 3.0
-LOCK = Path("dvc.lock")
+NETWORKS, LOCK, STAGE_GIB = Path("src/ulna/networks"), Path("dvc.lock"), 3.0
 # A DVC that ends when this process is killed, and with it the stage that it runs.
 WATCHED = (
     "import psutil, sys; from ulna.processes import end_with; end_with(psutil.Process().parent()); "
-    "from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
+    "from dvc.cli import main; "
+    "sys.exit(main(['--wait-for-lock', 'repro', '--single-item', *sys.argv[1:]]))"
 )
 Needs = dict[str, set[str]]  # stage -> those that it waits for
 Started = tuple[subprocess.Popen[str], Thread]
@@ -45,10 +45,7 @@ def read_pipeline() -> tuple[nx.DiGraph, set[str], set[str]]:
 
 
 def may_run(graph: nx.DiGraph, heavy: set[str], changed: set[str]) -> Needs:
-    """The changed stages and all that follow, each with those among them that it waits for.
-
-    Heavy ones come first, and of these the ones that most others wait for, directly or not.
-    """
+    """The changed stages and all that follow: heavy ones first, then those that most wait for."""
     todo = changed.union(*(nx.ancestors(graph, stage) for stage in changed))
     urgent = sorted(todo, key=lambda one: (one not in heavy, -len(nx.ancestors(graph, one)), one))
     return {stage: todo.intersection(graph.successors(stage)) for stage in urgent}
@@ -66,8 +63,7 @@ def run_all(
 
     After a failure nothing new is started. Whatever ends this function ends all that it started.
     """
-    waiting, codes = list(needs), dict[str, int]()
-    running: dict[str, Started] = {}
+    waiting, codes, running = list(needs), dict[str, int](), dict[str, Started]()
     try:
         while running or waiting:
             full = heavy if len(heavy & running.keys()) >= slots else set[str]()
@@ -124,9 +120,8 @@ def repro(jobs: int, stage_gib: float) -> int:
     needs = may_run(graph, heavy, changed)
     slots = max(1, min(jobs, int(psutil.virtual_memory().available / 2**30 / stage_gib)))
     print(f"{len(needs)} stages may have to run, {slots} at once with a network", flush=True)
-    command = [sys.executable, "-c", WATCHED, "--wait-for-lock", "repro", "--single-item"]
     try:
-        failed = run_all(needs, heavy, command, jobs, slots)
+        failed = run_all(needs, heavy, [sys.executable, "-c", WATCHED], jobs, slots)
     finally:
         put_lock_in_order([*before, *nx.dfs_postorder_nodes(graph)])
     for stage, code in failed.items():
