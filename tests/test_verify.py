@@ -12,7 +12,7 @@ from small_repository import make
 from tiny_pipeline import ROOT, commit, dvc, environment
 
 from ulna.cli import main
-from ulna.team.verify import digest_of
+from ulna.team import verify as module
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +66,10 @@ def verify(capsys):
         return found
 
     return call
+
+
+def digest_of(path: Path) -> module.Digest:
+    return module.digest_of(lambda: path.open("rb"))
 
 
 def codes(found: list[tuple[str, str, str, str]]) -> set[tuple[str, ...]]:

@@ -331,8 +331,7 @@ def render_ranking(rows: pd.DataFrame, title: str, markdown: bool = False) -> st
             "Those with another val, as after a change of seed, split.val_fraction or "
             "data.body_parts, cannot be ranked with the others. The easiest val may come first."
         ]
-    first = rows["name"].iloc[0]
-    return _text([*lines, f"`dvc exp apply {first}` brings an experiment here"], markdown)
+    return _text(lines, markdown)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
