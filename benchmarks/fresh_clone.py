@@ -3,7 +3,7 @@
     python -m benchmarks.fresh_clone
 
 Clones the last commit, so that nothing has been run there, and runs the whole pipeline: by
-`dvc repro`, and with two stages side by side as `make repro JOBS=2` does. About ten minutes.
+`dvc repro`, and with two stages in parallel as `make repro JOBS=2` does. About ten minutes.
 """
 
 import re
@@ -23,7 +23,7 @@ WHY = (
     "three times. The rest: the import of TensorFlow in seven stages (5 to 10 s each), "
     "DenseNet169 built, loaded and traced in each of three (8 to 15 s), and DVC between stages, "
     "which reads and writes dvc.lock (1 to 3 s each). Kept: no tuner in tf.data, whose end was "
-    "waited for after each phase of training (42 s were seen); two stages side by side; one graph "
+    "waited for after each phase of training (42 s were seen); two stages in parallel; one graph "
     "for the frozen layers in training and validation; matplotlib imported by stages that draw "
     "alone. Tried and dropped: XLA (slower, and refused under determinism); no graph optimisation "
     "by TensorFlow (first step of fine-tuning 18.1 and 19.1 s instead of 18.8 and 21.0); freed "
@@ -81,7 +81,7 @@ def stage_times(command: Sequence[str], folder: Path) -> tuple[float, dict[str, 
 def run() -> list[Row]:
     """Run the pipeline in a clone of its own each time."""
     speeds, taken = [], []
-    for command in (["dvc", "repro"], ["python", "-m", "ulna.side_by_side", "2"]):
+    for command in (["dvc", "repro"], ["python", "-m", "ulna.team.parallel", "2"]):
         speeds.append(loop_seconds())
         with tempfile.TemporaryDirectory() as name:
             taken.append(stage_times(command, clone(Path(name))))
@@ -94,7 +94,7 @@ def run() -> list[Row]:
     rows = [
         Row("all, one after the other", f"{alone:.0f} s", "", "", aim, alone <= AIM_S, WHY),
         Row(
-            "all, two side by side (`make repro JOBS=2`)",
+            "all, two in parallel (`make repro JOBS=2`)",
             f"{beside:.0f} s",
             f"{alone:.0f} s one after the other",
             f"{alone / beside:.2f}",

@@ -47,7 +47,7 @@ def test_a_command_runs_at_the_root_of_the_repository(inside, tmp_path, monkeypa
         if repository:
             (tmp_path / ".dvc").mkdir()
         monkeypatch.chdir(tmp_path / inside)
-        cli.main("plan")
+        cli.main("share")
     assert where == [str(tmp_path / inside), str(tmp_path)]
 
 
@@ -59,9 +59,9 @@ def test_bad_input_ends_in_its_sentence_and_exit_code_1(fault, monkeypatch, caps
     module = SimpleNamespace(add_arguments=lambda parser: None, run=fail)
     monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
     with pytest.raises(SystemExit) as ended:
-        cli.main("plan")
+        cli.main("share")
     assert ended.value.code == 1
-    assert capsys.readouterr().err == "plan: a.csv: expected 1\n"
+    assert capsys.readouterr().err == "share: a.csv: expected 1\n"
 
 
 def test_the_script_runs_the_source_beside_it_from_anywhere(tmp_path):

@@ -4,15 +4,20 @@ import subprocess
 import pytest
 
 from ulna.errors import InputError
-from ulna.team.manifest import digest_of_list, read_manifest, record_of, write_manifest
-from ulna.team.tracked import Output
+from ulna.team.verify import (
+    Output,
+    digest_of_list,
+    read_manifest,
+    record_of,
+    write_manifest,
+)
 
 A, B, C = (hashlib.sha256(letter).hexdigest() for letter in (b"a", b"b", b"c"))
 FOLDER = "d" * 32 + ".dir"
 
 
 def output(path: str, md5: str, stage: str = "train@cnn") -> Output:
-    return Output(path, md5, 3, cached=True, shared=True, stage=stage)
+    return Output(path, md5, stage)
 
 
 @pytest.fixture
@@ -25,9 +30,8 @@ def records():
 
 def test_what_is_written_is_read(tmp_path, records):
     path = tmp_path / "manifest.sha256"
-    assert write_manifest(path, records)
+    write_manifest(path, records)
     assert read_manifest(path) == records
-    assert not write_manifest(path, records)
 
 
 def test_sha256sum_reads_it(tmp_path, records):
@@ -69,5 +73,5 @@ def test_a_line_that_is_none_is_named(tmp_path, records):
     path = tmp_path / "manifest.sha256"
     write_manifest(path, records)
     path.write_text(path.read_text().replace(B, "<<<<<<< HEAD"))
-    with pytest.raises(InputError, match=r"manifest.sha256, line \d+, is not a digest"):
+    with pytest.raises(InputError, match=r"manifest.sha256, line \d+"):
         read_manifest(path)

@@ -44,7 +44,7 @@ def repository(built, tmp_path_factory) -> Path:
 def elsewhere(repository, tmp_path_factory) -> tuple[Path, str]:
     """A second clone, for tests that change it, and what its `make repro JOBS=2` said.
 
-    All that may differ between two users differs, and stages run side by side. It knows of the
+    All that may differ between two users differs, and stages run in parallel. It knows of the
     first clone's runs of `TAKEN`: DVC takes their outputs if the hashes of all that they read are
     those of the first clone.
     """
@@ -61,7 +61,7 @@ def elsewhere(repository, tmp_path_factory) -> tuple[Path, str]:
     done = run(
         clone,
         *("sh", "-c", 'umask 077 && exec "$@"', "sh"),
-        *(sys.executable, "-m", "ulna.side_by_side", "2"),
+        *(sys.executable, "-m", "ulna.team.parallel", "2"),
         PYTHONPATH="src",
         HOME=str(home),
         TZ="Pacific/Kiritimati",

@@ -11,11 +11,8 @@ from ulna.errors import InputError
 # Command -> what it does. Each is a module of `ulna.team` of that name, with two functions:
 # `add_arguments(parser)` and `run(arguments)`; the module's docstring is its help.
 COMMANDS = {
-    "plan": "say which stages would run, and why, and run none",
-    "compare": "say which differences between two revisions are more than chance",
-    "grid": "try a grid of parameters and rank what comes of it",
+    "compare": "say which differences between revisions are more than chance, and rank many",
     "share": "send data, runs and experiments to a remote, so that nobody trains them again",
-    "check": "say whether dvc.lock is that of what is to be committed",
     "verify": "hash everything anew and name what is not as it was",
 }
 

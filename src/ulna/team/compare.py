@@ -1,12 +1,13 @@
-"""Say which differences between two revisions are more than chance.
+"""Say which differences between revisions are more than chance, and rank three or more.
 
     ulna compare main                          the workspace against the branch main
     ulna compare main brave-newt               the experiment brave-newt against it
     ulna compare HEAD --format markdown        for a pull request
+    ulna compare $(dvc exp list --name-only)   the best on val first, with its test score
 
-`dvc metrics diff` gives two numbers. Here each difference has its 95% interval: both revisions
-judge the same test patients, and patients are drawn anew in pairs. A difference whose interval
-holds 0 is noise. Each revision's thresholds are chosen on its own val, by its own `evaluate`. What
+`dvc metrics diff` gives two numbers. Here each difference has its 95% interval: both revisions are
+evaluated on the same test patients, which the bootstrap resamples in pairs. A difference whose
+interval holds 0 is not significant. Each revision's thresholds are chosen on its own val. What
 another seed of training would change is not in the intervals: train several.
 """
 
@@ -19,79 +20,60 @@ import numpy as np
 import pandas as pd
 
 from ulna.errors import InputError
-from ulna.judging.bootstrap import METRICS, resample
+from ulna.judging.bootstrap import METRICS, resample, with_intervals
 from ulna.judging.comparison import differences
 from ulna.judging.evaluation import LEVELS, decided
 from ulna.judging.metrics import score
 from ulna.judging.names import METRICS as METRIC_NAMES
 from ulna.judging.names import NAMES
 from ulna.params import Evaluate
-from ulna.team.overrides import flatten
-from ulna.team.planner import show
 from ulna.team.revisions import (
     NETWORKS,
     WORKSPACE,
     Revision,
     different_code,
+    flatten,
     open_repo,
     read_revision,
     resolve,
+    show,
 )
 
 COLUMNS = (
-    "network",
-    "level",
-    "metric",
-    "before",
-    "after",
-    "difference",
-    "low",
-    "high",
-    "n",
-    "patients",
-    "found",
-)
-# What can be found of a difference, in the order in which they are listed.
-REAL, NOISE, UNKNOWN = "beyond noise", "noise", "no interval"
+    "network", "level", "metric", "before", "after", "difference", "low", "high", "n", "patients",
+    "significance",
+)  # fmt: skip
+# Codes of a difference, in the order in which they are listed; and of a rank.
+SIGNIFICANT, NOT_SIGNIFICANT, NO_INTERVAL = "significant", "not_significant", "no_interval"
+BEST, OTHER_TEST = "best", "other_test"
 HEADLINE = "auroc"
+# Code of a conclusion -> its words.
+CONCLUSIONS = {
+    "better": "{after} is better than {before}",
+    "worse": "{after} is worse than {before}",
+    "mixed": "{after} is better than {before} in some, worse in others",
+    "seed": "{after} differs from {before}, by the seed alone",
+    "not_significant": "no significant difference between {after} and {before}",
+    "same": "{after} scores as {before} does",
+    "no_interval": "too few patients, or no variation: no difference has an interval",
+}
 LIMITS = (
     "Intervals are over test patients, of these networks as they are trained, and each holds for "
-    "itself: of twenty between equally good ones about one misses 0. What another seed of training "
-    "would change is not in them: before a small difference is called an effect, train both with "
-    "several seeds."
+    "itself: of twenty between equally good ones about one misses 0. Another seed of training is "
+    "not in them: before a small difference is called an effect, train both with several seeds."
 )
 # What of a table must be the same for two revisions to be comparable.
 SAME = ("patient", "study", "body_part", "label")
 
 
-def check_same_test(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str]) -> None:
-    """Refuse two prediction tables of different test sets.
-
-    Args:
-        before: A checked prediction table.
-        after: Another.
-        names: Of the two revisions.
-
-    Raises:
-        InputError: Their test rows differ in images, patients, studies or labels; says in how many.
-    """
-    first, second = (
-        table[table["split"] == "test"].set_index("image")[list(SAME)] for table in (before, after)
+def differing_images(before: pd.DataFrame, after: pd.DataFrame, split: str) -> int:
+    """The number of images in a split that only one has, or that have another label or study."""
+    one, two = (
+        table[table["split"] == split].set_index("image")[list(SAME)] for table in (before, after)
     )
-    only = [len(one.index.difference(two.index)) for one, two in ((first, second), (second, first))]
-    shared = first.index.intersection(second.index)
-    unequal = int((first.loc[shared] != second.loc[shared]).any(axis=1).sum())
-    if any(only) or unequal:
-        faults = [
-            f"{count} are only in {name}" for name, count in zip(names, only, strict=True) if count
-        ]
-        if unequal:
-            faults.append(f"{unequal} have another patient, study or label")
-        raise InputError(
-            f"{names[0]} and {names[1]} judge different test sets ({len(first)} and {len(second)} "
-            f"images): {', '.join(faults)}. Their scores cannot be compared: take the same data "
-            "and the same data.body_parts"
-        )
+    shared = one.index.intersection(two.index)
+    unequal = int((one.loc[shared] != two.loc[shared]).any(axis=1).sum())
+    return unequal + len(one) + len(two) - 2 * len(shared)
 
 
 def compare_tables(
@@ -100,150 +82,152 @@ def compare_tables(
     seed: int,
     levels: Sequence[str] = LEVELS,
 ) -> pd.DataFrame:
-    """How far a network of one revision is above that of another.
+    """Paired differences of a network between two revisions with the same test set.
 
     Args:
-        before: A checked prediction table, and how its revision judges.
-        after: The same of the other revision, of the same test set; its section says also how many
-            draws there are, and how few patients are too few.
-        seed: Of the draws of patients.
+        before: A checked prediction table, and how its revision evaluates it.
+        after: The same of the other revision, whose section also rules the bootstrap.
+        seed: Of the bootstrap.
         levels: study, image or both.
 
     Returns:
-        One row a level and metric, columns `COLUMNS` but network: before and after are the values,
-        difference is after less before, found is `REAL` where its interval does not hold 0, `NOISE`
-        where it does, `UNKNOWN` where there is none.
+        One row per level and metric, columns `COLUMNS` but network: difference is after less
+        before, NaN where undefined.
     """
     rows = []
     for level in levels:
         old, new = (_test(table, level, evaluate) for table, evaluate in (before, after))
         resamples = resample(new["patient"], after[1].bootstrap_draws, seed)
-        found = differences(new, old, resamples, after[1].min_patients)
-        values = [score(t["label"], t["probability"], t["threshold"]) for t in (old, new)]
+        paired = differences(new, old, resamples, after[1].min_patients)
+        was, now = (score(t["label"], t["probability"], t["threshold"]) for t in (old, new))
+        sizes = {"level": level, "n": paired["n"], "patients": paired["patients"]}
         for metric in METRICS:
-            known = not np.isnan(found[metric]["difference"])
-            rows.append(
-                {"level": level, "metric": metric}
-                | {
-                    name: value[metric] if known else np.nan
-                    for name, value in zip(("before", "after"), values, strict=True)
-                }
-                | found[metric]
-                | {"n": found["n"], "patients": found["patients"]}
-                | {"found": what_is(found[metric])}
-            )
-    return pd.DataFrame(rows, columns=list(COLUMNS[1:]))
+            row = sizes | {"metric": metric, "before": was[metric], "after": now[metric]}
+            rows.append(row | paired[metric] | {"significance": significance(paired[metric])})
+    table = pd.DataFrame(rows, columns=list(COLUMNS[1:]))
+    table.loc[table["difference"].isna(), ["before", "after"]] = np.nan
+    return table
 
 
 def _test(images: pd.DataFrame, level: str, evaluate: Evaluate) -> pd.DataFrame:
-    """The test rows in an order that both revisions share."""
+    """The test rows in an order that all revisions share."""
     table, _ = decided(images, level, evaluate)
     return table[table["split"] == "test"].sort_values(level, ignore_index=True)
 
 
-def what_is(difference: Mapping[str, float]) -> str:
-    """Whether a difference is more than chance.
+def significance(difference: Mapping[str, float]) -> str:
+    """The code of a difference: whether its interval holds 0.
 
     Example:
-        >>> what_is({"difference": 0.04, "low": 0.01, "high": 0.07})
-        'beyond noise'
+        >>> significance({"difference": 0.04, "low": 0.01, "high": 0.07})
+        'significant'
     """
     low, high = difference["low"], difference["high"]
     if np.isnan(low) or np.isnan(high):
-        return UNKNOWN
-    return NOISE if low <= 0 <= high else REAL
+        return NO_INTERVAL
+    return NOT_SIGNIFICANT if low <= 0 <= high else SIGNIFICANT
+
+
+def fresh_tables(revisions: Sequence[Revision]) -> list[str]:
+    """The networks of which every revision has predictions, none of them stale; at least one."""
+    networks = [
+        network
+        for network in NETWORKS
+        if all(network in each.tables and network not in each.stale for each in revisions)
+    ]
+    if not networks:
+        raise InputError(
+            f"no network has predictions in all revisions ({'; '.join(notes(revisions))}): run "
+            "`dvc repro` there"
+        )
+    return networks
 
 
 def compare_revisions(
     before: Revision, after: Revision, levels: Sequence[str] = LEVELS
 ) -> pd.DataFrame:
-    """All differences between two revisions, the most telling first.
+    """All differences between two revisions, in columns `COLUMNS`.
 
-    Args:
-        before: What is compared with.
-        after: What is compared.
-        levels: study, image or both.
-
-    Returns:
-        One row a network that both have, level and metric, columns `COLUMNS`: those beyond noise,
-        the largest first, then noise, then those without an interval. Predictions that are stale
-        are left out.
-
-    Raises:
-        InputError: The test sets differ, or no network has predictions in both.
+    Significant ones come first, the largest before all, then the others, then those without an
+    interval. Predictions that are stale are left out; other test sets are refused.
     """
-    shared = [network for network in before.tables if network in after.tables]
-    if not shared:
-        raise InputError(
-            f"{before.name} has predictions of {', '.join(before.tables)} alone, {after.name} of "
-            f"{', '.join(after.tables)}: there is no network to compare"
-        )
-    shared = [net for net in shared if net not in before.stale and net not in after.stale]
-    if not shared:
-        raise InputError(f"{stale_sentences(before, after)[0]} Run `dvc repro` there")
-    found = []
-    for network in shared:
+    compared = []
+    for network in fresh_tables([before, after]):
         tables = before.tables[network], after.tables[network]
-        check_same_test(*tables, (before.name, after.name))
+        if count := differing_images(*tables, "test"):
+            raise InputError(
+                f"{before.name} and {after.name} have different test sets, in {count} images: "
+                "their scores cannot be compared, take the same data and the same data.body_parts"
+            )
         pair = (tables[0], before.evaluate), (tables[1], after.evaluate)
-        found.append(compare_tables(*pair, after.seed, levels).assign(network=network))
-    return ranked(pd.concat(found, ignore_index=True)[list(COLUMNS)])
-
-
-def ranked(rows: pd.DataFrame) -> pd.DataFrame:
-    """Beyond noise before noise before those without an interval, the largest first."""
-    order = rows["found"].map({REAL: 0, NOISE: 1, UNKNOWN: 2})
+        compared.append(compare_tables(*pair, after.seed, levels).assign(network=network))
+    rows = pd.concat(compared, ignore_index=True)[list(COLUMNS)]
+    order = rows["significance"].map({SIGNIFICANT: 0, NOT_SIGNIFICANT: 1, NO_INTERVAL: 2})
     size = -rows["difference"].abs().fillna(0)
     return rows.iloc[np.lexsort((size, order))].reset_index(drop=True)
 
 
-def verdict(rows: pd.DataFrame, names: tuple[str, str], seed_alone: bool = False) -> str:
-    """What is to be said of two revisions: by the AUROC, as it hangs on no threshold.
+def conclude(rows: pd.DataFrame, seed_alone: bool = False) -> str:
+    """The code of `CONCLUSIONS` for differences of one level: by the AUROC, without a threshold.
 
-    Args:
-        rows: Differences of one level, see `compare_revisions`.
-        names: Of the revisions: what is compared with, and what is compared.
-        seed_alone: Nothing but the seed differs, so that neither is better.
-
-    Returns:
-        One or two sentences.
+    Where nothing but the seed differs, neither is better.
     """
-    before, after = names
-    per = f"per {rows['level'].iloc[0]}"
-    known = rows[rows["found"] != UNKNOWN]
+    known = rows[rows["significance"] != NO_INTERVAL]
     if known.empty:
-        return (
-            f"{after} cannot be told apart from {before}: no difference has an interval, as there "
-            "are too few patients or all draws of them give the same."
-        )
+        return "no_interval"
     if not known[["difference", "low", "high"]].to_numpy().any():
-        return f"{after} scores as {before} does, in all of {len(known)} numbers {per}."
+        return "same"
     headline = known[known["metric"] == HEADLINE]
     # Of one other metric alone, that one.
     headline = known if headline.empty else headline
-    real = headline[headline["found"] == REAL]
-    shown = headline if real.empty else real
-    spans = "; ".join(
-        f"{METRIC_NAMES[row['metric']]} of {NAMES.get(row['network'], row['network'])} {_span(row)}"
-        for row in shown.to_dict("records")
-    )
-    ways = {value > 0 for value in real["difference"]}
-    found = {
-        frozenset[bool](): f"{after} cannot be told apart from {before}",
-        frozenset({True}): f"{after} is better than {before}",
-        frozenset({False}): f"{after} is worse than {before}",
-    }.get(frozenset(ways), f"{after} is better than {before} in some, worse in others")
-    if seed_alone and ways:
-        found = f"{after} differs from {before}, by the seed alone"
-    beyond = int((known["found"] == REAL).sum())
-    return (
-        f"{found}: {spans}. Of {len(known)} numbers {per} {beyond} differ by more than another "
-        "draw of test patients explains, for these networks as they are trained."
-    )
+    signs = set(np.sign(headline["difference"][headline["significance"] == SIGNIFICANT]))
+    if signs and seed_alone:
+        return "seed"
+    codes = {frozenset[float](): "not_significant", frozenset({1.0}): "better"}
+    return codes.get(frozenset(signs), "worse" if signs == {-1.0} else "mixed")
 
 
-def _span(row: Mapping[str, Any]) -> str:
-    return f"{row['difference']:+z.3f} ({row['low']:+z.3f} to {row['high']:+z.3f})"
+def rank(revisions: Sequence[Revision], network: str, level: str, metric: str) -> pd.DataFrame:
+    """Rank revisions by a metric on val, and compare each with the first on test.
+
+    The choice is made on val, so it does not flatter the test score of the first.
+
+    Returns:
+        One row per revision, the best on val first: name, val, test, low, high (its 95% interval),
+        behind, behind_low, behind_high (test less that of the first, with its paired interval),
+        significance (`BEST` of the first, `OTHER_TEST` where nothing can be compared), other_val
+        (whether its val is not that of the first); NaN where undefined.
+    """
+    scores = {each.name: val_score(each, network, level, metric) for each in revisions}
+    order = sorted(revisions, key=lambda each: -np.nan_to_num(scores[each.name], nan=-np.inf))
+    best = order[0]
+    rows = []
+    for each in order:
+        table, first = each.tables[network], best.tables[network]
+        test = _test(table, level, each.evaluate)
+        resamples = resample(test["patient"], each.evaluate.bootstrap_draws, each.seed)
+        result = with_intervals(test, resamples, each.evaluate.min_patients)
+        row = {"name": each.name, "val": scores[each.name], "significance": BEST}
+        ends = {"test": "", "low": "_low", "high": "_high"}
+        row |= {column: result[f"{metric}{end}"] for column, end in ends.items()}
+        row |= dict.fromkeys(("behind", "behind_low", "behind_high"), np.nan)
+        row |= {"other_val": differing_images(first, table, "val") > 0}
+        if differing_images(first, table, "test"):
+            row["significance"] = OTHER_TEST
+        elif each is not best:
+            pair = (first, best.evaluate), (table, each.evaluate)
+            paired = compare_tables(*pair, best.seed, [level]).set_index("metric").loc[metric]
+            row |= {"behind": paired["difference"], "behind_low": paired["low"]}
+            row |= {"behind_high": paired["high"], "significance": paired["significance"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def val_score(revision: Revision, network: str, level: str, metric: str) -> float:
+    """A metric on val: what a choice may look at."""
+    table, _ = decided(revision.tables[network], level, revision.evaluate)
+    val = table[table["split"] == "val"]
+    return float(score(val["label"], val["probability"], val["threshold"])[metric])
 
 
 def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -256,149 +240,138 @@ def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
     ]
 
 
-def _cells(row: Any) -> list[str]:
-    name = NAMES.get(row["network"], row["network"]), METRIC_NAMES[row["metric"]]
-    if row["found"] == UNKNOWN:
-        return [*name, *(_number(row[key]) for key in ("before", "after")), UNKNOWN, ""]
-    return [*name, f"{row['before']:.3f}", f"{row['after']:.3f}", _span(row), row["found"]]
-
-
-def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.3f}"
-
-
-def only_the_seed(before: Revision, after: Revision, code: Sequence[str]) -> bool:
-    """Whether two revisions differ in their seed and nothing else."""
-    changed = [name for name, *_ in changed_params(before.params, after.params)]
-    return changed == ["seed"] and not code
-
-
-def notes(before: Revision, after: Revision, code: Sequence[str]) -> list[str]:
-    """What else a reader of the numbers must know: one sentence each."""
-    found = []
-    changed = [name for name, *_ in changed_params(before.params, after.params)]
-    if only_the_seed(before, after, code):
-        found.append("Only the seed differs: differences of this size come from it alone.")
-    elif "seed" in changed:
-        found.append("The seed differs too: a part of each difference may be its work.")
-    data = [file for file in code if file.endswith(".dvc")]
-    for what, files in (("Code", [file for file in code if file not in data]), ("Data", data)):
-        if files:
-            found.append(f"{what} differs in {len(files)} files: {', '.join(files[:5])}.")
-    found += [f"Left out. {sentence}" for sentence in stale_sentences(before, after)]
-    for network in NETWORKS:
-        having = [revision.name for revision in (before, after) if network in revision.tables]
-        if len(having) == 1:
-            found.append(f"Only {having[0]} has predictions of {NAMES[network]}.")
-    return found
-
-
-def stale_sentences(*revisions: Revision) -> list[str]:
-    """Which predictions are stale, and by what."""
-    return [
-        f"{NAMES.get(network, network)} of {revision.name} was made with "
-        f"{', '.join(f'{name} {show(value)}' for name, value in old.items())}, and not again since "
-        "that changed."
-        for revision in revisions
-        for network, old in revision.stale.items()
+def notes(revisions: Sequence[Revision]) -> list[str]:
+    """Networks that are left out: stale ones, and those of which a revision has no predictions."""
+    stale = [
+        f"{NAMES[network]} of {each.name} is left out: made with "
+        f"{', '.join(f'{name} {show(value)}' for name, value in old.items())}, not run since"
+        for each in revisions
+        for network, old in each.stale.items()
     ]
+    known = {network for each in revisions for network in each.tables}
+    return stale + [
+        f"{NAMES[network]} is left out: {each.name} has no predictions of it"
+        for each in revisions
+        for network in NETWORKS
+        if network in known - each.tables.keys()
+    ]
+
+
+def _span(value: float, low: float, high: float, sign: str = "") -> str:
+    if np.isnan(low):
+        return "" if np.isnan(value) else f"{value:{sign}.3f}"
+    return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
+def _difference_cells(row: Mapping[str, Any]) -> list[str]:
+    values = [f"{row[key]:.3f}" for key in ("before", "after")]
+    span = _span(row["difference"], row["low"], row["high"], "+z")
+    name = NAMES[row["network"]], METRIC_NAMES[row["metric"]]
+    return [*name, *values, span, row["significance"].replace("_", " ")]
+
+
+def _rank_cells(row: Mapping[str, Any]) -> list[str]:
+    behind = [row[key] for key in ("behind", "behind_low", "behind_high")]
+    return [
+        row["name"],
+        f"{row['val']:.3f}{' (other val)' if row['other_val'] else ''}",
+        _span(row["test"], row["low"], row["high"]),
+        _span(behind[0], behind[1], behind[2], "+z"),
+        row["significance"].replace("_", " "),
+    ]
+
+
+def _table(rows: Sequence[Sequence[str]], markdown: bool) -> list[str]:
+    """Columns for a terminal, or a table of a pull request; the first row is the header."""
+    if markdown:
+        return [f"| {' | '.join(row)} |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _text(lines: Sequence[str], markdown: bool) -> str:
+    """Paragraphs, wrapped for a terminal."""
+    if markdown:
+        return "\n".join(lines)
+    return "\n".join(textwrap.fill(line, 100) if ". " in line else line for line in lines)
 
 
 def render(
-    rows: pd.DataFrame,
-    revisions: tuple[Revision, Revision],
-    code: Sequence[str],
-    level: str = "study",
-    markdown: bool = False,
+    rows: pd.DataFrame, pair: Sequence[Revision], code: Sequence[str], markdown: bool = False
 ) -> str:
-    """A comparison as text.
-
-    Args:
-        rows: See `compare_revisions`.
-        revisions: What is compared with, and what is compared.
-        code: Files of code and `.dvc` files that differ.
-        level: What stands in the table; in Markdown the other is folded below it.
-        markdown: For a pull request; otherwise for a terminal.
-
-    Returns:
-        Verdict, parameters that differ, table, limits.
-    """
-    names = revisions[0].name, revisions[1].name
-    shown = rows[rows["level"] == level]
-    seed_alone = only_the_seed(*revisions, code)
-    said = verdict(shown, names, seed_alone)
-    stale = {network for revision in revisions for network in revision.stale}
-    if stale:
-        left = [NAMES[network] for network in NETWORKS if network in stale]
-        said += f" Without {' and '.join(left)}, see below."
-    params = changed_params(revisions[0].params, revisions[1].params)
-    sizes = f"{shown['n'].iloc[0]} {_plural(level)} of {shown['patients'].iloc[0]} patients"
-    header = ["network", "metric", *names, "difference (95% interval)", ""]
-    table = [_cells(row) for row in shown.to_dict("records")]
-    if markdown:
-        lines = [f"**{said}**", ""]
-        lines += [f"- `{name}`: {old} → {new}" for name, old, new in params] or [
-            "No parameter differs."
-        ]
-        lines += ["", f"Per {level}, {sizes} of the test split:", "", *_piped(header, table), ""]
-        lines += [f"{note}\n" for note in notes(*revisions, code)]
-        lines += ["<details><summary>Details</summary>", "", LIMITS, ""]
-        for other in LEVELS:
-            more = rows[(rows["level"] == other) & (other != level)]
-            if len(more):
-                cells = [_cells(row) for row in more.to_dict("records")]
-                judged = verdict(more, names, seed_alone)
-                lines += [f"Per {other}: {judged}", "", *_piped(header, cells), ""]
-        return "\n".join([*lines, "</details>"])
-    lines = [*textwrap.wrap(said, 100), ""]
-    lines += [f"  {name}: {old} -> {new}" for name, old, new in params] or ["No parameter differs."]
-    lines += ["", f"Per {level}, {sizes} of the test split:", *_columns([header, *table]), ""]
-    for note in [*notes(*revisions, code), LIMITS]:
-        lines += textwrap.wrap(note, 100)
-    return "\n".join(lines)
+    """A comparison as text: what differs in parameters and in files of code, tables, limits."""
+    before, after = (each.name for each in pair)
+    params = changed_params(pair[0].params, pair[1].params)
+    seed_alone = [name for name, *_ in params] == ["seed"] and not code
+    lines = [f"- {name}: {old} -> {new}" for name, old, new in params] or ["No parameter differs."]
+    lines += [f"- {len(code)} files of code or data: {', '.join(code[:5])}"] if code else []
+    lines += [f"- {note}." for note in notes(pair)]
+    for level in rows["level"].unique():
+        part = rows[rows["level"] == level]
+        words = CONCLUSIONS[conclude(part, seed_alone)].format(before=before, after=after)
+        size = f"n = {part['n'].iloc[0]}, {part['patients'].iloc[0]} patients of the test split"
+        header = ["network", "metric", before, after, "difference (95% interval)", ""]
+        cells = [_difference_cells(row) for row in part.to_dict("records")]
+        lines += ["", f"Per {level}: {words} ({size})", "", *_table([header, *cells], markdown)]
+    return _text([*lines, "", LIMITS], markdown)
 
 
-def _plural(level: str) -> str:
-    return {"study": "studies", "image": "images"}[level]
-
-
-def _piped(header: Sequence[str], table: Sequence[Sequence[str]]) -> list[str]:
-    rows = [header, ["---", "---", "--:", "--:", "--:", "---"], *table]
-    return [f"| {' | '.join(row)} |" for row in rows]
-
-
-def _columns(table: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
+def render_ranking(rows: pd.DataFrame, title: str, markdown: bool = False) -> str:
+    """The ranking as text, what it is worth, and what to do next."""
+    header = ["revision", "val", "test (95% interval)", "behind the first on test", ""]
+    cells = [_rank_cells(row) for row in rows.to_dict("records")]
+    lines = [f"Ranked by {title} on val:", "", *_table([header, *cells], markdown), ""]
+    count = rows["significance"].isin([NOT_SIGNIFICANT, NO_INTERVAL]).sum()
+    lines += [
+        f"{count} of {len(rows) - 1} cannot be told from the first on test. Taking the best on "
+        "test instead flatters it by the choice. Another seed of training is not in the intervals."
     ]
+    if rows["other_val"].any():
+        lines += [
+            "Those with another val, as after a change of seed, split.val_fraction or "
+            "data.body_parts, cannot be ranked with the others. The easiest val may come first."
+        ]
+    return _text(lines, markdown)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `ulna compare`."""
-    parser.add_argument("before", metavar="REV_A", help="commit, branch, tag or experiment")
     parser.add_argument(
-        "after", nargs="?", default=WORKSPACE, metavar="REV_B", help="another (workspace)"
+        "revisions", nargs="+", metavar="REV", help="commit, branch, tag, experiment or workspace"
     )
     parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
     parser.add_argument("--level", choices=LEVELS, default="study", help="(%(default)s)")
-    parser.add_argument("--metric", choices=METRICS, help="this one alone")
+    parser.add_argument("--metric", choices=METRICS, help="this one; of a ranking else auroc")
     parser.add_argument("--network", choices=NETWORKS, help="this one alone")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the comparison."""
-    networks = (arguments.network,) if arguments.network else NETWORKS
+    """Print the comparison of two, or the ranking of more."""
+    names = list(dict.fromkeys(arguments.revisions))
+    names += [WORKSPACE] if len(names) == 1 else []
     with open_repo() as repo:
-        names = arguments.before, arguments.after
         commits = [name if name == WORKSPACE else resolve(repo, name) for name in names]
-        before, after = (read_revision(repo, name, networks) for name in names)
-    rows = compare_revisions(before, after)
+        networks = (arguments.network,) if arguments.network else NETWORKS
+        revisions = [read_revision(repo, name, networks) for name in names]
+    say = _compared if len(revisions) == 2 else _ranked
+    print(say(revisions, commits, arguments, arguments.format == "markdown"))
+
+
+def _compared(
+    pair: Sequence[Revision], commits: Sequence[str], arguments: argparse.Namespace, markdown: bool
+) -> str:
+    rows = compare_revisions(pair[0], pair[1], LEVELS if markdown else [arguments.level])
     if arguments.metric:
         rows = rows[rows["metric"] == arguments.metric]
-    # git compares the workspace with a commit, not the other way round; files are the same.
-    old, new = commits if commits[0] != WORKSPACE else commits[::-1]
-    code = [] if old == new else different_code(old, new)
-    markdown = arguments.format == "markdown"
-    print(render(rows, (before, after), code, arguments.level, markdown))
+    # git compares a commit with the workspace, not the other way round; the files are the same.
+    old, new = sorted(commits, key=lambda commit: commit == WORKSPACE)
+    return render(rows, pair, [] if old == new else different_code(old, new), markdown)
+
+
+def _ranked(
+    revisions: Sequence[Revision], _: Sequence[str], arguments: argparse.Namespace, markdown: bool
+) -> str:
+    network, metric = fresh_tables(revisions)[0], arguments.metric or HEADLINE
+    rows = rank(revisions, network, arguments.level, metric)
+    title = f"{METRIC_NAMES[metric]} of {NAMES[network]} per {arguments.level}"
+    return render_ranking(rows, title, markdown)

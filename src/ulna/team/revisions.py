@@ -1,9 +1,11 @@
 """What a commit, a branch, a tag, an experiment or the workspace holds: parameters, predictions."""
 
+import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,63 +18,69 @@ from ulna.errors import InputError
 from ulna.params import NETWORKS as TABLE
 from ulna.params import Evaluate
 from ulna.predictions import read_predictions
-from ulna.team.overrides import flatten, read_raw
 
 WORKSPACE = "workspace"
 NETWORKS = (*TABLE, paths.ENSEMBLE)
-LOCK = "dvc.lock"
+LOCK = Path("dvc.lock")
 # What of a revision is code, and what `dvc add` keeps of data: params.yaml says neither.
 CODE = ("src", "stages", "dvc.yaml", "*.dvc")
 
 
 @dataclass(frozen=True)
 class Revision:
-    """A state of the repository.
-
-    Attributes:
-        name: As its user calls it.
-        params: Nested values of its params.yaml, unchecked: those of an old commit may be of
-            another form.
-        evaluate: Its section of these.
-        seed: Its seed.
-        tables: Network -> its prediction table.
-        stale: Network -> what that table was made with and is no more so, see `find_stale`, as
-            after an experiment that stopped before this network.
-    """
+    """A state of the repository, by the name that its user typed."""
 
     name: str
-    params: Mapping[str, Any]
+    params: Mapping[str, Any]  # all of params.yaml, unchecked: an old commit's may differ in form
     evaluate: Evaluate
     seed: int
-    tables: Mapping[str, pd.DataFrame]
+    tables: Mapping[str, pd.DataFrame]  # of each network
+    # Network -> what its table was made with and is no more so, see `find_stale`, as after an
+    # experiment that stopped before this network.
     stale: Mapping[str, Mapping[str, Any]]
 
 
-def open_repo() -> Any:
-    """DVC's view of the repository around the working directory."""
-    from dvc.exceptions import NotDvcRepoError
+@contextmanager
+def open_repo() -> Iterator[Any]:
+    """DVC's view of the repository here; what DVC raises becomes an InputError."""
+    from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.scm import SCMError
 
+    if LOCK.exists() and b"\n<<<<<<< " in b"\n" + LOCK.read_bytes():
+        raise InputError(
+            f"{LOCK} holds both sides of a merge: take one (`git checkout --theirs {LOCK}`), then "
+            "`dvc repro --pull --allow-missing`"
+        )
     try:
-        return Repo()
-    except (NotDvcRepoError, SCMError) as error:
-        raise InputError(f"{error}: run it in a clone of the repository") from None
+        with Repo() as repo:
+            yield repo
+    except (DvcException, SCMError) as error:
+        raise InputError(f"DVC says, in {Path.cwd()}: {in_full(error)}") from None
+
+
+def in_full(error: BaseException | None) -> str:
+    """An error's message, and those of what it came from: DVC keeps the reason in its cause."""
+    words: list[str] = []
+    while error is not None:
+        message = " ".join(str(error).split()) or type(error).__name__
+        words += [message] if not any(message in word for word in words) else []
+        error = error.__cause__
+    return ": ".join(words)
+
+
+def git(*arguments: str) -> str:
+    """The output of git; an InputError with its reason where it fails."""
+    done = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    if done.returncode:
+        raise InputError(f"git {arguments[0]}: {' '.join(done.stderr.split())}")
+    return done.stdout
 
 
 def resolve(repo: Any, name: str) -> str:
-    """The commit that a name stands for.
-
-    Args:
-        repo: See `open_repo`.
-        name: A commit, branch, tag or experiment.
-
-    Returns:
-        Its hash.
-
-    Raises:
-        InputError: There is none, or no git.
-    """
+    """The commit of a branch, tag or experiment; an unknown one is an InputError."""
     from dvc.scm import NoSCM, RevError, resolve_rev
 
     if isinstance(repo.scm, NoSCM):
@@ -87,18 +95,12 @@ def resolve(repo: Any, name: str) -> str:
 
 
 def read_revision(repo: Any, name: str, networks: Sequence[str] = NETWORKS) -> Revision:
-    """Read parameters and predictions, from DVC's cache or else its remote.
+    """Read parameters and at least one prediction table, from DVC's cache or else its remote.
 
     Args:
         repo: See `open_repo`.
         name: A commit, branch, tag, experiment, or workspace.
         networks: Whose predictions to read.
-
-    Returns:
-        What there is; at least one table.
-
-    Raises:
-        InputError: The revision is unknown, holds no predictions or parameters that cannot be read.
     """
     if name == WORKSPACE:
         return _read(repo, name, networks)
@@ -107,56 +109,54 @@ def read_revision(repo: Any, name: str, networks: Sequence[str] = NETWORKS) -> R
 
 
 def _read(repo: Any, name: str, networks: Sequence[str]) -> Revision:
-    text = _read_text(repo, paths.PARAMS)
-    lock = _read_text(repo, Path(LOCK))
-    if text is None:
-        raise InputError(f"{name} has no {paths.PARAMS}: it is no revision of this pipeline")
-    params = read_raw(text, f"{paths.PARAMS} of {name}")
-    stages = read_raw(lock or "", f"{LOCK} of {name}").get("stages", {})
+    params = _read_yaml(repo, paths.PARAMS, name)
+    stages = _read_yaml(repo, LOCK, name).get("stages", {})
     try:
         evaluate, seed = Evaluate.model_validate(params["evaluate"]), int(params["seed"])
     except (ValidationError, KeyError, TypeError, ValueError):
         raise InputError(
-            f"{name}: seed or the section evaluate of its {paths.PARAMS} is faulty or of another "
-            "version: compare revisions of one"
+            f"{name}: seed or the section evaluate of its {paths.PARAMS} is missing, faulty or of "
+            "another version: compare revisions of one"
         ) from None
-    tables = {
-        network: table
-        for network in networks
-        if (table := _read_table(repo, paths.predictions(network))) is not None
-    }
+    tables = {}
+    for network in networks:
+        if (table := _read_table(repo, paths.predictions(network))) is not None:
+            tables[network] = table
     if not tables:
-        raise InputError(_why_no_predictions(name, networks, stages))
-    stale = {network: find_stale(stages, paths.predictions(network), params) for network in tables}
-    return Revision(
-        name, params, evaluate, seed, tables, {net: old for net, old in stale.items() if old}
-    )
+        raise InputError(
+            f"{name} has no predictions: where its dvc.lock names data/predictions, `dvc pull` "
+            "(workspace), `dvc fetch -A` (commits) or `dvc exp pull REMOTE NAME` takes them from "
+            "whoever pushed them; else `dvc repro` there, and commit dvc.lock"
+        )
+    found = {network: find_stale(stages, paths.predictions(network), params) for network in tables}
+    stale = {network: old for network, old in found.items() if old}
+    return Revision(name, params, evaluate, seed, tables, stale)
 
 
-def _read_text(repo: Any, path: Path) -> str | None:
-    """A file that git keeps, at the revision that `repo` is switched to; None without it."""
+def _read_yaml(repo: Any, path: Path, name: str) -> Any:
+    """A file that git keeps, at the revision that `repo` is switched to; {} without it."""
     try:
         with repo.fs.open(str(Path(repo.root_dir) / path), encoding="utf-8") as file:
-            return str(file.read())
+            return parse_yaml(file.read(), f"{path} of {name}")
     except FileNotFoundError:
-        return None
+        return {}
 
 
-def git_text(commit: str, path: Path) -> str | None:
-    """A file that git keeps, at a commit; None without it. A hundred times as fast as a switch."""
-    done = subprocess.run(
-        ["git", "show", f"{commit}:./{path.as_posix()}"],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    return None if done.returncode else done.stdout
+def parse_yaml(text: str, source: str) -> Any:
+    """Nested values as DVC reads them, unchecked; what is not YAML is an InputError."""
+    from dvc.utils.serialize import YAMLFileCorruptedError
+    from dvc.utils.serialize import parse_yaml as parse
+
+    try:
+        return parse(text, source) or {}
+    except YAMLFileCorruptedError as error:
+        raise InputError(f"{in_full(error)}: {source} is not YAML, as after a merge") from None
 
 
 def _read_table(repo: Any, path: Path) -> pd.DataFrame | None:
+    from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
     from dvc.fs import LocalFileSystem
-    from dvc.fs.dvc import DVCFileSystem
 
     if isinstance(repo.fs, LocalFileSystem):
         return read_predictions(path) if path.exists() else None
@@ -176,21 +176,26 @@ def _read_table(repo: Any, path: Path) -> pd.DataFrame | None:
         return read_predictions(copy)
 
 
-def _why_no_predictions(name: str, networks: Sequence[str], stages: Mapping[str, Any]) -> str:
-    made = [str(n) for n in map(paths.predictions, networks) if producer(stages, n.as_posix())]
-    if not made:
-        return (
-            f"{name} has no predictions: its dvc.lock does not know "
-            f"{' or '.join(map(str, map(paths.predictions, networks)))}; run `dvc repro` there and "
-            "commit dvc.lock"
-        )
-    if name == WORKSPACE:
-        return f"{name} has no predictions here: `dvc pull {' '.join(made)}` fetches them"
-    return (
-        f"the predictions of {name} are neither in the cache nor on a remote that can be read: "
-        "`dvc fetch -A` fetches those of all commits, `dvc exp pull REMOTE NAME` those of an "
-        "experiment; who made them must have pushed them"
-    )
+def flatten(values: Any, above: str = "") -> dict[str, Any]:
+    """Nested parameters by their dotted names.
+
+    Example:
+        >>> flatten({"loss": "bce", "cnn": {"filters": [8, 16]}})
+        {'loss': 'bce', 'cnn.filters': [8, 16]}
+    """
+    if not isinstance(values, Mapping):
+        return {above: values}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flatten(value, f"{above}.{name}" if above else str(name))
+    return found
+
+
+def show(value: Any) -> str:
+    """A value as params.yaml would have it."""
+    if value is None:
+        return "nothing"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def producer(stages: Mapping[str, Any], path: str) -> str | None:
@@ -202,63 +207,40 @@ def producer(stages: Mapping[str, Any], path: str) -> str | None:
     return None
 
 
-def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file was made with, where that is not what there is now.
+def stages_behind(stages: Mapping[str, Any], path: str) -> list[str]:
+    """The stage that writes a file, and all before it."""
+    waiting, found = [path], list[str]()
+    while waiting:
+        stage = producer(stages, waiting.pop())
+        if stage is not None and stage not in found:
+            found.append(stage)
+            waiting += [dep["path"] for dep in stages[stage].get("deps", ())]
+    return found
 
-    Args:
-        stages: The stages of dvc.lock.
-        path: The file.
-        params: Nested values of params.yaml.
+
+def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file was made with, by the stages of dvc.lock, where that is not what there is now.
 
     Returns:
         Of the stage that wrote the file and of those before it: dotted name of a parameter -> its
-        value in dvc.lock, where params.yaml has another; path of a file that was read -> whose it
-        was, where the stage that makes it has made another since.
+        value in dvc.lock, where params.yaml has another; path of a file that was read -> its MD5,
+        where the stage that makes it has made another since.
     """
     now = flatten(params)
     made = {
-        out["path"]: (stage, out.get("md5"))
-        for stage, recorded in stages.items()
-        for out in recorded.get("outs", ())
+        out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", ())
     }
-    waiting = [path.as_posix()]
-    seen: set[str] = set()
     found: dict[str, Any] = {}
-    while waiting:
-        stage = producer(stages, waiting.pop())
-        if stage is None or stage in seen:
-            continue
-        seen.add(stage)
-        for key, value in stages[stage].get("params", {}).get(str(paths.PARAMS), {}).items():
-            found |= {
-                name: used for name, used in flatten(value, key).items() if now.get(name) != used
-            }
+    for stage in stages_behind(stages, path.as_posix()):
+        used = flatten(stages[stage].get("params", {}).get(str(paths.PARAMS), {}))
+        found |= {name: value for name, value in used.items() if now.get(name) != value}
         for dep in stages[stage].get("deps", ()):
-            if dep["path"] in made:
-                maker, digest = made[dep["path"]]
-                if digest != dep.get("md5"):
-                    found[dep["path"]] = f"of an earlier run of {maker}"
-            waiting.append(dep["path"])
+            if made.get(dep["path"], dep.get("md5")) != dep.get("md5"):
+                found[dep["path"]] = dep.get("md5")
     return found
 
 
 def different_code(first: str, second: str) -> list[str]:
-    """The files of code, and the `.dvc` files of data, in which two revisions differ, by git.
-
-    Args:
-        first: A commit.
-        second: A commit, or workspace.
-
-    Raises:
-        InputError: Git cannot say.
-    """
+    """The files of code and `.dvc` files in which a commit differs from another, or from here."""
     revisions = [first] if second == WORKSPACE else [first, second]
-    done = subprocess.run(
-        ["git", "diff", "--name-only", *revisions, "--", *CODE],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise InputError(f"what code differs cannot be said by git: {done.stderr.strip()}")
-    return done.stdout.splitlines()
+    return git("diff", "--name-only", *revisions, "--", *CODE).splitlines()

@@ -1,471 +1,432 @@
 """Hash every output and data set anew, in the workspace, the DVC cache and, where asked, a remote.
 
 Each is held against its MD5 in dvc.lock or its .dvc file and its SHA-256 in manifest.sha256. What
-is wrong is named, with what mends it. The exit code is 0 only if nothing is.
+does not match is named with a code and the command that mends it; the exit code is then 1.
 
 DVC itself trusts what it once hashed: an object that changed on the disk is checked out in silence.
+manifest.sha256 is in git, so that bytes that somebody exchanged can be told from those that were
+made: MD5 no longer stands against intent. `sha256sum --check` reads it. Names of files in a data
+set may tell of patients: what a .dvc file tracks, and a folder of many files, has one digest, that
+of the list which `find . -type f | LC_ALL=C sort | xargs sha256sum` prints inside the folder.
 """
 
 import argparse
+import hashlib
+import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from shlex import quote
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 from ulna.console import progress
 from ulna.errors import InputError
-from ulna.team.manifest import (
-    MANIFEST,
-    Record,
-    digest_of_list,
-    read_manifest,
-    record_of,
-    write_manifest,
-)
-from ulna.team.tracked import (
-    JOBS,
-    LIST,
-    Output,
-    Place,
-    Seen,
-    cache_of,
-    digest_of,
-    files_of,
-    md5_of_list,
-    opened,
-    outputs,
-    remote_of,
-)
+from ulna.files import write_text
+from ulna.team.revisions import LOCK, WORKSPACE, git, in_full, open_repo, parse_yaml
 
-WORKSPACE = "workspace"
-DEFAULT = ""  # --remote without a name
+MANIFEST = Path("manifest.sha256")
+HEAD = (
+    "# SHA-256 of what dvc.lock and the .dvc files name; ./ulna share writes it, ./ulna verify\n"
+    "# reads it. Without ulna: sha256sum --check --ignore-missing manifest.sha256\n"
+)
+OF_OUTPUT = re.compile(r"# md5 ([0-9a-f]{32}(?:\.dir)?)  (.+)")
+OF_LIST = re.compile(r"# sha256 of the list of its (\d+) files ([0-9a-f]{64})")
+OF_FILE = re.compile(r"([0-9a-f]{64})  (.+)")
+MOST_LISTED = 50
 WRITE = "./ulna verify --write, then commit manifest.sha256"
 
+CACHE, REMOTE = "cache", "remote"  # the places beside the workspace
+LIST = ".dir"  # DVC's ending for the MD5 of a folder: that of the list of its files
+JOBS = 8  # at once: small files of a remote take the time of the way
 
-@dataclass(frozen=True)
-class Fault:
-    """Something that is not as it was.
+# Codes of a mismatch.
+MISSING, CHANGED, ABSENT = "missing", "changed", "absent"  # absent: not pulled, so not checked
+OTHER_SHA256 = "other_sha256"  # with the MD5 of dvc.lock: bytes made to look the same
+UNRECORDED, OUTDATED = "unrecorded", "outdated"  # the manifest lacks it, or is older than dvc.lock
 
-    Attributes:
-        path: The file, from the root of the repository.
-        place: workspace, cache, remote NAME, manifest or dvc.lock.
-        what: What is wrong with it.
-        mend: The command that mends it.
-        md5: Of the object that `--mend` can replace; empty if it is not for it to replace.
-    """
+
+class Output(NamedTuple):
+    """A file or folder that dvc.lock or a .dvc file names."""
+
+    path: str
+    md5: str
+    stage: str
+    in_git: bool = False
+    imported: bool = False  # from another repository: DVC sends it to no remote
+
+
+class Digest(NamedTuple):
+    """The hashes of a file that was read."""
+
+    md5: str
+    sha256: str
+
+
+class Mismatch(NamedTuple):
+    """A file (from the root of the repository) that is not as it was, where, and what mends it."""
 
     path: str
     place: str
-    what: str
-    mend: str
-    md5: str = ""
+    code: str
+    fix: str
 
 
-@dataclass
-class Evidence:
-    """What was found.
+@dataclass(frozen=True)
+class Record:
+    """The manifest's entry of an output: SHA-256 by file, or of the list of so many files."""
 
-    Attributes:
-        outputs: What dvc.lock and the .dvc files name.
-        files: Output -> its files, path -> MD5; no entry if a folder's list is nowhere.
-        workspace: Path -> what was read; None if missing.
-        stores: Place -> MD5 -> what was read; None if missing. The cache comes first.
-        extra: Files in folders of outputs that no list names.
-        absent: Outputs of which nothing is in the workspace.
-    """
-
-    outputs: Sequence[Output]
-    files: dict[str, dict[str, str]] = field(default_factory=dict)
-    workspace: dict[str, Seen | None] = field(default_factory=dict)
-    stores: dict[str, dict[str, Seen | None]] = field(default_factory=dict)
-    extra: list[tuple[str, Output]] = field(default_factory=list)
-    absent: set[str] = field(default_factory=set)
-
-    def objects(self, output: Output) -> dict[str, str]:
-        """MD5 -> path of all that a store holds for an output."""
-        found = {md5: path for path, md5 in self.files.get(output.path, {}).items()}
-        return {**found, output.md5: output.path}
-
-    def is_sound(self, place: str, md5: str, path: str = "") -> bool:
-        """Whether an object, or the file at a path in the workspace, has its MD5."""
-        seen = self.workspace.get(path) if place == WORKSPACE else self.stores[place].get(md5)
-        return seen is not None and seen.md5 == md5.removesuffix(LIST)
-
-    def where_sound(self, md5: str, path: str) -> list[str]:
-        """The places that hold sound bytes."""
-        return [place for place in (WORKSPACE, *self.stores) if self.is_sound(place, md5, path)]
+    md5: str
+    files: Mapping[str, str]
+    of_list: str = ""
+    count: int = 0
 
 
-def look(repo: Any, places: Sequence[Place], label: str = "verify") -> Evidence:
-    """Read and hash everything.
+@dataclass(frozen=True)
+class ObjectStore:
+    """Objects by their MD5: the DVC cache, or a remote. DVC has no public way to read one."""
 
-    Args:
-        repo: DVC's repository.
-        places: The cache, and the remote if it is asked for.
-        label: Which command reads.
-    """
-    root = Path(repo.root_dir)
-    found = Evidence([output for output in outputs(repo) if output.md5])
-    work: list[tuple[str, str, Callable[[], Seen | None]]] = []
-    for output in found.outputs:
-        if not os.path.lexists(root / output.path):
-            found.absent.add(output.path)
-        files = files_of(output, places)
-        if files is None and not output.cached:
-            files = _files_of_git(repo, output)
-        if files is None:
-            continue
-        found.files[output.path] = files
-        if output.path not in found.absent:
-            for path in files:
-                work.append((WORKSPACE, path, lambda path=path: digest_of(root / path)))  # type: ignore[misc]
-            if output.is_folder:
-                found.extra += [(path, output) for path in _files_in(repo, output)
-                                if path not in files]  # fmt: skip
-    for place in places:
-        wanted = {
-            md5
-            for output in found.outputs
-            if output.cached and (output.shared or place.local)
-            for md5 in found.objects(output)
+    name: str
+    odb: Any
+
+    def sizes(self, wanted: Collection[str]) -> dict[str, int]:
+        """The objects that are there, and their bytes: by listing, so nothing is fetched.
+
+        DVC remembers what it once sent, and takes a folder for whole if its list is there.
+        """
+        fs = self.odb.fs
+        fs.fs.invalidate_cache()
+
+        def listed(start: str) -> list[Any]:
+            with suppress(FileNotFoundError):
+                return list(fs.ls(fs.join(self.odb.path, start), detail=True))
+            return []
+
+        with ThreadPoolExecutor(JOBS) as pool:
+            entries = sum(pool.map(listed, sorted({md5[:2] for md5 in wanted})), [])
+        sizes = {"".join(fs.parts(entry["name"])[-2:]): entry["size"] for entry in entries}
+        return {md5: sizes[md5] for md5 in wanted if md5 in sizes}
+
+    def runs(self) -> tuple[str, dict[str, int]]:
+        """Where the records of DVC's run cache lie, and each with its bytes."""
+        fs = self.odb.fs
+        top = fs.join(fs.parent(fs.parent(self.odb.path)), "runs")
+        paths = list(fs.find(top)) if fs.exists(top) else []
+        with ThreadPoolExecutor(JOBS) as pool:
+            sizes = list(pool.map(fs.size, paths))
+        return top, {
+            "/".join(fs.parts(path)[-3:]): size for path, size in zip(paths, sizes, strict=True)
         }
-        present = place.sizes(wanted)
-        found.stores[place.name] = dict.fromkeys(wanted)
-        for md5 in sorted(present):
-            work.append((place.name, md5, lambda place=place, md5=md5: place.read(md5)))  # type: ignore[misc]
-    with ThreadPoolExecutor(JOBS) as pool:
-        results = pool.map(lambda item: item[2](), work)
-        for (where, key, _), seen in zip(
-            work, progress(results, len(work), f"{label}: hashing", "files"), strict=True
-        ):
-            (found.workspace if where == WORKSPACE else found.stores[where])[key] = seen
+
+    def read(self, md5: str) -> Digest | None:
+        """Hash an object; None if there is none."""
+        return digest_of(lambda: self.odb.fs.open(self.odb.oid_to_path(md5), "rb"))
+
+    def listing(self, md5: str) -> dict[str, str] | None:
+        """The files of a folder, name -> MD5, if its list is here and intact."""
+        with suppress(FileNotFoundError), self.odb.fs.open(self.odb.oid_to_path(md5), "rb") as file:
+            content = file.read()
+            if hashlib.md5(content, usedforsecurity=False).hexdigest() + LIST == md5:
+                return {entry["relpath"]: entry["md5"] for entry in json.loads(content)}
+        return None
+
+
+def digest_of(opened: Callable[[], IO[bytes]]) -> Digest | None:
+    """Read a file once, piece by piece, and hash it both ways; None if there is none."""
+    md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+    with suppress(FileNotFoundError, NotADirectoryError), opened() as file:
+        while chunk := file.read(2**20):
+            md5.update(chunk)
+            sha256.update(chunk)
+        return Digest(md5.hexdigest(), sha256.hexdigest())
+    return None
+
+
+@contextmanager
+def open_remote(repo: Any, name: str | None) -> Iterator[ObjectStore]:
+    """A remote, or the default one; whatever its library raises becomes one InputError."""
+    known = list(repo.config["remote"])
+    chosen = name or repo.config["core"].get("remote")
+    if chosen not in known:
+        raise InputError(
+            f"remote {chosen or ''} is not set up, but {', '.join(known) or 'none'}: `dvc remote "
+            "add --default NAME URL`, where URL is a folder, ssh://... or s3://..., or name another"
+        )
+    try:
+        yield ObjectStore(REMOTE, repo.cloud.get_remote(chosen).odb)
+    except InputError:
+        raise
+    except Exception as error:  # each library has errors of its own, not all of them OSErrors
+        # An address may hold a password.
+        reason = re.sub("//([^/:]*):[^/]*@", r"//\1:***@", in_full(error))
+        raise InputError(
+            f"remote {chosen} does not answer as it should: {reason}. Nothing was lost; look at "
+            "`dvc remote list`, the key and the network; `make remotes` installs ssh:// and s3://"
+        ) from None
+
+
+def outputs(commit: str = "") -> list[Output]:
+    """All that dvc.lock and the .dvc files name, here or at a commit.
+
+    Read from git, not by DVC, which takes the config of a commit with it and stops where that is
+    older than the remote.
+    """
+    here = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    command = ("ls-tree", "-r", "-z", "--name-only", commit) if commit else here
+    tracked = dict.fromkeys(git(*command).split("\0"))
+    found: list[Output] = []
+    for name in tracked:
+        path = PurePosixPath(name)
+        if path.name != LOCK.name and path.suffix != ".dvc":
+            continue
+        try:
+            text = git("show", f"{commit}:./{name}") if commit else Path(name).read_text("utf-8")
+            content = parse_yaml(text, f"{name} {commit}")
+        except InputError as error:
+            if not commit:
+                raise
+            print(f"left out: {error}")  # a conflict that was committed: nobody can mend the past
+            continue
+        found += _outs(path, content.get("stages", {name: content}), tracked)
     return found
 
 
-def _files_in(repo: Any, output: Output) -> Iterator[str]:
-    root = repo.root_dir
-    for folder, _, names in repo.dvcignore.walk(repo.fs, os.path.join(root, output.path)):
-        for name in names:
-            yield Path(folder, name).relative_to(root).as_posix()
+def _outs(path: PurePosixPath, stages: Any, tracked: Collection[str]) -> Iterator[Output]:
+    for stage, entry in stages.items():
+        imported = any("repo" in dep for dep in entry.get("deps", []))
+        for out in entry.get("outs", []):
+            at = (path.parent / out["path"]).as_posix()
+            if "md5" in out:
+                yield Output(at, out["md5"], stage, at in tracked, imported)
 
 
-def _files_of_git(repo: Any, output: Output) -> dict[str, str] | None:
-    """The files of a folder that git holds, whose list no store has: those here, if it is theirs.
+def files_of(output: Output, stores: Sequence[ObjectStore]) -> dict[str, str] | None:
+    """The files of an output, path -> MD5; None if a folder's list is in no store."""
+    if not output.md5.endswith(LIST):
+        return {output.path: output.md5}
+    for store in stores:
+        if (listing := store.listing(output.md5)) is not None:
+            return {f"{output.path}/{name}": md5 for name, md5 in sorted(listing.items())}
+    return None
 
-    Returns:
-        Path -> MD5; None if they are not those of dvc.lock.
+
+def objects_of(output: Output, files: Mapping[str, str]) -> dict[str, str]:
+    """MD5 -> path of all that a store holds for an output: its files, and a folder's list."""
+    return {md5: path for path, md5 in files.items()} | {output.md5: output.path}
+
+
+def hash_all(
+    keys: Iterable[str], read: Callable[[str], Digest | None], place: str
+) -> dict[str, Digest | None]:
+    """Key -> digest, None of what is not there."""
+    wanted = sorted(set(keys))
+    with ThreadPoolExecutor(JOBS) as pool:
+        results = progress(pool.map(read, wanted), len(wanted), f"hashing {place}", "files")
+        return dict(zip(wanted, results, strict=True))
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The outputs, their files (path -> MD5; none if a folder's list is lost), and what was read.
+
+    `seen` is by place, and there by path in the workspace, by MD5 in a store.
     """
-    files = {}
-    for path in sorted(_files_in(repo, output)):
-        if seen := digest_of(Path(repo.root_dir, path)):
-            files[path] = seen.md5
-    top = len(output.path) + 1
-    if md5_of_list({path[top:]: md5 for path, md5 in files.items()}) != output.md5:
-        return None
-    return files
+
+    outputs: Sequence[Output]
+    files: Mapping[str, Mapping[str, str]]
+    seen: Mapping[str, Mapping[str, Digest | None]]
+
+    def intact(self, output: Output, place: str) -> dict[str, str]:
+        """The files of an output that have their MD5 in a place: path -> SHA-256."""
+        found = {}
+        for path, md5 in self.files[output.path].items():
+            seen = self.seen[place].get(path if place == WORKSPACE else md5)
+            if seen is not None and seen.md5 == md5:
+                found[path] = seen.sha256
+        return found
 
 
-def judge(found: Evidence, manifest: Mapping[str, Record]) -> list[Fault]:
-    """Name what is wrong, in the order of the outputs."""
-    faults: list[Fault] = []
-    for output in found.outputs:
-        faults += _faults_of(output, found)
-        if manifest:
-            faults += _faults_by_manifest(output, found, manifest.get(output.path))
-    if not manifest:
-        faults.append(Fault(str(MANIFEST), "manifest", "is missing, so no SHA-256 is known", WRITE))
-    for path, output in found.extra:
-        faults.append(
-            Fault(path, WORKSPACE, f"is not part of {output.path} in dvc.lock", f"rm {quote(path)}")
-        )
-    known = {output.path for output in found.outputs}
-    for path in manifest.keys() - known:
-        faults.append(Fault(path, "manifest", "is no longer in dvc.lock", WRITE))
-    return faults
+def scan(found: Sequence[Output], stores: Sequence[ObjectStore]) -> Scan:
+    """Read and hash everything, in the workspace and in the stores: the cache, and a remote."""
+    files = {output.path: files_of(output, stores) or {} for output in found}
+    names = [name for path in files if os.path.lexists(path) for name in files[path]]
+    seen = {WORKSPACE: hash_all(names, lambda name: digest_of(lambda: open(name, "rb")), WORKSPACE)}
+    for store in stores:
+        wanted = _wanted(found, files, store.name)
+        there = hash_all(store.sizes(wanted), store.read, store.name)
+        seen[store.name] = dict.fromkeys(wanted) | there
+    return Scan(found, files, seen)
 
 
-def _faults_of(output: Output, found: Evidence) -> Iterator[Fault]:
-    absent = output.path in found.absent
-    stores = [place for place in found.stores if output.cached]
-    if output.path not in found.files:
-        if not output.cached:
-            what = "missing" if absent else "is not the folder that dvc.lock names"
-            yield Fault(output.path, WORKSPACE, what, _from_git(output.path))
-            return
-        if absent and not stores[1:] and found.stores[stores[0]].get(output.md5) is None:
-            yield _not_here(output)
-            return
-        places = " and ".join(stores)
-        yield Fault(
-            output.path, places, "its list of files is missing or damaged", _from_elsewhere(output)
-        )
-        return
-    files = found.files[output.path]
-    if absent and not output.cached:
-        yield Fault(output.path, WORKSPACE, "missing", _from_git(output.path))
-    objects = found.objects(output)
-    unknown: set[str] = set()
-    for md5, path in objects.items():
-        sound = found.where_sound(md5, path)
-        sizes = [found.workspace[path].size] if WORKSPACE in sound else []  # type: ignore[union-attr]
-        sizes += [found.stores[place][md5].size for place in sound if place != WORKSPACE]  # type: ignore[union-attr]
-        size = sizes[0] if sizes else None if output.is_folder else output.size
-        if not absent and path in files and WORKSPACE not in sound:
-            yield Fault(
-                path,
-                WORKSPACE,
-                _what(found.workspace[path], size),
-                _mend_workspace(output, path, sound),
-            )
-        for place in stores:
-            if place in sound or md5 not in found.stores[place]:
-                continue
-            seen = found.stores[place][md5]
-            # A clone that has not pulled this output holds none of it, and lacks nothing.
-            is_cache = place == stores[0]
-            if is_cache and absent and not any(found.stores[place].get(m) for m in objects):
-                if not sound:
-                    unknown.add(path)
-                continue
-            yield Fault(path, place, _what(seen, size), _mend_object(output, place, sound), md5)
-    if unknown and not stores[1:]:
-        yield _not_here(output)
+def _wanted(found: Sequence[Output], files: Mapping[str, Any], place: str) -> set[str]:
+    kept = [o for o in found if not o.in_git and not (o.imported and place == REMOTE)]
+    return set[str]().union(*(objects_of(output, files[output.path]) for output in kept))
 
 
-def _not_here(output: Output) -> Fault:
-    return Fault(
-        output.path,
-        f"{WORKSPACE} and cache",
-        "not here, so nothing was checked",
-        f"dvc pull {quote(output.path)}, or look in the remote: ./ulna verify --remote",
-    )
+def find_mismatches(read: Scan, manifest: Mapping[str, Record]) -> list[Mismatch]:
+    """Name what is not as dvc.lock and the manifest say, in the order of the outputs."""
+    found: list[Mismatch] = []
+    for output in read.outputs:
+        objects = objects_of(output, read.files[output.path])
+        here = output.in_git or os.path.lexists(output.path)
+        if here or any(read.seen[CACHE].get(md5) for md5 in objects):
+            found += _in_store(output, CACHE, read)
+            found += _in_workspace(output, read) if here else ()
+        elif REMOTE not in read.seen:  # a clone that has not pulled this lacks nothing
+            fix = f"dvc pull {quote(output.path)}, or ./ulna verify --remote"
+            found.append(Mismatch(output.path, WORKSPACE, ABSENT, fix))
+        found += [*_in_store(output, REMOTE, read), *_unlike_manifest(output, read, manifest)]
+    gone = manifest.keys() - {output.path for output in read.outputs}
+    return found + [Mismatch(path, MANIFEST.name, OUTDATED, WRITE) for path in sorted(gone)]
 
 
-def _what(seen: Seen | None, size: int | None) -> str:
-    if seen is None:
-        return "missing"
-    if size is not None and seen.size < size:
-        return f"truncated: {seen.size} of {size} bytes"
-    if size is not None and seen.size > size:
-        return f"changed: {seen.size} instead of {size} bytes"
-    return f"changed bytes: their MD5 is {seen.md5}"
-
-
-def _mend_workspace(output: Output, path: str, sound: Sequence[str]) -> str:
-    if not output.cached:
-        return _from_git(path)
-    if sound and sound[0] == "cache":
+def _in_workspace(output: Output, read: Scan) -> Iterator[Mismatch]:
+    for path in sorted(read.files[output.path].keys() - read.intact(output, WORKSPACE).keys()):
         # Without rm, DVC takes a file whose time and size are as it left them for unchanged.
-        return f"rm -f {quote(path)} && dvc checkout --force {quote(output.path)}"
-    if sound:
-        return f"rm -f {quote(path)} && dvc pull --force {quote(output.path)}"
-    return _from_elsewhere(output)
+        fix = f"rm -f {quote(path)} && dvc checkout --force {quote(output.path)}"
+        if output.in_git:
+            fix = f"git checkout -- {quote(path)}, or dvc repro if you changed what it follows from"
+        yield Mismatch(path, WORKSPACE, CHANGED if os.path.exists(path) else MISSING, fix)
 
 
-def _from_git(path: str) -> str:
-    return f"git checkout -- {quote(path)}, or dvc repro if you changed what it follows from"
+def _in_store(output: Output, place: str, read: Scan) -> Iterator[Mismatch]:
+    here, seen = read.intact(output, WORKSPACE), read.seen.get(place, {})
+    for md5, path in objects_of(output, read.files[output.path]).items():
+        found = seen.get(md5)
+        if md5 not in seen or (found is not None and found.md5 == md5.removesuffix(LIST)):
+            continue
+        stored = f"files/md5/{md5[:2]}/{md5[2:]}"
+        fix = f"rm -f $(dvc cache dir)/{stored} && dvc fetch {quote(output.path)}"
+        if place == REMOTE:
+            fix = f"remove {stored} there, if it is, then ./ulna share from a clone that has it"
+        elif path in here:  # not `dvc commit`: it would record whatever else has changed
+            fix = f"install -D -m 444 {quote(path)} $(dvc cache dir)/{stored}"
+        yield Mismatch(path, place, CHANGED if found else MISSING, fix)
 
 
-def _mend_object(output: Output, place: str, sound: Sequence[str]) -> str:
-    named = f" --remote {place.split()[1]}" if place != "cache" else ""
-    if not sound:
-        return _from_elsewhere(output)
-    if place == "cache" and sound[0] != WORKSPACE:
-        named = f" --remote {sound[0].split()[1]}"
-    source = "workspace" if sound[0] == WORKSPACE else sound[0]
-    return f"./ulna verify{named} --mend, which takes the bytes from the {source}"
-
-
-def _from_elsewhere(output: Output) -> str:
-    again = f"dvc repro --force {quote(output.stage)}"
-    if output.stage.endswith(".dvc"):
-        again = "the original, by dvc add or dvc update"
-    return f"another clone's ./ulna share or ./ulna verify --remote NAME --mend; else {again}"
-
-
-def _faults_by_manifest(output: Output, found: Evidence, record: Record | None) -> Iterator[Fault]:
-    if record is None:
-        yield Fault(output.path, "manifest", "has no SHA-256 yet", WRITE)
+def _unlike_manifest(
+    output: Output, read: Scan, manifest: Mapping[str, Record]
+) -> Iterator[Mismatch]:
+    record = manifest.get(output.path)
+    if record is None or record.md5 != output.md5:
+        yield Mismatch(output.path, MANIFEST.name, OUTDATED if record else UNRECORDED, WRITE)
         return
-    if record.md5 != output.md5:
-        yield Fault(output.path, "manifest", "has the SHA-256 of an older dvc.lock", WRITE)
-        return
-    files = found.files.get(output.path)
-    if files is None:
-        return
-    for place in (WORKSPACE, *found.stores):
-        seen = {
-            path: found.workspace.get(path) if place == WORKSPACE else found.stores[place].get(md5)
-            for path, md5 in files.items()
-            if found.is_sound(place, md5, path)
-        }
-        digests = {path: read.sha256 for path, read in seen.items() if read is not None}
+    fix = f"git log -- {MANIFEST}; if that is as it should be, do not use these bytes"
+    for place in read.seen:
+        count = len(read.files[output.path])
+        for path in _exchanged(output, read.intact(output, place), record, count):
+            yield Mismatch(path, place, OTHER_SHA256, fix)
+
+
+def _exchanged(output: Output, intact: Mapping[str, str], record: Record, count: int) -> list[str]:
+    if record.of_list:
+        whole = 0 < len(intact) == count
+        return [output.path] if whole and record_of(output, intact) != record else []
+    return [path for path in intact if intact[path] != record.files.get(path)]
+
+
+def record_of(output: Output, digests: Mapping[str, str]) -> Record:
+    """Make the record of an output from the SHA-256 of each of its files."""
+    by_hand = output.stage.endswith(".dvc")
+    if output.md5.endswith(LIST) and (by_hand or len(digests) > MOST_LISTED):
+        return Record(output.md5, {}, digest_of_list(output.path, digests), len(digests))
+    return Record(output.md5, dict(digests))
+
+
+def digest_of_list(folder: str, digests: Mapping[str, str]) -> str:
+    """SHA-256 of what sha256sum prints for the files of a folder, in the order of their bytes."""
+    names = {path.removeprefix(f"{folder}/"): sha256 for path, sha256 in digests.items()}
+    text = "".join(f"{names[name]}  ./{name}\n" for name in sorted(names, key=str.encode))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_manifest(path: Path, records: Mapping[str, Record]) -> None:
+    """Write the records, sorted by path."""
+    lines = [HEAD]
+    for output, record in sorted(records.items()):
+        lines.append(f"# md5 {record.md5}  {output}\n")
         if record.of_list:
-            whole = len(digests) == len(files)
-            same = not whole or digest_of_list(output.path, digests) == record.of_list
-            wrong = [] if same else [output.path]
-        else:
-            wrong = [path for path in digests if digests[path] != record.files.get(path)]
-        for path in wrong:
-            yield Fault(
-                path,
-                place,
-                "has the MD5 of dvc.lock but another SHA-256: other bytes, made to look the same, "
-                "or a manifest that somebody changed",
-                f"git log -- {MANIFEST}; if that is sound, do not use these bytes",
-            )
+            lines.append(f"# sha256 of the list of its {record.count} files {record.of_list}\n")
+        lines += [f"{sha256}  {file}\n" for file, sha256 in sorted(record.files.items())]
+    write_text(path, "".join(lines))
 
 
-def mend(found: Evidence, faults: Sequence[Fault], repo: Any, places: Sequence[Place]) -> int:
-    """Put sound bytes in place of wrong objects in the cache and the remote.
-
-    Files of the workspace stay as they are: they may be somebody's work.
-
-    Returns:
-        How many objects were replaced.
-    """
-    by_name = {place.name: place for place in places}
-    done: set[tuple[str, str]] = set()
-    for fault in faults:
-        if not fault.md5 or (fault.place, fault.md5) in done:
-            continue
-        sound = found.where_sound(fault.md5, fault.path)
-        if not sound:
-            continue
-        target = by_name[fault.place]
-        if sound[0] == WORKSPACE:
-            target.replace(fault.md5, Path(repo.root_dir, fault.path))
-        else:
-            source = by_name[sound[0]]
-            with tempfile.TemporaryDirectory(dir=repo.tmp_dir) as folder:
-                copy = Path(folder, "object")
-                with source.reached():
-                    path = source.odb.oid_to_path(fault.md5)
-                    source.odb.fs.get_file(path, os.fspath(copy))
-                target.replace(fault.md5, copy)
-        done.add((fault.place, fault.md5))
-    return len(done)
-
-
-def refresh(repo: Any, found: Evidence, records: Mapping[str, Record]) -> bool:
-    """Write the manifest anew from bytes that have the MD5 of dvc.lock.
-
-    Args:
-        repo: DVC's repository.
-        found: What was read.
-        records: What the manifest says now: it holds for what is not here, if it is of the same
-            MD5.
-
-    Returns:
-        Whether it changed.
+def read_manifest(path: Path) -> dict[str, Record]:
+    """Read the records, path of the output -> record; none if there is no manifest.
 
     Raises:
-        InputError: An output is nowhere sound, and the manifest does not have it.
+        InputError: A line is none that `write_manifest` writes.
     """
-    fresh = {}
-    for output in found.outputs:
-        digests = {}
-        for path, md5 in found.files.get(output.path, {}).items():
-            for place in found.where_sound(md5, path)[:1]:
-                seen = found.workspace[path] if place == WORKSPACE else found.stores[place][md5]
-                assert seen is not None
-                digests[path] = seen.sha256
-        former = records.get(output.path)
-        if former and former.md5 == output.md5:
-            fresh[output.path] = former
-        elif output.path in found.files and len(digests) == len(found.files[output.path]):
-            fresh[output.path] = record_of(output, digests)
-        else:
+    records: dict[str, Record] = {}
+    output = ""
+    for number, line in enumerate(path.read_text("utf-8").splitlines() if path.exists() else (), 1):
+        if match := OF_OUTPUT.fullmatch(line):
+            output = match[2]
+            records[output] = Record(match[1], {})
+        elif output and (match := OF_LIST.fullmatch(line)):
+            records[output] = replace(records[output], of_list=match[2], count=int(match[1]))
+        elif output and (match := OF_FILE.fullmatch(line)):
+            files = {**records[output].files, match[2]: match[1]}
+            records[output] = replace(records[output], files=files)
+        elif f"{line}\n" not in HEAD:
             raise InputError(
-                f"{output.path} is neither here nor in the cache as dvc.lock names it, so its "
-                "SHA-256 cannot be written: `dvc pull` or `dvc repro` first (`./ulna verify` says "
-                "which file)"
+                f"{path}, line {number}, is not a digest and a path, as sha256sum writes them: "
+                "after a merge, `./ulna verify --write` writes it anew"
             )
-    return write_manifest(Path(repo.root_dir, MANIFEST), fresh)
+    return records
 
 
-def in_words(faults: Sequence[Fault]) -> str:
-    """Name every fault; files of the same fault and mend stand together."""
-    together: dict[tuple[str, str, str], list[str]] = {}
-    for fault in faults:
-        together.setdefault((fault.place, fault.what, fault.mend), []).append(fault.path)
-    lines = []
-    for (place, what, mending), paths in together.items():
-        lines += [*paths, f"  {place}: {what}", f"  mend: {mending}"]
-    return "".join(f"{line}\n" for line in lines)
+def refresh(read: Scan, former: Mapping[str, Record]) -> None:
+    """Write the manifest anew: former records of the MD5 of dvc.lock, else from intact bytes.
+
+    Raises:
+        InputError: The bytes of an output are nowhere intact, and it has no former record.
+    """
+    records = {}
+    for output in read.outputs:
+        record = former.get(output.path)
+        if record is None or record.md5 != output.md5:
+            known: dict[str, str] = {}
+            for place in read.seen:
+                known = read.intact(output, place) | known
+            if not 0 < len(known) == len(read.files[output.path]):
+                raise InputError(
+                    f"{output.path} is neither here nor in the cache as dvc.lock names it, so its "
+                    "SHA-256 cannot be written: `dvc pull` or `dvc repro` first"
+                )
+            record = record_of(output, known)
+        records[output.path] = record
+    write_manifest(MANIFEST, records)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `./ulna verify` understands."""
-    parser.add_argument(
-        "--remote",
-        nargs="?",
-        const=DEFAULT,
-        metavar="NAME",
-        help="read this remote as well, all of it; without a name, the default remote",
-    )
-    parser.add_argument(
-        "--mend",
-        action="store_true",
-        help="replace wrong objects of the cache and the remote by sound bytes from elsewhere",
-    )
-    parser.add_argument(
-        "--write",
-        action="store_true",
-        help=f"write {MANIFEST} anew from what has the MD5 of dvc.lock",
-    )
+    """Arguments of `ulna verify`."""
+    remote = "read this remote as well, all of it; without a name, the default one"
+    parser.add_argument("--remote", nargs="?", const="", metavar="NAME", help=remote)
+    write = f"write {MANIFEST} anew from what has the MD5 of dvc.lock"
+    parser.add_argument("--write", action="store_true", help=write)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Look, say, and mend or write where asked."""
-    with opened() as repo:
-        places = [cache_of(repo)]
+    """Look, and write where asked; the exit code is 1 if anything does not match."""
+    with open_repo() as repo, ExitStack() as stack:
+        stores = [ObjectStore(CACHE, repo.cache.local)]
         if arguments.remote is not None:
-            name, place = remote_of(repo, arguments.remote or None)
-            places.append(place)
-            if not repo.config["remote"][name].get("verify"):
-                print(
-                    f"verify: DVC takes what remote {name} hands out without hashing it: "
-                    f"`dvc remote modify {name} verify true`"
-                )
-        faults, found = _examine(repo, places, arguments)
-        stale = [stage for stage in outputs(repo) if not stage.md5]
-    for output in stale:
-        faults.append(
-            Fault(output.path, "dvc.lock", "was never made", f"dvc repro {quote(output.stage)}")
-        )
-    print(in_words(faults), end="")
-    here = len(found.outputs) - len(found.absent)
-    looked = " and ".join(["workspace", *found.stores])
-    print(
-        f"verify: {len(found.outputs)} outputs and data sets, {here} of them here; looked at "
-        f"{looked}: {f'{len(faults)} faults' if faults else 'all is well'}"
-    )
-    if faults:
-        raise SystemExit(1)
-
-
-def _examine(
-    repo: Any, places: Sequence[Place], arguments: argparse.Namespace
-) -> tuple[list[Fault], Evidence]:
-    path = Path(repo.root_dir, MANIFEST)
-    found = look(repo, places)
-    if arguments.mend:
-        count = mend(found, judge(found, {}), repo, places)
-        print(f"verify: {count} objects replaced")
-        if count:
-            found = look(repo, places)
+            stores.append(stack.enter_context(open_remote(repo, arguments.remote)))
+        read = scan(outputs(), stores)
     if arguments.write:
+        former: dict[str, Record] = {}
+        with suppress(InputError):  # such as what a merge left
+            former = read_manifest(MANIFEST)
         # What it says of outputs that are here is not asked: it may be what is wrong.
-        try:
-            former = read_manifest(path)
-        except InputError:  # Such as what a merge left.
-            former = {}
-        kept = {name: record for name, record in former.items() if name in found.absent}
-        if refresh(repo, found, kept):
-            print(f"verify: {MANIFEST} written; commit it")
-    return judge(found, read_manifest(path)), found
+        refresh(read, {path: former[path] for path in former if not os.path.lexists(path)})
+    found = find_mismatches(read, read_manifest(MANIFEST))
+    for mismatch in found:
+        print(f"{mismatch.path}\n  {mismatch.place}: {mismatch.code}\n  fix: {mismatch.fix}")
+    places = ", ".join(read.seen)
+    print(f"verify: {len(read.outputs)} outputs, in {places}: {len(found)} mismatches")
+    if found:
+        raise SystemExit(1)
