@@ -26,7 +26,6 @@ from ulna.judging.evaluation import LEVELS, decided, evaluate_table
 from ulna.judging.metrics import precision_recall
 from ulna.judging.overfitting import judge_splits, summarize
 from ulna.judging.size_curve import judge_sizes
-from ulna.networks.transfer import Network
 from ulna.params import Evaluate, load_params
 
 TESTS = Path(__file__).parent

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import tensorflow as tf
+from scipy.special import expit
 
 from ulna.console import progress
 from ulna.data.cache import Cache
 from ulna.data.regions import Region, hide, picture_boxes
 from ulna.data.square import Fit, Pixels
 from ulna.networks.dataset import Transform, examples, plain_batches
-from scipy.special import expit
 
 # Larger batches are no faster on two cores, and cost memory: DenseNet169 at 320 px needs 0.1 GB an
 # image.
