@@ -21,7 +21,7 @@ def explain(arch: str) -> None:
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
     images, _ = decided(read_predictions(paths.predictions(arch)), "image", params.evaluate)
-    truth = read_truth(paths.TRUTH)
+    truth = read_truth(paths.ANNOTATIONS)
     test = locate(images[images["split"] == "test"], cache, params.image.fit, truth)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.

@@ -17,7 +17,7 @@ from ulna.params import load_params
 
 
 def prepare() -> None:
-    """Write images.csv, truth.csv (whatever the seed) and splits.csv (whatever the body parts)."""
+    """Write images.csv, annotations.csv (whatever the seed) and splits.csv (whatever the body parts)."""
     params = load_params(paths.PARAMS)
     # Missing weights are named here, not after the training that comes before they are needed.
     find_weights(params.densenet169, paths.PRETRAINED)
@@ -34,7 +34,7 @@ def prepare() -> None:
     used = with_split(images, splits)
     check_labels(used)
     print(describe(used))
-    write_csv(paths.TRUTH, find_truth(root, images))
+    write_csv(paths.ANNOTATIONS, find_truth(root, images))
     write_csv(paths.IMAGES, images)
     write_csv(paths.SPLITS, splits)
 

@@ -1,6 +1,6 @@
 """What was planted where, in a data set that says so: boxes for the test of saliency maps.
 
-The phantom does, in `truth.csv` beside its CSV files; MURA does not.
+The phantom does, in `annotations.csv` beside its CSV files; MURA does not.
 """
 
 import io
@@ -11,7 +11,7 @@ import pandas as pd
 from ulna.data.source import Root, holds, place, read_file
 from ulna.errors import InputError
 
-FILE = "truth.csv"
+FILE = "annotations.csv"
 COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
 BOX = ["x0", "y0", "x1", "y1"]
 TYPES = {"image": str} | dict.fromkeys(BOX, "float64")
@@ -21,13 +21,13 @@ def find_truth(root: Root, images: pd.DataFrame) -> pd.DataFrame:
     """Read and check what was planted in these images.
 
     Args:
-        root: The data set. Its `truth.csv`, if it has one, holds one row an image: boxes in pixels
+        root: The data set. Its `annotations.csv`, if it has one, holds one row an image: boxes in pixels
             of the original image, x1 and y1 exclusive, empty where nothing is seen.
         images: The images that matter: image.
 
     Returns:
         image and x0, y0, x1, y1 (float64, NaN where nothing is seen), in the order of `images`; no
-        row where the data set has no `truth.csv`.
+        row where the data set has no `annotations.csv`.
 
     Raises:
         InputError: The file has other columns, an image twice, a box that is none, or lacks one of

@@ -1,13 +1,15 @@
-"""The embedded data set: synthetic radiographs in MURA's own layout, with the truth beside them.
+"""The embedded data set: synthetic radiographs in MURA's own layout, annotated, in one .zip.
 
 Everything that is not pathology is drawn from random streams that do not know the label: build,
 pose, side, exposure, picture size, number of views, mode, rings, letters. Each study has streams of
 its own, so the number of workers changes nothing.
 """
 
+import io
 import multiprocessing
+import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ulna.console import progress
-from ulna.files import check_space, replacing_folder, write_csv
+from ulna.files import check_space, replacing
 from ulna.params import Phantom
 from ulna.phantom.anatomy import build_scene
 from ulna.phantom.pathology import SHARES, draw_finding, plant
@@ -44,9 +46,14 @@ VIEW_SHARES = (0.22, 0.33, 0.35, 0.10)  # of 1, 2, 3, 4 views
 RGB_FRACTION = 0.02
 HIDDEN_FRACTION = 0.05  # of the later views of an abnormal study: the finding is not seen there
 PROBLEMS = ("inverted",) * 3 + ("blank",) * 2 + ("cut_off",) * 3
-TRUTH_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
-BYTES_A_VIEW = 41_000  # on a disk with blocks of 4 KiB, folders included: the mean of 809 views
+ANNOTATIONS = "annotations.csv"
+ANNOTATION_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
+BYTES_PER_VIEW = 36_000  # in the .zip: the mean of 809 views
+UNIX = 3  # in `create_system` of a .zip entry
 SHORTCUT_FRACTION = 0.05  # side of the planted corner marker, of the picture's longer side
+
+# One row of the annotations; a box may be missing, and only a near duplicate has a source.
+Row = tuple[str | int | None, ...]
 
 # Streams of random numbers; the last number of a seed sequence keeps them apart.
 PLAN, PERSON, POSE, CAMERA, NOISE, FINDING, VIEW_OF_FINDING, TROUBLE, MODE = range(9)
@@ -297,65 +304,76 @@ def _near_duplicate(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels
     return moved, box
 
 
-def _write_view(job: tuple[View, Phantom, str]) -> list[object]:
-    """Draw and write one image; returns its row of the truth table."""
-    view, phantom, root = job
-    grey, box = draw_view(view, phantom)
-    path = Path(root) / view.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(grey)
-    if _stream(view, phantom, MODE).random() < RGB_FRACTION:
-        picture = picture.convert("RGB")
-    picture.save(path, compress_level=1, compress_type=zlib.Z_RLE)
-    source = view.source.path if view.source is not None else None
-    corners: list[int] | list[None] = box or [None] * 4
-    return [
-        view.path,
-        (view.source or view).study.finding,
-        *corners,
-        view.quality,
-        source,
-    ]
-
-
-def write_phantom(root: Path, truth: Path, phantom: Phantom, workers: int | None = None) -> None:
-    """Write the data set and its truth table, replacing what was there.
+def write_phantom(path: Path, phantom: Phantom, workers: int | None = None) -> pd.DataFrame:
+    """Write the data set, and its annotations beside the CSV files, as one .zip that appears whole.
 
     Args:
-        root: The `MURA-v1.1` folder to make; it appears whole, by renaming.
-        truth: CSV file, a row an image: what was planted and where. Boxes are x0, y0, x1, y1 in
-            pixels of the written image, x1 and y1 exclusive, empty where nothing is seen.
+        path: The .zip to replace; its members lie in a folder of its name, as in MURA's own.
         phantom: Seed, number of patients, corner marker.
-        workers: Processes; by default one a CPU. The bytes do not depend on it.
+        workers: Processes; by default one per CPU. The bytes do not depend on it.
+
+    Returns:
+        The annotations, one row per image: what is seen and where. Boxes are x0, y0, x1, y1 in
+        pixels of the image, x1 and y1 exclusive, empty where nothing is seen.
 
     Raises:
         InputError: The disk has no room for it.
     """
     studies = plan_studies(phantom)
     views = plan_views(studies, phantom)
-    check_space(root, len(views) * BYTES_A_VIEW, f"a phantom of {len(views):,} images")
-    with replacing_folder(root) as partial:
-        jobs = [(view, phantom, str(partial)) for view in views]
-        rows = _run(jobs, workers or cores())
-        _write_lists(partial, root.name, studies)
-    table = pd.DataFrame(rows, columns=list(TRUTH_COLUMNS)).sort_values("image")
-    corners = list(TRUTH_COLUMNS[2:6])
-    write_csv(truth, table.astype(dict.fromkeys(corners, "Int64")))
+    check_space(path, len(views) * BYTES_PER_VIEW, f"a phantom of {len(views):,} images")
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+        rows = []
+        for row, png in _encode_all([(view, phantom) for view in views], workers or cores()):
+            _add(archive, f"{path.stem}/{row[0]}", png)
+            rows.append(row)
+        table = pd.DataFrame(rows, columns=list(ANNOTATION_COLUMNS)).sort_values("image")
+        annotations = table.astype(dict.fromkeys(ANNOTATION_COLUMNS[2:6], "Int64"))
+        texts = _lists(path.stem, studies)
+        texts[ANNOTATIONS] = annotations.to_csv(index=False, lineterminator="\n")
+        for name in sorted(texts):
+            _add(archive, f"{path.stem}/{name}", texts[name].encode())
+    return annotations
 
 
-def _run(jobs: list[tuple[View, Phantom, str]], workers: int) -> list[list[object]]:
+def _encode_all(jobs: list[tuple[View, Phantom]], workers: int) -> Iterator[tuple[Row, bytes]]:
+    """Draw every view, in order."""
     if workers == 1:
-        return list(progress(map(_write_view, jobs), len(jobs), "phantom"))
+        yield from progress(map(_encode, jobs), len(jobs), "phantom")
+        return
     with multiprocessing.get_context("spawn").Pool(workers, end_with_parent) as pool:
-        return list(progress(pool.imap(_write_view, jobs, chunksize=8), len(jobs), "phantom"))
+        yield from progress(pool.imap(_encode, jobs, chunksize=8), len(jobs), "phantom")
 
 
-def _write_lists(folder: Path, name: str, studies: list[Study]) -> None:
-    """Write the four header-less CSV files; paths begin with the name of the root."""
+def _encode(job: tuple[View, Phantom]) -> tuple[Row, bytes]:
+    """Draw one image: its row of the annotations, and its file."""
+    view, phantom = job
+    grey, box = draw_view(view, phantom)
+    image = Image.fromarray(grey)
+    if _stream(view, phantom, MODE).random() < RGB_FRACTION:
+        image = image.convert("RGB")
+    png = io.BytesIO()
+    image.save(png, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    source = view.source.path if view.source is not None else None
+    finding = (view.source or view).study.finding
+    return (view.path, finding, *(box or [None] * 4), view.quality, source), png.getvalue()
+
+
+def _lists(folder: str, studies: list[Study]) -> dict[str, str]:
+    """The four header-less CSV files; paths begin with the folder."""
+    texts = {}
     for split in SPLITS:
         mine = [study for study in studies if study.split == split]
         images = [View(study, view).path for study in mine for view in range(study.views)]
         labelled = [f"{study.folder}/,{int(study.finding != 'none')}" for study in mine]
         for kind, lines in (("image_paths", images), ("labeled_studies", labelled)):
-            text = "".join(f"{name}/{line}\n" for line in lines)
-            (folder / f"{split}_{kind}.csv").write_text(text, encoding="utf-8", newline="\n")
+            texts[f"{split}_{kind}.csv"] = "".join(f"{folder}/{line}\n" for line in lines)
+    return texts
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    # Time, system and mode as constants: from the clock and the machine the bytes would differ.
+    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    entry.create_system = UNIX
+    entry.external_attr = 0o100644 << 16
+    archive.writestr(entry, content)  # stored: a PNG file is compressed already
