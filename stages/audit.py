@@ -5,8 +5,8 @@ import sys
 from ulna import paths
 from ulna.checks import audit as checks
 from ulna.console import run
-from ulna.data.cache import load_cache, pixels_of
-from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.data.cache import gather_samples, load_cache
+from ulna.data.samples import load_samples
 from ulna.figures.audit import edge_cases
 from ulna.figures.style import write_png
 from ulna.files import write_csv, write_json
@@ -17,7 +17,7 @@ def audit() -> None:
     """Measure the cached images, write and show what is odd, stop on audit.fail_on."""
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
+    rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
     images = checks.with_measurements(rows, cache)
     findings = checks.audit_images(images, cache, params.image.fit)
     counts = checks.count_findings(findings)
@@ -27,7 +27,7 @@ def audit() -> None:
     write_json(paths.METRICS / "audit.json", summary)
     examples = checks.choose_examples(findings, pictures=6)
     shown = images[images["image"].isin([*examples["image"], *examples["other_image"]])]
-    squares = dict(zip(shown["image"], pixels_of(cache, shown), strict=True))
+    squares = dict(zip(shown["image"], gather_samples(cache, shown), strict=True))
     sheet = edge_cases(examples, squares, counts, checks.FINDINGS, len(images))
     write_png(paths.PLOTS / "audit.png", sheet)
     named = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)

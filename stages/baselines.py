@@ -7,7 +7,7 @@ from ulna.checks.appearance import measure
 from ulna.checks.baselines import cross_validate, judge, predict_baselines, verdict
 from ulna.console import run
 from ulna.data.cache import load_cache
-from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.data.samples import load_samples
 from ulna.figures.baselines import dots_and_intervals
 from ulna.figures.style import write_png
 from ulna.files import read_json, write_csv, write_json
@@ -19,7 +19,7 @@ def baselines() -> None:
     params = load_params(paths.PARAMS)
     networks = {arch: read_json(paths.metrics(arch))["study"] for arch in ARCHS}
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
+    rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
 
     measured = measure(rows, cache, params.image.fit)
     tables, crossed = predict_baselines(measured), cross_validate(measured)

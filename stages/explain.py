@@ -6,8 +6,8 @@ import numpy as np
 
 from ulna import paths
 from ulna.console import run
-from ulna.data.cache import load_cache, pixels_of
-from ulna.data.truth import read_truth
+from ulna.data.annotations import read_annotations
+from ulna.data.cache import gather_samples, load_cache
 from ulna.files import write_csv, write_json
 from ulna.judging.evaluation import decided
 from ulna.maps.gallery import COLUMNS, choose_gallery, choose_sample, locate, write_gallery
@@ -21,7 +21,7 @@ def explain(arch: str) -> None:
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
     images, _ = decided(read_predictions(paths.predictions(arch)), "image", params.evaluate)
-    truth = read_truth(paths.ANNOTATIONS)
+    truth = read_annotations(paths.ANNOTATIONS)
     test = locate(images[images["split"] == "test"], cache, params.image.fit, truth)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
@@ -35,7 +35,7 @@ def explain(arch: str) -> None:
     model = load_bundle(paths.bundle(arch))
     layer = saliency.explained_layer(model)
     maps_of = saliency.explainer(model, layer)
-    sample = pixels_of(cache, choose_sample(test, params.seed))
+    sample = gather_samples(cache, choose_sample(test, params.seed))
     check = saliency.randomise(model, maps_of, sample, params.seed)
     found = {
         "layer": layer.name,

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from ulna import paths
 from ulna.console import run
-from ulna.data.cache import REJECTED
-from ulna.data.cache_writer import build_cache
-from ulna.data.rows import read_images
+from ulna.data.cache import REJECTED, build_cache
+from ulna.data.samples import read_images
 from ulna.params import load_params
 
 

@@ -6,8 +6,7 @@ import sys
 from ulna import paths
 from ulna.console import run
 from ulna.data.cache import load_cache
-from ulna.data.overview import count_splits
-from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.data.samples import count_splits, load_samples
 from ulna.files import read_json, read_table, write_text
 from ulna.judging.reference import read_reference
 from ulna.params import load_params
@@ -22,7 +21,7 @@ LIBRARIES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", 
 def report() -> None:
     """Load numbers, tables and figures; write plots/report.html and plots/report.md."""
     params = load_params(paths.PARAMS)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), load_cache(paths.CACHE))
+    rows = load_samples(paths.IMAGES, paths.SPLITS, load_cache(paths.CACHE))
     evidence = Evidence(
         metrics={name: read_json(paths.metrics(name)) for name in METRIC_FILES},
         tables={name: read_table(paths.PLOTS / f"{name}.csv") for name in TABLES},

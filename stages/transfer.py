@@ -5,7 +5,7 @@ import sys
 from ulna import paths
 from ulna.console import progress, run
 from ulna.data.cache import load_cache
-from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.data.samples import load_samples
 from ulna.files import replacing_folder
 from ulna.networks.pretrained import find_weights
 from ulna.networks.transfer import available, learning_rows, plan
@@ -19,7 +19,7 @@ def transfer() -> None:
     section = params.cnn if params.transfer.arch == "cnn" else params.densenet169
     pretrained = find_weights(section, paths.PRETRAINED)
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
+    rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
     train_on, words = available(params.transfer.train_on, rows["body_part"])
     networks = plan(train_on, rows["body_part"].unique())
     chosen = {network: learning_rows(rows, network) for network in networks}

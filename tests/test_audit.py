@@ -29,8 +29,7 @@ from ulna.checks.audit import (
 )
 from ulna.checks.quality import likeness
 from ulna.console import run
-from ulna.data.cache import load_cache
-from ulna.data.cache_writer import build_cache
+from ulna.data.cache import build_cache, load_cache
 from ulna.errors import InputError
 from ulna.files import write_csv
 from ulna.params import Phantom

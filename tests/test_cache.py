@@ -5,8 +5,7 @@ import pandas as pd
 import pytest
 from cache_files import BAD, IMAGE, table, write_root
 
-from ulna.data.cache import gather, load_cache
-from ulna.data.cache_writer import build_cache
+from ulna.data.cache import build_cache, gather, load_cache
 from ulna.errors import InputError
 
 SRC = Path(__file__).resolve().parents[1] / "src"

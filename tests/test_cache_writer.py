@@ -14,10 +14,9 @@ import pandas as pd
 import pytest
 from cache_files import BAD, IMAGE, NAMES, content, files, table, write_root
 
-import ulna.data.cache_writer
-from ulna.data.cache import Cache, load_cache
-from ulna.data.cache_writer import _keep_freed_memory, build_cache
-from ulna.data.images import decode, fit_square
+import ulna.data.cache
+from ulna.data.cache import Cache, _keep_freed_memory, build_cache, load_cache
+from ulna.data.images import decode, letterbox
 from ulna.errors import InputError
 
 SRC = Path(__file__).resolve().parents[1] / "src"
@@ -52,7 +51,7 @@ def test_every_image_lies_at_its_rank_in_its_body_part(folder, images):
             if name in BAD:
                 assert not square.any()
             else:
-                assert np.array_equal(square, fit_square(decode(data[name], 1).pixels, 32, "pad"))
+                assert np.array_equal(square, letterbox(decode(data[name], 1).pixels, 32, "pad"))
 
 
 def test_the_table_is_in_the_order_of_the_prepared_one(folder, images):
@@ -134,7 +133,7 @@ def test_no_text_of_an_image_reaches_the_cache(folder, root):
 @pytest.mark.promise("B14")
 def test_the_number_of_processes_changes_nothing(folder, images, root, tmp_path, monkeypatch):
     # Batches of two, so that each of three processes gets several.
-    monkeypatch.setattr(ulna.data.cache_writer, "BATCH", 2)
+    monkeypatch.setattr(ulna.data.cache, "BATCH", 2)
     build_cache(images, root, tmp_path / "three", IMAGE, workers=3)
     assert content(tmp_path / "three") == content(folder)
 
@@ -150,7 +149,7 @@ def test_two_runs_and_a_zip_give_the_same_bytes(folder, images, root, tmp_path):
 
 @pytest.mark.promise("C19")
 @pytest.mark.parametrize(
-    "place", ["data.cache_writer.fit_square", "data.cache_writer.write_csv", "files.os.fsync"]
+    "place", ["data.cache.letterbox", "data.cache.write_csv", "files.os.fsync"]
 )
 def test_an_error_leaves_nothing_or_the_old_cache(
     images, root, folder, tmp_path, monkeypatch, place
@@ -185,7 +184,7 @@ import sys, time
 sys.path.insert(0, {str(SRC)!r})
 from pathlib import Path
 import pandas as pd
-import ulna.data.cache_writer
+import ulna.data.cache
 from ulna.params import Image
 
 def stalls(*_):
@@ -193,12 +192,12 @@ def stalls(*_):
 
 if __name__ == "__main__":
     image = Image(size_px=32, fit="pad", max_bad_fraction=0.5, max_megapixels=1.0)
-    ulna.data.cache_writer.BATCH = 1
+    ulna.data.cache.BATCH = 1
     images = pd.read_csv({str(tmp_path / "images.csv")!r})
     root = Path({str(root)!r})
-    ulna.data.cache_writer.build_cache(images, root, Path("killed"), image, workers=2)
+    ulna.data.cache.build_cache(images, root, Path("killed"), image, workers=2)
 else:
-    ulna.data.cache_writer.fit_square = stalls
+    ulna.data.cache.letterbox = stalls
 """
     images.to_csv(tmp_path / "images.csv", index=False)
     (tmp_path / "stalls.py").write_text(program)
@@ -260,7 +259,7 @@ import resource, sys
 sys.path.insert(0, {str(SRC)!r})
 from pathlib import Path
 import pandas as pd
-from ulna.data.cache_writer import _keep_freed_memory, build_cache
+from ulna.data.cache import _keep_freed_memory, build_cache
 from ulna.params import Image
 
 image = Image(size_px=512, fit="pad", max_bad_fraction=0.5, max_megapixels=1.0)

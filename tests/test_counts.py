@@ -2,8 +2,14 @@ import pandas as pd
 import pytest
 from mura_tree import official_studies, small_studies, tables
 
-from ulna.data.counts import MURA_V1_1, OFFICIAL, Counts, compare_with_official, count
-from ulna.data.index import parse_index
+from ulna.data.mura import (
+    MURA_V1_1,
+    OFFICIAL,
+    Counts,
+    compare_with_official,
+    count_by_body_part,
+    parse_index,
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +34,7 @@ def test_the_table_agrees_with_the_length_of_the_files_and_the_numbers_of_the_pa
 
 
 def test_a_small_data_set_is_counted_as_by_hand():
-    counted = count(parse_index(tables(small_studies())))
+    counted = count_by_body_part(parse_index(tables(small_studies())))
     assert counted["train"]["ELBOW"] == Counts(1, 1, 0, 2, 0)
     assert counted["train"]["WRIST"] == Counts(4, 2, 2, 4, 2)
     # patient00001 is in both body parts: five patients in the sum, four here.
@@ -37,7 +43,7 @@ def test_a_small_data_set_is_counted_as_by_hand():
 
 
 def test_the_official_counts_are_recognised(official):
-    assert count(official) == MURA_V1_1
+    assert count_by_body_part(official) == MURA_V1_1
     assert compare_with_official(official) == OFFICIAL == "these are the official MURA v1.1 counts"
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, PngImagePlugin
 
-from ulna.data.images import BIT_DEPTHS, Decoded, decode, fit_square, measure
+from ulna.data.images import BIT_DEPTHS, Decoded, decode, letterbox, measure
 from ulna.errors import InputError
 
 ODD = Path(__file__).resolve().parents[2] / "shared/data/odd-images"
@@ -354,7 +354,7 @@ def test_text_chunks_reach_neither_measurements_nor_reasons():
 
 @given(pixels_of_any_shape, st.integers(1, 40), st.sampled_from(["pad", "stretch"]))
 def test_a_square_holds_no_level_that_the_image_and_the_padding_do_not_span(pixels, size, fit):
-    square = fit_square(pixels, size, fit)
+    square = letterbox(pixels, size, fit)
     assert square.shape == (size, size) and square.dtype == np.uint8
     assert square.max() <= pixels.max()
     if fit == "stretch":
@@ -363,7 +363,7 @@ def test_a_square_holds_no_level_that_the_image_and_the_padding_do_not_span(pixe
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 255), st.integers(1, 64))
 def test_a_constant_image_stays_constant_on_centred_black(height, width, level, size):
-    square = fit_square(np.full((height, width), level, np.uint8), size, "pad")
+    square = letterbox(np.full((height, width), level, np.uint8), size, "pad")
     assert set(np.unique(square)) <= {0, level}
     rows, columns = np.flatnonzero(square.any(axis=1)), np.flatnonzero(square.any(axis=0))
     # The longer side fills the square, the shorter keeps the aspect ratio to half a pixel.
@@ -379,20 +379,20 @@ def test_a_constant_image_stays_constant_on_centred_black(height, width, level, 
 
 @given(arrays.arrays(np.uint8, (12, 12), elements=st.integers(0, 255)))
 def test_an_image_of_the_right_size_is_unchanged(pixels):
-    assert np.array_equal(fit_square(pixels, 12, "pad"), pixels)
-    assert np.array_equal(fit_square(pixels, 12, "stretch"), pixels)
+    assert np.array_equal(letterbox(pixels, 12, "pad"), pixels)
+    assert np.array_equal(letterbox(pixels, 12, "stretch"), pixels)
 
 
 @pytest.mark.fault("cropping")
 def test_an_image_whose_longer_side_fits_is_only_padded():
-    square = fit_square(PICTURE, 30, "pad")
+    square = letterbox(PICTURE, 30, "pad")
     assert np.array_equal(square[:, 5:25], PICTURE)
     assert not square[:, :5].any() and not square[:, 25:].any()
 
 
 @pytest.mark.fault("cropping")
 def test_stretching_fills_the_square():
-    assert (fit_square(np.full((10, 40), 77, np.uint8), 32, "stretch") == 77).all()
+    assert (letterbox(np.full((10, 40), 77, np.uint8), 32, "stretch") == 77).all()
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
@@ -400,14 +400,14 @@ def test_stretching_fills_the_square():
 def test_a_checkerboard_becomes_mid_grey(factor):
     side = 16 * factor
     board = (np.indices((side, side)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    inside = fit_square(board, 16, "pad")[1:-1, 1:-1].astype(int)
+    inside = letterbox(board, 16, "pad")[1:-1, 1:-1].astype(int)
     # Nearest-neighbour resizing gives 0 and 255. 14.2 = 255 / 18 is the triangle's rest at odd 3.
     assert np.abs(inside - 127.5).max() <= (0.5 if factor % 2 == 0 else 14.7)
 
 
 def test_scaling_down_keeps_the_mean():
     smooth = np.add.outer(np.arange(96), np.arange(96)).astype(np.uint8)
-    assert abs(fit_square(smooth, 32, "pad").mean() - smooth.mean()) < 0.5
+    assert abs(letterbox(smooth, 32, "pad").mean() - smooth.mean()) < 0.5
 
 
 def triangle_weights(source: int, target: int) -> np.ndarray:
@@ -423,14 +423,14 @@ def triangle_weights(source: int, target: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [7, 13, 25, 48])
 def test_scaling_is_the_triangle_filter(size):
     exact = triangle_weights(30, size) @ PICTURE @ triangle_weights(20, size).T
-    assert np.abs(fit_square(PICTURE, size, "stretch") - exact).max() <= 1.01
+    assert np.abs(letterbox(PICTURE, size, "stretch") - exact).max() <= 1.01
 
 
 def test_a_turned_image_gives_the_turned_square():
-    square = fit_square(PICTURE, 10, "stretch").astype(int)
+    square = letterbox(PICTURE, 10, "stretch").astype(int)
     for turn in (np.transpose, np.fliplr, np.flipud):
         # Each direction is rounded on its own.
-        assert np.abs(fit_square(turn(PICTURE), 10, "stretch") - turn(square)).max() <= 1
+        assert np.abs(letterbox(turn(PICTURE), 10, "stretch") - turn(square)).max() <= 1
 
 
 # measure

@@ -12,14 +12,15 @@ from mura_tree import (
     write_zip,
 )
 
-from ulna.data.counts import compare_with_official
-from ulna.data.index import (
+from ulna.data.mura import (
+    IMAGE_COLUMNS,
     check_files,
+    compare_with_official,
     parse_index,
     read_index,
     select_body_parts,
 )
-from ulna.data.rows import IMAGE_COLUMNS, read_images
+from ulna.data.samples import read_images
 from ulna.data.source import list_images, open_root
 from ulna.data.splits import assign_splits
 from ulna.errors import InputError

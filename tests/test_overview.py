@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from ulna.data.overview import choose_examples, count_splits, first_views
+from ulna.data.samples import count_splits, first_views, select_examples
 
 
 def image_rows(studies):
@@ -27,7 +27,7 @@ def test_studies_and_images_are_counted_apart():
 def test_examples_are_first_views_of_train_studies_spread_evenly():
     # Eight studies in two stretches of four: the third (rank 2) and the seventh (rank 6).
     rows = image_rows([("HAND", "train", 0, 2)] * 8 + [("HAND", "val", 0, 1)])
-    chosen = choose_examples(rows, pictures=2)
+    chosen = select_examples(rows, images=2)
     assert chosen["image"].tolist() == [
         f"train/HAND/patient{number:05}/study1/image1.png" for number in (2, 6)
     ]
@@ -37,7 +37,7 @@ def test_examples_are_first_views_of_train_studies_spread_evenly():
 def test_the_order_of_the_rows_does_not_change_the_examples():
     rows = image_rows([("HAND", "train", label, 3) for label in (0, 1) * 20])
     shuffled = rows.sample(frac=1, random_state=1)
-    pd.testing.assert_frame_equal(choose_examples(rows, 6), choose_examples(shuffled, 6))
+    pd.testing.assert_frame_equal(select_examples(rows, 6), select_examples(shuffled, 6))
 
 
 @pytest.mark.parametrize(("parts", "share"), [(1, 12), (2, 6), (5, 2), (7, 2), (9, 2)])
@@ -45,13 +45,13 @@ def test_each_body_part_and_label_gets_the_same_share(parts, share):
     rows = image_rows(
         [(f"PART{part}", "train", label, 1) for part in range(parts) for label in (0, 1)] * 15
     )
-    sizes = choose_examples(rows, pictures=12).groupby(["body_part", "label"]).size()
+    sizes = select_examples(rows, images=12).groupby(["body_part", "label"]).size()
     assert len(sizes) == 2 * parts and (sizes == share).all()
 
 
 def test_few_studies_give_few_examples_and_none_twice():
     rows = image_rows([("HAND", "train", 0, 5), ("HAND", "train", 1, 1), ("HAND", "train", 1, 1)])
-    chosen = choose_examples(rows, pictures=12)
+    chosen = select_examples(rows, images=12)
     assert chosen["study"].is_unique and len(chosen) == 3
 
 

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ulna.data.images import fit_square
-from ulna.data.regions import REGIONS, centre_box, hide, picture_boxes
+from ulna.data.images import REGIONS, centre_box, content_boxes, letterbox, mask_region
 
 SIDES = st.integers(1, 600)
 property_of_shapes = settings(deadline=None, max_examples=60)
@@ -15,15 +14,15 @@ property_of_shapes = settings(deadline=None, max_examples=60)
 
 def boxes_of(width_px: int, height_px: int, size_px: int, fit: str) -> np.ndarray:
     images = pd.DataFrame({"width_px": [width_px], "height_px": [height_px]})
-    return picture_boxes(images, size_px, fit)
+    return content_boxes(images, size_px, fit)
 
 
 @property_of_shapes
 @given(SIDES, SIDES, st.integers(32, 96), st.sampled_from(["pad", "stretch"]))
 def test_every_pixel_of_a_picture_is_hidden_once_and_no_padding_ever(width, height, size, fit):
     """The picture by the function that makes squares, not by the one that is used."""
-    white = fit_square(np.full((height, width), 255, np.uint8), size, fit)[np.newaxis]
-    halves = {r: hide(white, boxes_of(width, height, size, fit), r) for r in REGIONS}
+    white = letterbox(np.full((height, width), 255, np.uint8), size, fit)[np.newaxis]
+    halves = {r: mask_region(white, boxes_of(width, height, size, fit), r) for r in REGIONS}
     np.testing.assert_array_equal(halves["frame"] | halves["centre"], white)
     assert not (halves["frame"] & halves["centre"]).any()
 
@@ -59,7 +58,7 @@ def test_pictures_are_hidden_each_in_its_own_box_and_left_as_they_were():
     images = draw.integers(1, 256, (2, 64, 64, 1), np.uint8)
     before = images.copy()
     boxes = np.array([(0, 16, 64, 48), (0, 0, 64, 64)])
-    hidden = hide(images, boxes, "centre")
+    hidden = mask_region(images, boxes, "centre")
     np.testing.assert_array_equal(images, before)
     assert hidden.dtype == np.uint8
     for k, box in enumerate(boxes):
@@ -73,10 +72,10 @@ def test_what_is_beside_a_picture_stays_in_its_square():
     """Padding is black in the cache; here it is white, so that touching it would show."""
     white = np.full((1, 64, 64), 255, np.uint8)
     for region in REGIONS:
-        hidden = hide(white, np.array([(10, 0, 54, 64)]), region)
+        hidden = mask_region(white, np.array([(10, 0, 54, 64)]), region)
         assert (hidden[0, :, :10] == 255).all() and (hidden[0, :, 54:] == 255).all()
 
 
 def test_of_no_pictures_there_are_no_boxes():
     none = pd.DataFrame({"width_px": [], "height_px": []})
-    assert picture_boxes(none, 64, "pad").shape == (0, 4)
+    assert content_boxes(none, 64, "pad").shape == (0, 4)

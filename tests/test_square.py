@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulna.data.images import fit_square
-from ulna.data.square import picture_box, without_padding
+from ulna.data.images import content_box, crop_padding, letterbox
 
 SIDES = st.integers(1, 700)
 SIZES = st.integers(32, 128)
@@ -13,19 +12,19 @@ FITS = st.sampled_from(["pad", "stretch"])
 
 @given(SIDES, SIDES, SIZES, FITS)
 def test_the_box_is_what_fit_square_fills(width, height, size_px, fit):
-    square = fit_square(np.full((height, width), 255, np.uint8), size_px, fit)
-    left, top, right, bottom = picture_box(width, height, size_px, fit)
+    square = letterbox(np.full((height, width), 255, np.uint8), size_px, fit)
+    left, top, right, bottom = content_box(width, height, size_px, fit)
     expected = np.zeros_like(square)
     expected[top:bottom, left:right] = 255
     np.testing.assert_array_equal(square, expected)
-    inside = without_padding(square, width, height, fit)
+    inside = crop_padding(square, width, height, fit)
     assert inside.shape == (bottom - top, right - left) and (inside == 255).all()
 
 
 @given(SIDES, SIDES, SIZES)
 def test_padding_keeps_the_aspect_ratio_and_centres(width, height, size_px):
     """In whole numbers: no rounding of the test's own."""
-    left, top, right, bottom = picture_box(width, height, size_px, "pad")
+    left, top, right, bottom = content_box(width, height, size_px, "pad")
     longer = max(width, height)
     for side, low, high in ((width, left, right), (height, top, bottom)):
         assert high - low == 1 or 2 * abs((high - low) * longer - side * size_px) <= longer
@@ -43,12 +42,12 @@ def test_padding_keeps_the_aspect_ratio_and_centres(width, height, size_px):
     ],
 )
 def test_boxes_computed_by_hand(width, height, box):
-    assert picture_box(width, height, 96, "pad") == box
-    assert picture_box(width, height, 96, "stretch") == (0, 0, 96, 96)
+    assert content_box(width, height, 96, "pad") == box
+    assert content_box(width, height, 96, "stretch") == (0, 0, 96, 96)
 
 
 def test_what_is_cut_out_is_the_picture():
     pixels = np.random.default_rng(1).integers(0, 256, (96, 40), np.uint8)
-    square = fit_square(pixels, 96, "pad")
-    np.testing.assert_array_equal(without_padding(square, 40, 96, "pad"), pixels)
-    assert without_padding(square, 40, 96, "stretch").shape == (96, 96)
+    square = letterbox(pixels, 96, "pad")
+    np.testing.assert_array_equal(crop_padding(square, 40, 96, "pad"), pixels)
+    assert crop_padding(square, 40, 96, "stretch").shape == (96, 96)

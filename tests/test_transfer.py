@@ -16,7 +16,8 @@ import stages.matrix
 import stages.transfer
 from ulna import runtime
 from ulna.data.cache import COLUMNS as CACHE_COLUMNS
-from ulna.data.rows import IMAGE_COLUMNS, SPLIT_COLUMNS
+from ulna.data.mura import IMAGE_COLUMNS
+from ulna.data.samples import SPLIT_COLUMNS
 from ulna.errors import InputError
 from ulna.files import write_csv
 from ulna.networks.transfer import Network, available, learning_rows, network_named, plan

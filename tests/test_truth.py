@@ -4,8 +4,8 @@ import pytest
 from mura_tree import small_studies, tables
 
 from ulna import paths
+from ulna.data.annotations import BOX, COLUMNS, find_annotations, read_annotations
 from ulna.data.source import CSV_FILES, open_root
-from ulna.data.truth import BOX, COLUMNS, find_truth, read_truth
 from ulna.errors import InputError
 from ulna.files import write_csv
 from ulna.params import Phantom
@@ -26,7 +26,7 @@ def root(folder, *lines):
 
 def test_boxes_are_found_in_the_order_of_the_images(tmp_path):
     lines = ["a.png,plate,1,2,3,4,ok,", "b.png,none,,,,,ok,", "c.png,none,,,,,ok,a.png"]
-    truth = find_truth(root(tmp_path, *lines), images("b.png", "a.png"))
+    truth = find_annotations(root(tmp_path, *lines), images("b.png", "a.png"))
     assert truth["image"].tolist() == ["b.png", "a.png"]
     np.testing.assert_array_equal(truth[BOX], [[np.nan] * 4, [1, 2, 3, 4]])
 
@@ -34,9 +34,9 @@ def test_boxes_are_found_in_the_order_of_the_images(tmp_path):
 def test_a_data_set_without_truth_gives_a_table_without_rows_that_is_read_again(tmp_path):
     found = root(tmp_path)
     (tmp_path / "truth.csv").unlink()
-    truth = find_truth(found, images("a.png"))
+    truth = find_annotations(found, images("a.png"))
     write_csv(tmp_path / "prepared.csv", truth)
-    again = read_truth(tmp_path / "prepared.csv")
+    again = read_annotations(tmp_path / "prepared.csv")
     pd.testing.assert_frame_equal(again, truth)
     assert again.empty and list(again.columns) == ["image", *BOX]
 
@@ -48,16 +48,16 @@ def test_truth_is_found_in_a_zip_too(tmp_path):
     with zipfile.ZipFile(tmp_path / "mura.zip", "w") as archive:
         for name in (*CSV_FILES, "truth.csv"):
             archive.write(tmp_path / name, f"MURA-v1.1/{name}")
-    truth = find_truth(open_root(tmp_path / "mura.zip"), images("a.png"))
+    truth = find_annotations(open_root(tmp_path / "mura.zip"), images("a.png"))
     assert truth[BOX].to_numpy().tolist() == [[1, 2, 3, 4]]
 
 
 def test_what_was_prepared_is_what_is_read(tmp_path):
-    truth = find_truth(
+    truth = find_annotations(
         root(tmp_path, "a.png,plate,1,2,3,4,ok,", "b.png,none,,,,,ok,"), images("a.png", "b.png")
     )
     write_csv(tmp_path / "prepared.csv", truth)
-    pd.testing.assert_frame_equal(read_truth(tmp_path / "prepared.csv"), truth)
+    pd.testing.assert_frame_equal(read_annotations(tmp_path / "prepared.csv"), truth)
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_what_was_prepared_is_what_is_read(tmp_path):
 )
 def test_a_wrong_line_is_named(tmp_path, lines, message):
     with pytest.raises(InputError, match=message):
-        find_truth(root(tmp_path, *lines), images("a.png"))
+        find_annotations(root(tmp_path, *lines), images("a.png"))
 
 
 def test_a_table_of_something_else_is_refused(tmp_path):
     found = root(tmp_path)
     (tmp_path / "truth.csv").write_text("image,label\na.png,1\n")
     with pytest.raises(InputError, match="has the columns image, label, expected image, finding"):
-        find_truth(found, images("a.png"))
+        find_annotations(found, images("a.png"))
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_prepare_did_not_write_is_refused(tmp_path, text):
     if text is not None:
         (tmp_path / "truth.csv").write_text(text)
     with pytest.raises(InputError, match="run `dvc repro prepare`"):
-        read_truth(tmp_path / "truth.csv")
+        read_annotations(tmp_path / "truth.csv")
 
 
 def test_the_phantom_says_what_was_planted_in_each_of_its_images(tmp_path):
@@ -103,6 +103,6 @@ def test_the_phantom_says_what_was_planted_in_each_of_its_images(tmp_path):
         for split in ("train", "valid")
         for line in (folder / f"{split}_image_paths.csv").read_text().split()
     ]
-    truth = find_truth(found, images(*listed))
+    truth = find_annotations(found, images(*listed))
     assert truth["image"].tolist() == listed
     assert truth["x0"].notna().sum() > 10

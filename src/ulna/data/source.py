@@ -61,7 +61,7 @@ def open_root(path: Path) -> Root:
             v1.0, or the .zip is damaged or has entries that are links or lead outside.
     """
     for name in (path.name, path.resolve().name):
-        refuse_v1_0(name, f"data.root is {path}, which")
+        reject_mura_v1_0(name, f"data.root is {path}, which")
     if path.is_dir():
         archive = None
         folders = [path, *(child for child in path.iterdir() if child.is_dir())]
@@ -84,7 +84,7 @@ def open_root(path: Path) -> Root:
         places = ", ".join(folder or "its top" for folder in sorted(tables_of))
         raise InputError(f"data.root is {path}, which holds several data sets ({places}): name one")
     for folder, present in tables_of.items():
-        refuse_v1_0(folder, f"data.root is {path}, whose {folder}")
+        reject_mura_v1_0(folder, f"data.root is {path}, whose {folder}")
         if len(present) == len(CSV_FILES):
             return Root(path, folder, archive)
     raise InputError(
@@ -93,7 +93,7 @@ def open_root(path: Path) -> Root:
     )
 
 
-def place(root: Root, name: str) -> str:
+def display_path(root: Root, name: str) -> str:
     """Name a file of the data set in a message, such as `data/MURA.zip/MURA-v1.1/a.csv`."""
     return f"{root.path}/{root.folder}{name}"
 
@@ -130,7 +130,7 @@ def read_file(root: Root, name: str) -> bytes:
     Raises:
         InputError: The file is missing, damaged, larger than `MAX_FILE_BYTES`, or outside.
     """
-    where = place(root, name)
+    where = display_path(root, name)
     if leads_outside(name):
         raise InputError(f"{where} leads outside the data set: use paths as in images.csv")
     try:
@@ -151,7 +151,7 @@ def read_file(root: Root, name: str) -> bytes:
         ) from None
 
 
-def holds(root: Root, name: str) -> bool:
+def has_file(root: Root, name: str) -> bool:
     """Tell whether a data set has a file of this path inside it."""
     if root.archive is None:
         return (root.path / root.folder / name).is_file()
@@ -203,7 +203,7 @@ def leads_outside(name: str) -> bool:
     )
 
 
-def refuse_v1_0(name: str, subject: str) -> None:
+def reject_mura_v1_0(name: str, subject: str) -> None:
     """Stop if a folder, a file or the prefix of a path is named for MURA v1.0.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ulna.data.rows import SPLIT_COLUMNS, SPLITS
+from ulna.data.samples import SPLIT_COLUMNS, SPLITS
 from ulna.errors import InputError
 
 

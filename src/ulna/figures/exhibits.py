@@ -43,7 +43,7 @@ def split_sizes(sizes: pd.DataFrame) -> Figure:
     """Draw the number of studies and of images by body part, split and label.
 
     Args:
-        sizes: See `ulna.data.overview.count_splits`.
+        sizes: See `ulna.data.samples.count_splits`.
 
     Returns:
         A figure with two axes, studies and images; each body part has three bars, normal and
@@ -109,7 +109,7 @@ def example_images(examples: pd.DataFrame, pixels: Pixels) -> Figure:
     """Show normal and abnormal train images of each body part on black.
 
     Args:
-        examples: See `ulna.data.overview.choose_examples`.
+        examples: See `ulna.data.samples.select_examples`.
         pixels: The cached images in the same order, (images, size_px, size_px) uint8.
 
     Returns:

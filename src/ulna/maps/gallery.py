@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ulna.data.annotations import BOX
 from ulna.data.cache import Cache
-from ulna.data.square import Fit
-from ulna.data.truth import BOX
+from ulna.data.images import Fit
 from ulna.errors import InputError
 from ulna.files import read_table, replacing_folder, write_csv
 from ulna.maps.pointing import PICTURE, place, to_square
@@ -31,7 +31,7 @@ def locate(images: pd.DataFrame, cache: Cache, fit: Fit, truth: pd.DataFrame) ->
         images: One row an image: image and more.
         cache: The cached images.
         fit: How they were made square.
-        truth: See `ulna.data.truth.find_truth`; it may lack images: nothing is known of them.
+        truth: See `ulna.data.annotations.find_annotations`; images may be missing.
 
     Returns:
         `images` with row (of the cache), left, top, right, bottom (the square without its padding)

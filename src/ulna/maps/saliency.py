@@ -15,7 +15,7 @@ import tensorflow as tf
 from scipy.stats import rankdata
 
 from ulna.console import progress
-from ulna.data.cache import Cache, pixels_of
+from ulna.data.cache import Cache, gather_samples
 from ulna.judging.bootstrap import resample
 from ulna.maps.pointing import maxima, score_maps
 from ulna.params import Evaluate
@@ -157,7 +157,7 @@ def explain_images(
         `images` with map_x_px and map_y_px, the highest point of its map (see
         `ulna.maps.pointing.maxima`); pixels, (n, size_px, size_px) uint8; maps, upsampled to them.
     """
-    pixels = pixels_of(cache, images)
+    pixels = gather_samples(cache, images)
     maps = explain(pixels)
     x, y = maxima(maps, cache.size_px).T
     return images.assign(map_x_px=x, map_y_px=y), pixels, upsample(maps, cache.size_px)

@@ -58,8 +58,8 @@ def learn(
         network: See `train_network`, as for every argument that is not named here.
         pretrained: Weights of the backbone.
         cache: The cached images.
-        training: Rows to learn from, see `ulna.data.rows.join_rows`; their counts make the weights
-            of both.
+        training: Rows to learn from, see `ulna.data.samples.join_samples`; their counts make the
+            weights of both.
         validation: Rows to choose the epoch by.
         loss: See `ulna.networks.losses.build_loss`.
         class_weights: See `ulna.networks.losses.image_weights`.

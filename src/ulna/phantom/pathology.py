@@ -35,7 +35,7 @@ class Finding:
     looks: tuple[float, ...]
 
 
-def draw_finding(kind: str, rng: Generator) -> Finding:
+def sample_finding(kind: str, rng: Generator) -> Finding:
     """Draw the place and the looks of a finding.
 
     Args:
@@ -48,7 +48,7 @@ def draw_finding(kind: str, rng: Generator) -> Finding:
     return Finding(kind, rng.random(), rng.random(), tuple(rng.random(12).tolist()))
 
 
-def plant(scene: Scene, finding: Finding, rng: Generator) -> Scene:
+def insert_finding(scene: Scene, finding: Finding, rng: Generator) -> Scene:
     """Put a finding into one view.
 
     Args:

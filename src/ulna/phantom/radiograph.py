@@ -61,7 +61,7 @@ class Camera:
         return mapped
 
 
-def draw_camera(scene: Scene, side: str, rng: Generator, shift: float = 0.0) -> Camera:
+def sample_camera(scene: Scene, side: str, rng: Generator, shift: float = 0.0) -> Camera:
     """Choose how a scene is pictured.
 
     Args:

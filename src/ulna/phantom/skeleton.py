@@ -38,7 +38,7 @@ class Person:
     lengths: tuple[float, ...] = field(repr=False)
 
 
-def draw_person(rng: Generator) -> Person:
+def sample_person(rng: Generator) -> Person:
     """Draw a person's build.
 
     Args:

@@ -23,9 +23,9 @@ from ulna.console import progress
 from ulna.files import check_space, replacing
 from ulna.params import Phantom
 from ulna.phantom.anatomy import build_scene
-from ulna.phantom.pathology import SHARES, draw_finding, plant
-from ulna.phantom.radiograph import Pixels, draw_camera, expose
-from ulna.phantom.skeleton import draw_person
+from ulna.phantom.pathology import SHARES, insert_finding, sample_finding
+from ulna.phantom.radiograph import Pixels, expose, sample_camera
+from ulna.phantom.skeleton import sample_person
 from ulna.processes import cores, end_with_parent
 
 # Studies in MURA v1.1, normal and abnormal, train and valid (counted from its CSV files).
@@ -259,11 +259,11 @@ def _radiograph(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels, li
     study = view.study
     first = replace(view, view=0)
     build = _stream(first, phantom, PERSON)
-    person = draw_person(build)
+    person = sample_person(build)
     side = "LR"[int(build.integers(2))]
     scene = build_scene(study.body_part, person, _stream(view, phantom, POSE), view.view)
     shift = 0.55 if view.quality == "cut_off" else 0.0
-    camera = draw_camera(scene, side, _stream(view, phantom, CAMERA), shift)
+    camera = sample_camera(scene, side, _stream(view, phantom, CAMERA), shift)
     noise = _stream(view, phantom, NOISE)
     if view.quality == "blank":
         shape = (camera.height_px, camera.width_px)
@@ -271,9 +271,9 @@ def _radiograph(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels, li
     box: list[int] = []
     if study.finding != "none" and not healthy:
         of_view = _stream(view, phantom, VIEW_OF_FINDING)
-        finding = draw_finding(study.finding, _stream(first, phantom, FINDING))
+        finding = sample_finding(study.finding, _stream(first, phantom, FINDING))
         if view.view == 0 or of_view.random() >= HIDDEN_FRACTION:
-            planted = plant(scene, finding, of_view)
+            planted = insert_finding(scene, finding, of_view)
             box = _box(
                 camera.pixels(np.array(planted.finding_points)), camera.width_px, camera.height_px
             )
@@ -356,7 +356,8 @@ def _encode(job: tuple[View, Phantom]) -> tuple[Row, bytes]:
     image.save(png, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     source = view.source.path if view.source is not None else None
     finding = (view.source or view).study.finding
-    return (view.path, finding, *(box or [None] * 4), view.quality, source), png.getvalue()
+    corners: list[int] | list[None] = box or [None] * 4
+    return (view.path, finding, *corners, view.quality, source), png.getvalue()
 
 
 def _lists(folder: str, studies: list[Study]) -> dict[str, str]:

@@ -42,7 +42,7 @@ class Evidence:
         metrics: The JSON files of `metrics/` that `METRIC_FILES` names, parsed.
         tables: The CSV files of `plots/` that `TABLES` names by their path there.
         figures: The PNG files of `plots/` that `FIGURES` names by their path there.
-        sizes: See `ulna.data.overview.count_splits`.
+        sizes: See `ulna.data.samples.count_splits`.
         reference: See `ulna.judging.reference.read_reference`.
         peers: See `ulna.report.peers.read_peers`.
         checklist: See `ulna.report.checklist.read_checklist`.
