@@ -20,7 +20,7 @@ from tiny_stages import Stages, bytes_below
 
 from stages.preprocess import preprocess
 from ulna import files, paths
-from ulna.data import cache_writer
+from ulna.data import cache
 from ulna.errors import InputError
 from ulna.figures.style import write_png
 from ulna.maps.gallery import write_gallery
@@ -194,7 +194,7 @@ def test_a_stage_that_the_kernel_stops_at_a_byte_shows_nothing_half_written(stag
 def on_a_full_disk(folder: Path) -> None:
     """Run in a process of its own on a file system of 1 MB."""
     # It would not let preprocess begin.
-    cache_writer.check_space = lambda *arguments: None
+    cache.check_space = lambda *arguments: None
     tiny = Stages(folder / "tiny")
     rest = folder / "rest"
     for stage in tiny.outputs:
@@ -252,7 +252,7 @@ def test_work_that_would_fill_the_disk_is_refused_before_it_begins(tiny, monkeyp
     usage = shutil.disk_usage(tiny.folder)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed - 1))
-        patch.setattr(cache_writer, "replacing_folder", pytest.fail)
+        patch.setattr(cache, "replacing_folder", pytest.fail)
         capsys.readouterr()
         tiny.run(preprocess)
     assert ended.value.code == 1
@@ -274,7 +274,7 @@ def test_a_phantom_that_would_fill_the_disk_is_not_begun(params, tmp_path, monke
     with pytest.raises(
         InputError, match=r"a phantom of 2,\d\d\d images needs 2\d\d MB in .*phantom"
     ):
-        write_phantom(tmp_path / "phantom", tmp_path / "truth.csv", many)
+        write_phantom(tmp_path / "phantom.zip", many)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -274,9 +274,9 @@ def phantoms(tmp_path_factory, params):
     found = {}
     for planted in (False, True):
         folder = tmp_path_factory.mktemp("phantom")
-        root = folder / "MURA-v1.1"
+        root = folder / "MURA-v1.1.zip"
         phantom = Phantom(seed=1, patients=60, marker_shortcut=planted)
-        write_phantom(root, folder / "truth.csv", phantom, workers=1)
+        write_phantom(root, phantom, workers=1)
         images = read_index(open_root(root))
         image = params.image.model_copy(update={"size_px": 48})
         build_cache(images, root, folder / "cache", image, workers=1)

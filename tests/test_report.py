@@ -306,7 +306,7 @@ def test_the_verdict_says_whether_chance_is_excluded(evidence):
 
 def test_made_up_data_are_called_that_on_top(evidence):
     assert SYNTHETIC not in lead(evidence)
-    assert SYNTHETIC in lead(replace(evidence, root="data/phantom/MURA-v1.1"))
+    assert SYNTHETIC in lead(replace(evidence, root="data/phantom/MURA-v1.1.zip"))
 
 
 # Added to a copy of the page: it does what a reader does, and writes down what is to be seen.

@@ -102,8 +102,8 @@ def test_in_a_second_clone_no_stage_runs_for_what_was_shared(owner, said, tmp_pa
 
 def test_sharing_again_sends_nothing_and_sends_what_got_lost(owner, said, tmp_path):
     """DVC takes a folder for sent if its list is there."""
-    images = sorted((owner / "data/phantom").rglob("*.png"))[:2]
-    digests = [hashlib.md5(image.read_bytes()).hexdigest() for image in images]
+    arrays = sorted((owner / "data/cache").glob("*.npy"))[:2]
+    digests = [hashlib.md5(array.read_bytes()).hexdigest() for array in arrays]
     lost, cut = (owner.parents[1] / "team/files/md5" / md5[:2] / md5[2:] for md5 in digests)
     lost.rename(tmp_path / "lost")
     cut.chmod(0o644)

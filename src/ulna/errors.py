@@ -13,5 +13,5 @@ class InputError(ValueError):
 
 def first_ten(items: Sequence[str], separator: str = "\n") -> str:
     """Join the first ten items of a message, and say how many more there are."""
-    more = [f"and {len(items) - 10:,} more"] if len(items) > 10 else []
-    return separator.join([*items[:10], *more])
+    more = f"{separator.strip(',')}and {len(items) - 10:,} more" if len(items) > 10 else ""
+    return separator.join(items[:10]) + more
