@@ -5,11 +5,9 @@ table; `images.csv` with the measurements; `rejected.csv` with what could not be
 neither on the splits nor on the number of processes that made it.
 """
 
-import multiprocessing
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,7 @@ from ulna.data.source import image_reader
 from ulna.errors import InputError, first_ten
 from ulna.files import check_space, replacing_folder, write_csv
 from ulna.params import Image
-from ulna.processes import cores, end_with_parent
+from ulna.processes import cores, process_map
 
 IMAGES = "images.csv"
 REJECTED = "rejected.csv"
@@ -43,7 +41,6 @@ COLUMNS = {
 PROCESSES_FROM = 1000
 # A batch takes some 40 ms: small enough to share out evenly, large enough to hide the hand-over.
 BATCH = 16
-BATCHES_IN_FLIGHT = 4  # per process; bounds the memory
 # Larger than the buffers of an image of MURA's size, see `_keep_freed_memory`.
 FREED_BYTES = 16 * 2**20
 
@@ -165,10 +162,10 @@ def build_cache(
     """
     what = f"the cache of {len(images):,} images of {image.size_px} x {image.size_px} pixels"
     check_space(folder, len(images) * image.size_px**2, what)
-    with replacing_folder(folder) as partial:
-        jobs = _lay_out(images, partial, image.size_px)
+    with replacing_folder(folder) as target:
+        jobs = _lay_out(images, target, image.size_px)
         workers = workers or (cores() if len(jobs) >= PROCESSES_FROM else 1)
-        work = _cache_all(jobs, root, image, workers)
+        work = process_map(partial(_worker, root, image), jobs, workers, BATCH)
         outcomes = list(progress(work, len(jobs), "preprocess"))
         good = np.array([isinstance(outcome, Measurements) for outcome in outcomes], bool)
         rejected = pd.DataFrame(
@@ -181,8 +178,8 @@ def build_cache(
         places = images.assign(row=images.groupby("body_part").cumcount())
         measured = [asdict(outcome) for outcome in outcomes if isinstance(outcome, Measurements)]
         cached = places.loc[good, ["image", "body_part", "row"]].reset_index(drop=True)
-        write_csv(partial / IMAGES, cached.join(pd.DataFrame(measured, columns=list(COLUMNS)[3:])))
-        write_csv(partial / REJECTED, rejected)
+        write_csv(target / IMAGES, cached.join(pd.DataFrame(measured, columns=list(COLUMNS)[3:])))
+        write_csv(target / REJECTED, rejected)
     return rejected
 
 
@@ -199,26 +196,6 @@ def _lay_out(images: pd.DataFrame, folder: Path, size_px: int) -> list[_Job]:
         _Job(image, files[part], starts[part] + int(row) * size_px**2)
         for image, part, row in zip(images["image"], images["body_part"], rows, strict=True)
     ]
-
-
-def _cache_all(jobs: list[_Job], root: Path, image: Image, workers: int) -> Iterator[Outcome]:
-    """Yield what came of every job, in order, with a bounded number of them under way."""
-    # Made here in any case: a process that fails as it starts would not say why.
-    cache_one = _worker(root, image)
-    if workers == 1:
-        yield from map(cache_one, jobs)
-        return
-    # A forked process inherits locks that threads of TensorFlow or tqdm may hold. An executor,
-    # unlike multiprocessing.Pool, raises when a process is killed for its memory.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _start_process, (root, image)) as executor:
-        under_way: deque[Future[list[Outcome]]] = deque()
-        for start in range(0, len(jobs), BATCH):
-            under_way.append(executor.submit(_cache_batch, jobs[start : start + BATCH]))
-            if len(under_way) >= BATCHES_IN_FLIGHT * workers:
-                yield from under_way.popleft().result()
-        for batch in under_way:
-            yield from batch.result()
 
 
 def _worker(root: Path, image: Image) -> Callable[[_Job], Outcome]:
@@ -253,20 +230,6 @@ def _keep_freed_memory() -> None:
         mallopt(3), M_MMAP_THRESHOLD: "Note: Nowadays, glibc uses a dynamic mmap threshold".
     """
     bytes(FREED_BYTES)
-
-
-# Set once in each process that is started, so that each opens a .zip only once.
-_cache_one: Callable[[_Job], Outcome]
-
-
-def _start_process(root: Path, image: Image) -> None:
-    global _cache_one
-    _cache_one = _worker(root, image)
-    end_with_parent()
-
-
-def _cache_batch(jobs: Sequence[_Job]) -> list[Outcome]:
-    return [_cache_one(job) for job in jobs]
 
 
 def _refuse_too_many(rejected: pd.DataFrame, total: int, max_bad_fraction: float) -> None:

@@ -229,16 +229,13 @@ BUILDERS: dict[str, Callable[[Person, Generator, int], Scene]] = {
 
 
 def build_scene(body_part: str, person: Person, pose: Generator, view: int) -> Scene:
-    """Pose a person's body part for one view.
+    """Pose a person's body part for one view: a healthy scene.
 
     Args:
         body_part: One of the seven MURA parts.
-        person: The study's build.
+        person: The build, the same in all views of a study.
         pose: The view's own stream; it must not know the label.
         view: 0 for the first view, which is frontal; later ones are oblique or lateral.
-
-    Returns:
-        The healthy scene.
     """
     scene = BUILDERS[body_part](person, pose, view)
     bones = tuple(replace(bone, density=bone.density * person.density) for bone in scene.bones)

@@ -30,7 +30,7 @@ TONES = 4096
 
 @dataclass(frozen=True)
 class Camera:
-    """From mm to pixels, and everything about a picture that is not anatomy."""
+    """From mm to pixels, and everything about an image that is not anatomy."""
 
     width_px: int
     height_px: int
@@ -62,16 +62,13 @@ class Camera:
 
 
 def sample_camera(scene: Scene, side: str, rng: Generator, shift: float = 0.0) -> Camera:
-    """Choose how a scene is pictured.
+    """Sample the camera of a scene; the longer side of the image is 320 to 512 pixels.
 
     Args:
         scene: Gives the window in mm.
         side: L or R; a right limb is mirrored.
         rng: The view's own stream; it must not know the label.
         shift: Moves the part out of the frame by this share of the window's width.
-
-    Returns:
-        The camera; the longer side of the picture is 320 to 512 pixels.
     """
     left, top, right, bottom = scene.window
     zoom = rng.uniform(0.92, 1.12)
@@ -281,15 +278,9 @@ def _resized(small: Floats, shape: tuple[int, int]) -> Floats:
 
 
 def expose(scene: Scene, camera: Camera, rng: Generator) -> Pixels:
-    """Take the picture.
+    """Take the radiograph: (height, width), uint8, bone bright on black.
 
-    Args:
-        scene: What is in front of the film.
-        camera: How it is pictured.
-        rng: Noise and texture; as many draws whatever the scene holds.
-
-    Returns:
-        The radiograph, (height, width), uint8, bone bright on black.
+    The number of draws from `rng`, for noise and texture, does not depend on the scene.
     """
     shape = (camera.height_px, camera.width_px)
     bone = np.zeros(shape, dtype=np.float32)

@@ -1,8 +1,8 @@
-"""What a radiograph shows, as geometry in millimetres: tubes, blobs, metal, joints.
+"""The anatomy of a radiograph as geometry in millimetres: tubes, blobs, metal, joints.
 
 A scene is one view of one body part, x to the right and y down. It knows neither pixels nor
-disease: `ulna.phantom.anatomy` builds a healthy one, `ulna.phantom.pathology` plants a finding,
-`ulna.phantom.radiograph` takes the picture.
+disease: `ulna.phantom.anatomy` builds a healthy one, `ulna.phantom.pathology` inserts a finding,
+`ulna.phantom.radiograph` takes the image.
 """
 
 import math
@@ -95,7 +95,7 @@ HUMERUS_SIDE = Outline(
 
 @dataclass(frozen=True)
 class Break:
-    """Where one bone has become two fragments; offsets grow linearly from the far ends to here."""
+    """Break of a bone into two fragments; offsets grow linearly from the far ends to here."""
 
     position: float
     step_mm: float
@@ -135,14 +135,11 @@ class Tube:
         return math.dist(self.start, self.end)
 
     def at(self, position: float, side: float = 0.0) -> Point:
-        """Point beside the axis.
+        """Point beside the axis, in mm.
 
         Args:
             position: 0 at the start, 1 at the end.
             side: Distance from the axis in half-widths of the outline there, positive to the right.
-
-        Returns:
-            The point in mm.
         """
         stations = np.array(self.outline.stations)
         column = 2 if side > 0 else 1
@@ -190,7 +187,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class Site:
-    """Where on a bone a fracture, plate or lesion may sit."""
+    """Stretch of a bone where a fracture, plate or lesion may lie."""
 
     bone: str
     low: float
@@ -199,7 +196,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Scene:
-    """One view of one body part in mm; `window` is left, top, right, bottom of the picture."""
+    """One view of one body part in mm; `window` is left, top, right, bottom of the image."""
 
     bones: tuple[Tube, ...]
     tissue: tuple[Tube, ...]

@@ -6,11 +6,11 @@ its own, so the number of workers changes nothing.
 """
 
 import io
-import multiprocessing
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from ulna.phantom.anatomy import build_scene
 from ulna.phantom.pathology import SHARES, insert_finding, sample_finding
 from ulna.phantom.radiograph import Pixels, expose, sample_camera
 from ulna.phantom.skeleton import sample_person
-from ulna.processes import cores, end_with_parent
+from ulna.processes import cores, process_map
 
 # Studies in MURA v1.1, normal and abnormal, train and valid (counted from its CSV files).
 MURA_STUDIES = {
@@ -49,6 +49,7 @@ PROBLEMS = ("inverted",) * 3 + ("blank",) * 2 + ("cut_off",) * 3
 ANNOTATIONS = "annotations.csv"
 ANNOTATION_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
 BYTES_PER_VIEW = 36_000  # in the .zip: the mean of 809 views
+BATCH = 8  # images, some 80 ms
 UNIX = 3  # in `create_system` of a .zip entry
 SHORTCUT_FRACTION = 0.05  # side of the planted corner marker, of the picture's longer side
 
@@ -56,12 +57,12 @@ SHORTCUT_FRACTION = 0.05  # side of the planted corner marker, of the picture's 
 Row = tuple[str | int | None, ...]
 
 # Streams of random numbers; the last number of a seed sequence keeps them apart.
-PLAN, PERSON, POSE, CAMERA, NOISE, FINDING, VIEW_OF_FINDING, TROUBLE, MODE = range(9)
+PLAN, PERSON, POSE, CAMERA, NOISE, FINDING, VIEW_OF_FINDING, PROBLEM, MODE = range(9)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study to draw; `number` is its own stream of random numbers."""
+    """One study; `number` is its own stream of random numbers."""
 
     split: str
     body_part: str
@@ -82,7 +83,7 @@ class Study:
 
 @dataclass(frozen=True)
 class View:
-    """One image to draw: a view of a study, its quality, and of what it is a near duplicate."""
+    """One image: a view of a study, its quality, and the view that it nearly duplicates."""
 
     study: Study
     view: int
@@ -96,7 +97,7 @@ class View:
 
 
 def _rounded(weights: Sequence[float], total: int, least: int = 0) -> list[int]:
-    """Whole numbers in proportion to weights that add up to total (largest remainders)."""
+    """Integers in proportion to weights that add up to total (largest remainders)."""
     exact = np.array(weights) / np.sum(weights) * (total - least * len(weights))
     counts = np.floor(exact).astype(int)
     order = np.argsort(-(exact - counts), kind="stable")
@@ -105,12 +106,9 @@ def _rounded(weights: Sequence[float], total: int, least: int = 0) -> list[int]:
 
 
 def _split_labels(split: str, studies: int) -> list[tuple[str, bool]]:
-    """Body part and abnormal or not of each study.
-
-    Body parts have the mean of their share in MURA and an equal share (HUMERUS would have 4% else);
-    the abnormal share of each is MURA's.
-    """
+    """Body part and abnormal or not of each study; the abnormal share of a part is MURA's."""
     column = SPLITS.index(split)
+    # The mean of a part's share in MURA and an equal share: HUMERUS would have 4% else.
     counts = {part: sum(both[column]) for part, both in MURA_STUDIES.items()}
     shares = [n / sum(counts.values()) + 1 / len(counts) for n in counts.values()]
     least = 2 if studies >= 2 * len(counts) else 0
@@ -129,14 +127,10 @@ def _split_labels(split: str, studies: int) -> list[tuple[str, bool]]:
 
 
 def plan_studies(phantom: Phantom) -> list[Study]:
-    """Decide which patients have which studies.
+    """Plan the studies of both official splits, patients disjoint, sorted by folder.
 
-    Args:
-        phantom: Seed and number of patients.
-
-    Returns:
-        Studies of both official splits, patients disjoint, sorted by folder. Some patients have two
-        studies: every third such pair has both labels in two body parts, every third the same part.
+    Some patients have two studies: every third such pair has both labels in two body parts, every
+    third the same part.
     """
     valid = max(4, round(phantom.patients * VALID_FRACTION))
     studies: list[Study] = []
@@ -185,18 +179,13 @@ def _owners(labels: list[tuple[str, bool]], patients: int, rng: Generator) -> li
 
 
 def plan_views(studies: list[Study], phantom: Phantom) -> list[View]:
-    """List the images and give some of them a quality problem.
+    """List the views in the order of the studies, and give some of them a quality problem.
 
-    Args:
-        studies: From `plan_studies`.
-        phantom: Its seed.
-
-    Returns:
-        Views in the order of the studies: 3 inverted, 2 blank, 3 cut off, and 2 near duplicates of
-        an image of another patient with the same label and, where there is one, the same part; the
-        first within official train, the second from train into valid.
+    3 are inverted, 2 blank, 3 cut off, and 2 are near duplicates of an image of another patient
+    with the same label and, where there is one, the same part; the first within official train, the
+    second from train into valid.
     """
-    rng = np.random.default_rng([phantom.seed, 0, TROUBLE])
+    rng = np.random.default_rng([phantom.seed, 0, PROBLEM])
     views = [View(study, view) for study in studies for view in range(study.views)]
     # A study with several views keeps a good one.
     spare = [
@@ -216,12 +205,12 @@ def plan_views(studies: list[Study], phantom: Phantom) -> list[View]:
             and other.view == 0
             and other.study.patient != views[copy].study.patient
         ]
-        source = max(sources, key=lambda other: _likeness(other.study, views[copy].study))
+        source = max(sources, key=lambda other: _similarity(other.study, views[copy].study))
         views[copy] = replace(views[copy], quality="near_duplicate", source=source)
     return views
 
 
-def _likeness(one: Study, other: Study) -> int:
+def _similarity(one: Study, other: Study) -> int:
     """0 if the labels differ, 2 for the same body part too, else 1."""
     if (one.finding == "none") != (other.finding == "none"):
         return 0
@@ -232,13 +221,13 @@ def draw_view(view: View, phantom: Phantom, healthy: bool = False) -> tuple[Pixe
     """Draw one image.
 
     Args:
-        view: What to draw.
-        phantom: Seed and whether to plant the corner marker.
+        view: One of `plan_views`.
+        phantom: Seed, corner marker.
         healthy: Leave the finding out; everything else stays as it is.
 
     Returns:
-        Greyscale pixels (height, width), uint8, and the box x0, y0, x1, y1 of the finding in pixels
-        (empty if none is visible; x1 and y1 are exclusive).
+        Grey levels (height, width), uint8, and the ground-truth box x0, y0, x1, y1 of the finding
+        in pixels (empty if none is visible; x1 and y1 are exclusive).
     """
     if view.source is not None:
         grey, box = _near_duplicate(view, phantom, healthy)
@@ -283,7 +272,7 @@ def _radiograph(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels, li
 
 
 def _box(points: NDArray[np.float64], width: int, height: int) -> list[int]:
-    """Bounding box inside the picture, or nothing if most of it is outside."""
+    """Bounding box inside the image, or nothing if most of it is outside."""
     low, high = np.floor(points.min(0)), np.ceil(points.max(0))
     inner_low, inner_high = np.maximum(low, 0), np.minimum(high, [width, height])
     seen = np.prod(np.maximum(inner_high - inner_low, 0)) / np.prod(high - low)
@@ -294,7 +283,7 @@ def _near_duplicate(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels
     """The source image moved by a few pixels with slightly other grey levels."""
     assert view.source is not None
     grey, box = _radiograph(view.source, phantom, healthy)
-    rng = _stream(view, phantom, TROUBLE)
+    rng = _stream(view, phantom, PROBLEM)
     dx, dy = (int(k) for k in rng.integers(2, 5, 2))
     levels = np.round(grey * rng.uniform(0.96, 0.99) + rng.uniform(0, 3)).astype(np.uint8)
     moved = np.pad(levels, ((dy, 0), (dx, 0)), mode="edge")[: grey.shape[0], : grey.shape[1]]
@@ -322,9 +311,10 @@ def write_phantom(path: Path, phantom: Phantom, workers: int | None = None) -> p
     studies = plan_studies(phantom)
     views = plan_views(studies, phantom)
     check_space(path, len(views) * BYTES_PER_VIEW, f"a phantom of {len(views):,} images")
-    with replacing(path) as partial, zipfile.ZipFile(partial, "w") as archive:
+    with replacing(path) as target, zipfile.ZipFile(target, "w") as archive:
         rows = []
-        for row, png in _encode_all([(view, phantom) for view in views], workers or cores()):
+        encoded = process_map(partial(_encoder, phantom), views, workers or cores(), BATCH)
+        for row, png in progress(encoded, len(views), "phantom"):
             _add(archive, f"{path.stem}/{row[0]}", png)
             rows.append(row)
         table = pd.DataFrame(rows, columns=list(ANNOTATION_COLUMNS)).sort_values("image")
@@ -336,18 +326,12 @@ def write_phantom(path: Path, phantom: Phantom, workers: int | None = None) -> p
     return annotations
 
 
-def _encode_all(jobs: list[tuple[View, Phantom]], workers: int) -> Iterator[tuple[Row, bytes]]:
-    """Draw every view, in order."""
-    if workers == 1:
-        yield from progress(map(_encode, jobs), len(jobs), "phantom")
-        return
-    with multiprocessing.get_context("spawn").Pool(workers, end_with_parent) as pool:
-        yield from progress(pool.imap(_encode, jobs, chunksize=8), len(jobs), "phantom")
+def _encoder(phantom: Phantom) -> Callable[[View], tuple[Row, bytes]]:
+    return partial(_encode, phantom)
 
 
-def _encode(job: tuple[View, Phantom]) -> tuple[Row, bytes]:
+def _encode(phantom: Phantom, view: View) -> tuple[Row, bytes]:
     """Draw one image: its row of the annotations, and its file."""
-    view, phantom = job
     grey, box = draw_view(view, phantom)
     image = Image.fromarray(grey)
     if _stream(view, phantom, MODE).random() < RGB_FRACTION:
