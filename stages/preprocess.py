@@ -1,4 +1,4 @@
-"""Decode every image once and resize it into the cache; set aside what cannot be read."""
+"""Decode every image once and letterbox it into the cache; reject what cannot be read."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ def preprocess() -> None:
     rejected = build_cache(images, Path(params.data.root), paths.CACHE, params.image)
     print(
         f"cached {len(images) - len(rejected)} images of {params.image.size_px} x "
-        f"{params.image.size_px} pixels, set aside {len(rejected)} (named in "
+        f"{params.image.size_px} pixels, rejected {len(rejected)} (named in "
         f"{paths.CACHE / REJECTED})"
     )
 

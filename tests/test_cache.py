@@ -59,7 +59,7 @@ def test_the_table_is_in_the_order_of_the_prepared_one(folder, images):
     good = images[~images["image"].isin(BAD)]
     assert list(table["image"]) == list(good["image"])
     assert list(table["body_part"]) == list(good["body_part"])
-    # The row counts the images set aside as well.
+    # The row counts the rejected images as well.
     counted: dict[str, int] = {}
     rows = {}
     for image, part in zip(images["image"], images["body_part"], strict=True):

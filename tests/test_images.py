@@ -287,7 +287,7 @@ def test_16_bit_colour_is_refused_because_half_of_it_would_be_lost():
 def test_an_animation_is_refused():
     frames = [Image.fromarray(PICTURE), Image.fromarray(255 - PICTURE)]
     data = encode(frames[0], save_all=True, append_images=frames[1:])
-    assert refusal(data) == "an animation: save one picture of it"
+    assert "animation" in refusal(data)
 
 
 def test_the_limit_is_on_megapixels():

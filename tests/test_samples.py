@@ -76,8 +76,7 @@ def test_an_unknown_body_part_is_named_with_those_there_are():
 )
 def test_a_split_with_one_label_stops_and_names_the_parameter_that_chose(body_parts, key):
     rows = join_samples(IMAGES, SPLITS, CACHED)
-    fault = rf"the val split holds 1 images with 1 of the two labels: .* \({key}\) or"
-    with pytest.raises(InputError, match=fault):
+    with pytest.raises(InputError, match=rf"val .*\({key}\)"):
         select_samples(rows, "val", body_parts)
 
 

@@ -116,7 +116,7 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
     if is_png and data[PNG_BIT_DEPTH_AT] == 16 and image.mode != "I;16":
         raise InputError("16 bits a colour, of which Pillow drops 8: save it as 16-bit greyscale")
     if getattr(image, "is_animated", False):
-        raise InputError("an animation: save one picture of it")
+        raise InputError("an animation: save one image of it")
     with _damage_as_input_error():
         if is_png:
             # load() passes over the checksums of the pixel data; this takes 0.03 ms.

@@ -160,17 +160,11 @@ def _shoulder(person: Person, pose: Generator, view: int) -> Scene:
     turn = pose.normal(0, 3)
     bones = [
         Tube(
-            "rib",
-            (60 + 8 * i * 0.2, -30 + 27 * i),
-            (150, -52 + 30 * i),
-            ROD,
-            5.2,
-            18 - 2 * i,
-            1.4,
-            0.5,
+            "rib", (60 + 8 * i * 0.2, -30 + 27 * i), (150, -52 + 30 * i), ROD, 5.2, 18 - 2 * i,
+            1.4, 0.5,
         )
         for i in range(6)
-    ]
+    ]  # fmt: skip
     bones += [
         Tube("blade", (gap + 4, 4), (gap + 62, 128), BLADE, 26, 0, 1.2, 0.2),
         Tube("spine", (gap + 84, -8 + turn), (gap - 10, -25), ROUND, 6, 3, 1.5, 0.5),

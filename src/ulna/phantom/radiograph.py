@@ -273,8 +273,8 @@ def _smooth_noise(rng: Generator, shape: tuple[int, int], step: int) -> Floats:
 
 
 def _resized(small: Floats, shape: tuple[int, int]) -> Floats:
-    picture = Image.fromarray(small).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-    return np.asarray(picture, dtype=np.float32)
+    image = Image.fromarray(small).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.float32)
 
 
 def expose(scene: Scene, camera: Camera, rng: Generator) -> Pixels:
@@ -350,10 +350,10 @@ def _lettered(grey: Pixels, camera: Camera) -> Pixels:
         (size, size), camera.letter, fill=255, font=font, anchor="mm", stroke_width=1
     )
     stamp = stamp.rotate(camera.letter_degrees, Image.Resampling.BILINEAR)
-    picture = Image.fromarray(grey)
+    image = Image.fromarray(grey)
     corner = (
         round(camera.letter_at[0] * (grey.shape[1] - size) - size / 2),
         round(camera.letter_at[1] * (grey.shape[0] - size) - size / 2),
     )
-    picture.paste(205, corner, stamp)
-    return np.asarray(picture)
+    image.paste(205, corner, stamp)
+    return np.asarray(image)

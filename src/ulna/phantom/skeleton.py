@@ -109,17 +109,8 @@ def build_ray(
         outline = METACARPAL if number == 0 else TUFT if last else PHALANX
         end = go(here, degrees, size_mm)
         width *= person.width
-        bones.append(
-            Tube(
-                f"{name} {segment}",
-                here,
-                end,
-                outline,
-                width,
-                0.02 * size_mm,
-                0.36 * width * person.cortex,
-            )
-        )
+        cortex = 0.36 * width * person.cortex
+        bones.append(Tube(f"{name} {segment}", here, end, outline, width, 0.02 * size_mm, cortex))
         half = DIGIT_HALF_WIDTH_MM * (1.15 - 0.1 * number) * person.flesh
         flesh.append(Tube("flesh", here, go(end, degrees, 7 if last else 3), DIGIT, half))
         if number:
@@ -135,18 +126,9 @@ def build_carpals(person: Person, squeeze: float) -> list[Tube]:
     for name, x, y, half_length, half_width, degrees in CARPALS:
         centre = (x * squeeze, y + 2.0)
         size = 0.97 * (2 - person.gap) ** 0.3
-        bones.append(
-            Tube(
-                name,
-                go(centre, degrees, -half_length * size),
-                go(centre, degrees, half_length * size),
-                ROUND,
-                half_width * size,
-                0.0,
-                0.9 * person.cortex,
-                0.8,
-            )
-        )
+        start, end = (go(centre, degrees, sign * half_length * size) for sign in (-1, 1))
+        cortex = 0.9 * person.cortex
+        bones.append(Tube(name, start, end, ROUND, half_width * size, 0.0, cortex, 0.8))
     return bones
 
 

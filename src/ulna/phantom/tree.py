@@ -1,7 +1,7 @@
 """The embedded data set: synthetic radiographs in MURA's own layout, annotated, in one .zip.
 
 Everything that is not pathology is drawn from random streams that do not know the label: build,
-pose, side, exposure, picture size, number of views, mode, rings, letters. Each study has streams of
+pose, side, exposure, image size, number of views, mode, rings, letters. Each study has streams of
 its own, so the number of workers changes nothing.
 """
 
@@ -51,7 +51,7 @@ ANNOTATION_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "ne
 BYTES_PER_VIEW = 36_000  # in the .zip: the mean of 809 views
 BATCH = 8  # images, some 80 ms
 UNIX = 3  # in `create_system` of a .zip entry
-SHORTCUT_FRACTION = 0.05  # side of the planted corner marker, of the picture's longer side
+SHORTCUT_FRACTION = 0.05  # side of the corner marker, of the image's longer side
 
 # One row of the annotations; a box may be missing, and only a near duplicate has a source.
 Row = tuple[str | int | None, ...]
@@ -262,11 +262,10 @@ def _radiograph(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels, li
         of_view = _stream(view, phantom, VIEW_OF_FINDING)
         finding = sample_finding(study.finding, _stream(first, phantom, FINDING))
         if view.view == 0 or of_view.random() >= HIDDEN_FRACTION:
-            planted = insert_finding(scene, finding, of_view)
-            box = _box(
-                camera.pixels(np.array(planted.finding_points)), camera.width_px, camera.height_px
-            )
-            scene = planted if box else scene
+            abnormal = insert_finding(scene, finding, of_view)
+            points = camera.pixels(np.array(abnormal.finding_points))
+            box = _box(points, camera.width_px, camera.height_px)
+            scene = abnormal if box else scene
     grey = expose(scene, camera, noise)
     return (255 - grey if view.quality == "inverted" else grey), box
 
