@@ -15,19 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, PngImagePlugin
 
-from ulna.data.images import (
-    BIT_DEPTHS,
-    REGIONS,
-    Decoded,
-    centre_box,
-    content_box,
-    content_boxes,
-    crop_padding,
-    decode,
-    letterbox,
-    mask_region,
-    measure,
-)
+from ulna.data.images import BIT_DEPTHS, Decoded, REGIONS, centre_box, content_box, content_boxes, crop_padding, decode, letterbox, mask_region, measure
 from ulna.errors import InputError
 
 ODD = Path(__file__).resolve().parents[2] / "shared/data/odd-images"
@@ -436,7 +424,7 @@ FITS = st.sampled_from(["pad", "stretch"])
 
 
 @given(SIDES, SIDES, SIZES, FITS)
-def test_the_box_is_what_fit_square_fills(width, height, size_px, fit):
+def test_the_box_is_what_letterbox_fills(width, height, size_px, fit):
     square = letterbox(np.full((height, width), 255, np.uint8), size_px, fit)
     left, top, right, bottom = content_box(width, height, size_px, fit)
     expected = np.zeros_like(square)
