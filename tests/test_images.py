@@ -15,7 +15,19 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, PngImagePlugin
 
-from ulna.data.images import BIT_DEPTHS, Decoded, REGIONS, centre_box, content_box, content_boxes, crop_padding, decode, letterbox, mask_region, measure
+from ulna.data.images import (
+    BIT_DEPTHS,
+    REGIONS,
+    Decoded,
+    centre_box,
+    content_box,
+    content_boxes,
+    crop_padding,
+    decode,
+    letterbox,
+    mask_region,
+    measure,
+)
 from ulna.errors import InputError
 
 ODD = Path(__file__).resolve().parents[2] / "shared/data/odd-images"

@@ -4,7 +4,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ulna.phantom.skeleton import CARPALS, RAYS, build_carpals, build_forearm, build_humerus, build_ray, go, sample_person
+from ulna.phantom.skeleton import (
+    CARPALS,
+    RAYS,
+    build_carpals,
+    build_forearm,
+    build_humerus,
+    build_ray,
+    go,
+    sample_person,
+)
 
 PERSON = sample_person(np.random.default_rng(5))
 # An average build: every factor is 1.

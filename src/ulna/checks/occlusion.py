@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ulna.data.cache import Cache
-from ulna.data.images import Fit, REGIONS, content_boxes, mask_region
+from ulna.data.images import REGIONS, Fit, content_boxes, mask_region
 from ulna.judging.bootstrap import resample, with_ends, with_intervals
 from ulna.judging.comparison import differences
 from ulna.judging.ensemble import align

@@ -12,7 +12,14 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from ulna.data.source import OFFICIAL_SPLITS, Root, display_path, leads_outside, read_file, reject_mura_v1_0
+from ulna.data.source import (
+    OFFICIAL_SPLITS,
+    Root,
+    display_path,
+    leads_outside,
+    read_file,
+    reject_mura_v1_0,
+)
 from ulna.errors import InputError, first_ten
 
 IMAGE_COLUMNS = ["image", "official_split", "body_part", "patient", "study", "label"]

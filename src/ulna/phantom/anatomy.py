@@ -25,7 +25,15 @@ from ulna.phantom.scene import (
     Site,
     Tube,
 )
-from ulna.phantom.skeleton import Person, RAYS, build_carpals, build_forearm, build_humerus, build_ray, go
+from ulna.phantom.skeleton import (
+    RAYS,
+    Person,
+    build_carpals,
+    build_forearm,
+    build_humerus,
+    build_ray,
+    go,
+)
 
 
 def _hand(person: Person, pose: Generator, view: int) -> Scene:
