@@ -7,12 +7,7 @@ import pandas as pd
 from ulna import paths
 from ulna.console import progress, run
 from ulna.data.cache import gather_samples, load_cache
-from ulna.data.samples import (
-    count_splits,
-    first_views,
-    load_samples,
-    select_examples,
-)
+from ulna.data.samples import count_splits, first_views, load_samples, select_examples
 from ulna.figures import exhibits
 from ulna.figures import results as figures
 from ulna.figures.calibration import reliability_diagrams
@@ -39,6 +34,7 @@ def plot() -> None:
     calibration = {arch: found["calibration"] for arch, found in metrics.items()}
     examples = select_examples(rows, images=12)
     wrong = {arch: first_views(rows, t.head(6)) for arch, t in tables("disagreements").items()}
+    wrong_images = {arch: gather_samples(cache, table) for arch, table in wrong.items()}
     parts = tables("by_body_part")
     drawn = {
         "splits": exhibits.split_sizes(count_splits(rows)),
@@ -49,16 +45,13 @@ def plot() -> None:
         "confusion": figures.confusion_matrices(tables("confusion"), scores),
         "kappa_by_body_part": figures.kappa_by_body_part(parts, scores, read_reference()),
         "calibration": reliability_diagrams(tables("reliability"), calibration),
-        "disagreements": review_sheet(
-            wrong, {a: gather_samples(cache, t) for a, t in wrong.items()}
-        ),
+        "disagreements": review_sheet(wrong, wrong_images),
     }
     for arch in NETWORKS:
         seen, maps = read_gallery(paths.maps(arch))
         said = read_json(paths.metrics(f"explain_{arch}"))["randomisation"]["sentence"]
-        drawn[f"{arch}/saliency"] = saliency_gallery(
-            arch, seen, gather_samples(cache, seen), maps, said
-        )
+        images = gather_samples(cache, seen)
+        drawn[f"{arch}/saliency"] = saliency_gallery(arch, seen, images, maps, said)
     for name, figure in progress(drawn.items(), len(drawn), "plot", "figures"):
         write_png(paths.PLOTS / f"{name}.png", figure)
     print(f"plot: {len(drawn)} figures in {paths.PLOTS}: {', '.join(drawn)}")
