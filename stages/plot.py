@@ -34,7 +34,6 @@ def plot() -> None:
     calibration = {arch: found["calibration"] for arch, found in metrics.items()}
     examples = select_examples(rows, images=12)
     wrong = {arch: first_views(rows, t.head(6)) for arch, t in tables("disagreements").items()}
-    wrong_images = {arch: gather_samples(cache, table) for arch, table in wrong.items()}
     parts = tables("by_body_part")
     drawn = {
         "splits": exhibits.split_sizes(count_splits(rows)),
@@ -45,7 +44,7 @@ def plot() -> None:
         "confusion": figures.confusion_matrices(tables("confusion"), scores),
         "kappa_by_body_part": figures.kappa_by_body_part(parts, scores, read_reference()),
         "calibration": reliability_diagrams(tables("reliability"), calibration),
-        "disagreements": review_sheet(wrong, wrong_images),
+        "disagreements": review_sheet(wrong, {a: gather_samples(cache, wrong[a]) for a in wrong}),
     }
     for arch in NETWORKS:
         seen, maps = read_gallery(paths.maps(arch))
