@@ -26,7 +26,7 @@ from benchmarks.mura_sized import MURA_IMAGES, ROOT, csv_files, image_names
 from benchmarks.timing import Row, command_line, cpu_seconds, run_process
 from ulna import paths
 from ulna.data.cache import COLUMNS, IMAGES, REJECTED, load_cache
-from ulna.data.rows import read_images, read_splits, with_split
+from ulna.data.samples import add_split, read_images, read_splits
 from ulna.files import sha256, write_csv
 from ulna.predictions import COLUMNS as PREDICTION_COLUMNS
 from ulna.predictions import write_model, write_predictions
@@ -44,7 +44,7 @@ def made_up_predictions(images: pd.DataFrame, splits: pd.DataFrame, seed: int) -
         splits: One row a patient.
         seed: Of the logits.
     """
-    rows = with_split(images, splits)
+    rows = add_split(images, splits)
     rows = rows[rows["split"] != "train"].reset_index(drop=True)
     noise = np.random.default_rng(seed).standard_normal(len(rows))
     logits = SEPARATION * (rows["label"].to_numpy() - 0.5) + noise

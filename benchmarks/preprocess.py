@@ -26,9 +26,9 @@ from PIL import Image
 
 from benchmarks.mura_sized import write_folder, write_pictures
 from benchmarks.timing import Row, command_line, in_turns, ratio, spread
-from ulna.data.cache_writer import build_cache
-from ulna.data.images import decode, fit_square, measure
-from ulna.data.index import read_index
+from ulna.data.cache import build_cache
+from ulna.data.images import decode, letterbox, measure
+from ulna.data.mura import read_index
 from ulna.data.source import open_root
 from ulna.params import Image as ImageParams
 
@@ -75,7 +75,7 @@ def steps_of(files: Sequence[Path]) -> dict[str, float]:
     decoded = [decode(content, IMAGE.max_megapixels) for content in contents]
     taken["check and decode"] = time.process_time() - start
     for name, step in (
-        ("resize", lambda found: fit_square(found.pixels, IMAGE.size_px, IMAGE.fit)),
+        ("resize", lambda found: letterbox(found.pixels, IMAGE.size_px, IMAGE.fit)),
         ("hash and mean", measure),
     ):
         start = time.process_time()

@@ -6,8 +6,7 @@ from ulna import paths
 from ulna.checks import audit as checks
 from ulna.console import run
 from ulna.data.cache import load_cache
-from ulna.data.overview import count_splits
-from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.data.samples import count_splits, load_samples
 from ulna.files import write_csv, write_json
 from ulna.judging import conclusions
 from ulna.params import load_params
@@ -17,7 +16,7 @@ def audit() -> None:
     """Measure the cached images, list what is odd, stop on audit.fail_on."""
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
+    rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
     images = checks.with_measurements(rows, cache)
     findings = checks.audit_images(images, cache, params.image.fit)
     counts = checks.count_findings(findings)

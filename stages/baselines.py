@@ -7,7 +7,7 @@ from ulna.checks.appearance import measure
 from ulna.checks.baselines import cross_validate, judge, predict_baselines, summarize
 from ulna.console import run
 from ulna.data.cache import load_cache
-from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.data.samples import load_samples
 from ulna.files import write_csv, write_json
 from ulna.judging import conclusions
 from ulna.params import load_params
@@ -17,7 +17,7 @@ def baselines() -> None:
     """Fit the baselines on train, judge them on test, write."""
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
+    rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
 
     measured = measure(rows, cache, params.image.fit)
     tables, crossed = predict_baselines(measured), cross_validate(measured)

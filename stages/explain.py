@@ -5,8 +5,8 @@ from functools import partial
 
 from ulna import paths
 from ulna.console import run
-from ulna.data.cache import load_cache, pixels_of
-from ulna.data.truth import read_truth
+from ulna.data.annotations import read_annotations
+from ulna.data.cache import gather_samples, load_cache
 from ulna.files import write_csv, write_json
 from ulna.judging import conclusions
 from ulna.judging.evaluation import decided
@@ -22,7 +22,7 @@ def explain(arch: str) -> None:
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
     images, _ = decided(read_predictions(paths.predictions(arch)), "image", params.evaluate)
-    test, truth = images[images["split"] == "test"], read_truth(paths.TRUTH)
+    test, truth = images[images["split"] == "test"], read_annotations(paths.ANNOTATIONS)
     test = gallery.locate(test, cache, params.image.fit, truth)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
@@ -34,7 +34,7 @@ def explain(arch: str) -> None:
     model = load_trained(paths.bundle(arch))
     layer = saliency.target_layer(model)
     cam = saliency.make_cam_fn(model, layer)
-    sample = pixels_of(cache, gallery.choose_sample(test, params.seed))
+    sample = gather_samples(cache, gallery.choose_sample(test, params.seed))
     check = saliency.randomization_test(model, cam, sample, params.seed)
     explained = partial(gallery.explain_rows, cam, saliency.upsample, cache)
     planted, cells = test[test["x0"].notna()], layer.output.shape[1]

@@ -6,7 +6,7 @@ from ulna import paths
 from ulna.console import progress, run
 from ulna.data.cache import load_cache
 from ulna.data.pretrained import find_weights
-from ulna.data.rows import choose_rows, join_rows, read_images, read_splits
+from ulna.data.samples import load_samples, select_samples
 from ulna.data.splits import SIZES, count_sizes, nested_subsets
 from ulna.files import replacing_folder, write_csv
 from ulna.params import load_params
@@ -24,9 +24,9 @@ def learning_curve() -> None:
     config = params.training(params.learning_curve.arch)
     find_weights(config, paths.PRETRAINED)
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
+    rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
     training, validation = (
-        choose_rows(rows, split, params.train.body_parts) for split in ("train", "val")
+        select_samples(rows, split, params.train.body_parts) for split in ("train", "val")
     )
     subsets = nested_subsets(training, params.learning_curve.fractions, params.seed)
     sizes = count_sizes(subsets)

@@ -1,8 +1,6 @@
-"""Make the embedded data set: synthetic radiographs laid out like MURA, and what was planted."""
+"""Make the embedded data set: synthetic radiographs laid out like MURA, and what they show."""
 
 import sys
-
-import pandas as pd
 
 from ulna import paths
 from ulna.console import run
@@ -11,14 +9,12 @@ from ulna.phantom.tree import write_phantom
 
 
 def phantom() -> None:
-    """Load the parameters, draw the radiographs, write the data set and its truth table."""
+    """Draw the radiographs and write them with their annotations into one .zip."""
     params = load_params(paths.PARAMS)
-
-    write_phantom(paths.PHANTOM_ROOT, paths.PHANTOM_TRUTH, params.phantom)
-
-    truth = pd.read_csv(paths.PHANTOM_TRUTH, dtype=str, keep_default_na=False)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in truth["finding"].value_counts().items())
-    print(f"{len(truth)} synthetic radiographs in {paths.PHANTOM_ROOT}: {kinds}")
+    annotations = write_phantom(paths.PHANTOM_ROOT, params.phantom)
+    counts = annotations["finding"].value_counts()
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    print(f"{len(annotations)} synthetic radiographs in {paths.PHANTOM_ROOT}: {kinds}")
 
 
 if __name__ == "__main__":

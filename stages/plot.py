@@ -5,7 +5,7 @@ import sys
 from ulna import paths
 from ulna.console import progress, run
 from ulna.data.cache import load_cache
-from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.data.samples import load_samples
 from ulna.figures import checks, data, errors, results, training
 from ulna.figures.style import to_svg
 from ulna.files import read_json, read_table, replacing_folder, write_text
@@ -35,7 +35,7 @@ def plot() -> None:
     layers = {arch: read_table(paths.bundle(arch) / "layers.csv") for arch in networks}
     galleries = {arch: read_gallery(paths.maps(arch)) for arch in networks}
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
+    rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
 
     drawn = {
         **data.draw(rows, cache, tables, metrics["audit"]),

@@ -5,8 +5,8 @@ import sys
 from ulna import paths
 from ulna.console import run
 from ulna.data.cache import load_cache
-from ulna.data.regions import REGIONS
-from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.data.images import REGIONS
+from ulna.data.samples import load_samples
 from ulna.params import check_arch, load_params
 from ulna.predictions import SPLITS, write_origin, write_predictions
 
@@ -20,7 +20,7 @@ def predict(arch: str) -> None:
     check_arch(arch)
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
+    rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
     judged, train, test = (
         rows[rows["split"].isin(splits)].reset_index(drop=True)
         for splits in (SPLITS, ("train",), ("test",))

@@ -5,19 +5,24 @@ from pathlib import Path
 
 from ulna import paths
 from ulna.console import run
-from ulna.data.counts import compare_with_official, describe_differences
-from ulna.data.index import check_files, read_index, select_body_parts
+from ulna.data.annotations import find_annotations
+from ulna.data.mura import (
+    check_files,
+    compare_with_official,
+    describe_differences,
+    read_index,
+    select_body_parts,
+)
 from ulna.data.pretrained import check_weights
-from ulna.data.rows import with_split
+from ulna.data.samples import add_split
 from ulna.data.source import list_images, open_root
 from ulna.data.splits import assign_splits, check_labels, describe
-from ulna.data.truth import find_truth
 from ulna.files import write_csv
 from ulna.params import load_params
 
 
 def prepare() -> None:
-    """Write images.csv, truth.csv (whatever the seed) and splits.csv (whatever the body parts)."""
+    """Write images.csv, annotations.csv (for any seed) and splits.csv (for any body parts)."""
     params = load_params(paths.PARAMS)
     # Missing weights are named here, not after the training that comes before they are needed.
     check_weights(params, paths.PRETRAINED)
@@ -31,10 +36,10 @@ def prepare() -> None:
     # Drawn before body parts are chosen: a patient is in the same split whatever the choice.
     splits = assign_splits(everything, params.split.val_fraction, params.seed)
     images = select_body_parts(everything, params.data.body_parts)
-    used = with_split(images, splits)
+    used = add_split(images, splits)
     check_labels(used)
     print(describe(used))
-    write_csv(paths.TRUTH, find_truth(root, images))
+    write_csv(paths.ANNOTATIONS, find_annotations(root, images))
     write_csv(paths.IMAGES, images)
     write_csv(paths.SPLITS, splits)
 

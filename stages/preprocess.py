@@ -1,13 +1,12 @@
-"""Decode every image once and resize it into the cache; set aside what cannot be read."""
+"""Decode every image once and letterbox it into the cache; reject what cannot be read."""
 
 import sys
 from pathlib import Path
 
 from ulna import paths
 from ulna.console import run
-from ulna.data.cache import REJECTED
-from ulna.data.cache_writer import build_cache
-from ulna.data.rows import read_images
+from ulna.data.cache import REJECTED, build_cache
+from ulna.data.samples import read_images
 from ulna.params import load_params
 
 
@@ -18,7 +17,7 @@ def preprocess() -> None:
     rejected = build_cache(images, Path(params.data.root), paths.CACHE, params.image)
     print(
         f"cached {len(images) - len(rejected)} images of {params.image.size_px} x "
-        f"{params.image.size_px} pixels, set aside {len(rejected)} (named in "
+        f"{params.image.size_px} pixels, rejected {len(rejected)} (named in "
         f"{paths.CACHE / REJECTED})"
     )
 

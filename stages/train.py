@@ -6,7 +6,7 @@ from ulna import paths
 from ulna.console import run
 from ulna.data.cache import load_cache
 from ulna.data.pretrained import check_weights
-from ulna.data.rows import choose_rows, join_rows, read_images, read_splits
+from ulna.data.samples import load_samples, select_samples
 from ulna.params import load_params
 
 
@@ -16,9 +16,9 @@ def train(arch: str) -> None:
     config = params.training(arch)
     check_weights(params, paths.PRETRAINED)
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
-    training = choose_rows(rows, "train", params.train.body_parts)
-    validation = choose_rows(rows, "val", params.train.body_parts)
+    rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
+    training = select_samples(rows, "train", params.train.body_parts)
+    validation = select_samples(rows, "val", params.train.body_parts)
     print(f"{arch}: {len(training)} images to learn from, {len(validation)} to choose the epoch by")
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.

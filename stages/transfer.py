@@ -7,7 +7,7 @@ from ulna.console import progress, run
 from ulna.data.cache import load_cache
 from ulna.data.cross_part import available, learning_rows, plan
 from ulna.data.pretrained import find_weights
-from ulna.data.rows import join_rows, read_images, read_splits
+from ulna.data.samples import load_samples
 from ulna.files import replacing_folder
 from ulna.params import load_params
 from ulna.predictions import write_predictions
@@ -19,7 +19,7 @@ def transfer() -> None:
     config = params.training(params.transfer.arch)
     find_weights(config, paths.PRETRAINED)
     cache = load_cache(paths.CACHE)
-    rows = join_rows(read_images(paths.IMAGES), read_splits(paths.SPLITS), cache)
+    rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
     train_on, missing = available(params.transfer.train_on, rows["body_part"])
     networks = plan(train_on, rows["body_part"].unique())
     chosen = {network: learning_rows(rows, network) for network in networks}

@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ulna.data.counts import MURA_V1_1
+from ulna.data.mura import MURA_V1_1
 
 Study = tuple[str, str, str, str, int, int]  # split, body part, patient, study, label, images
 

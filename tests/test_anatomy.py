@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 
 from ulna.phantom.anatomy import BUILDERS, build_scene
-from ulna.phantom.skeleton import draw_person
+from ulna.phantom.skeleton import sample_person
 
 PARTS = ("ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST")
 CASES = [(part, view) for part in PARTS for view in range(4)]
 
 
 def scene_of(part, view, seed=5):
-    person = draw_person(np.random.default_rng(seed))
+    person = sample_person(np.random.default_rng(seed))
     return build_scene(part, person, np.random.default_rng([seed, view]), view)
 
 

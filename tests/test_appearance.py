@@ -5,7 +5,7 @@ import pytest
 from ulna.checks import appearance
 from ulna.checks.appearance import BORDER, PICTURE, measure
 from ulna.data.cache import Cache
-from ulna.data.images import fit_square
+from ulna.data.images import letterbox
 
 
 def one_image(pixels: np.ndarray, width_px: int, height_px: int) -> pd.Series:
@@ -59,7 +59,7 @@ def many(count: int = 40, side: int = 48) -> tuple[pd.DataFrame, Cache, list[np.
     squares = {part: np.zeros((count, side, side), np.uint8) for part in ("HAND", "WRIST")}
     places = draw.permutation(count)
     for part, place, picture in zip(parts, places, pictures, strict=True):
-        squares[part][place] = fit_square(picture, side, "pad")
+        squares[part][place] = letterbox(picture, side, "pad")
     images = pd.DataFrame(
         {"image": [f"{k:02}" for k in range(count)], "body_part": parts, "row": places}
     )

@@ -29,8 +29,7 @@ from ulna.checks.audit import (
 )
 from ulna.checks.quality import likeness
 from ulna.console import run
-from ulna.data.cache import load_cache
-from ulna.data.cache_writer import build_cache
+from ulna.data.cache import build_cache, load_cache
 from ulna.errors import InputError
 from ulna.files import write_csv
 from ulna.params import Phantom
@@ -405,9 +404,8 @@ def test_a_finding_that_may_occur_stops_nothing(repository):
 
 @pytest.mark.slow
 def test_all_that_the_default_phantom_plants_is_found_without_a_false_alarm(tmp_path):
-    root = tmp_path / "MURA-v1.1"
-    write_phantom(root, tmp_path / "truth.csv", DEFAULT)
-    truth = pd.read_csv(tmp_path / "truth.csv", keep_default_na=False)
+    root = tmp_path / "MURA-v1.1.zip"
+    truth = write_phantom(root, DEFAULT)
     images, splits = prepared(truth["image"])
     image = schema.Image(size_px=96, fit="pad", max_bad_fraction=0.0, max_megapixels=1.0)
     build_cache(images, root, tmp_path / "cache", image)

@@ -13,10 +13,9 @@ from ulna.checks.baselines import (
     predict_baselines,
     summarize,
 )
-from ulna.data.cache import load_cache
-from ulna.data.cache_writer import build_cache
-from ulna.data.index import read_index
-from ulna.data.rows import join_rows
+from ulna.data.cache import build_cache, load_cache
+from ulna.data.mura import read_index
+from ulna.data.samples import join_samples
 from ulna.data.source import open_root
 from ulna.data.splits import assign_splits
 from ulna.errors import InputError
@@ -61,15 +60,15 @@ def phantoms(tmp_path_factory, params):
     tables = {}
     for planted in (False, True):
         folder = tmp_path_factory.mktemp("phantom")
-        root = folder / "MURA-v1.1"
+        root = folder / "MURA-v1.1.zip"
         # Enough for six pairs of test patients: of fewer, even an AUROC of 1 is no evidence.
         phantom = Phantom(seed=1, patients=70, marker_shortcut=planted)
-        write_phantom(root, folder / "truth.csv", phantom, workers=1)
+        write_phantom(root, phantom, workers=1)
         images = read_index(open_root(root))
         image = params.image.model_copy(update={"size_px": 48})
         build_cache(images, root, folder / "cache", image, workers=1)
         cache = load_cache(folder / "cache")
-        rows = join_rows(images, assign_splits(images, 0.2, 2017), cache)
+        rows = join_samples(images, assign_splits(images, 0.2, 2017), cache)
         tables[planted] = measure(rows, cache, image.fit)
     return tables
 
@@ -262,6 +261,6 @@ def test_real_radiographs_tell_some_of_their_labels_without_bone(params, tmp_pat
     images = read_index(open_root(REAL))
     build_cache(images, REAL, tmp_path, params.image.model_copy(update={"size_px": 48}), workers=1)
     cache = load_cache(tmp_path)
-    rows = join_rows(images, assign_splits(images, params.split.val_fraction, 2017), cache)
+    rows = join_samples(images, assign_splits(images, params.split.val_fraction, 2017), cache)
     scores = judged(measure(rows, cache, params.image.fit), params)
     assert scores.at["metadata", "flag"] and not scores.at["views", "flag"]

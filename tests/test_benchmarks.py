@@ -12,8 +12,7 @@ from benchmarks import __main__ as table
 from benchmarks import mura_sized, scale
 from benchmarks.epoch_memory import anonymous_mib
 from benchmarks.timing import Row, Run, in_turns, ratio, run_process, spread
-from ulna.data.counts import MURA_V1_1, compare_with_official
-from ulna.data.index import check_files, parse_index, read_index
+from ulna.data.mura import MURA_V1_1, check_files, compare_with_official, parse_index, read_index
 from ulna.data.source import list_images, open_root
 
 

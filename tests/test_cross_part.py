@@ -15,7 +15,8 @@ import stages.matrix
 import stages.transfer
 from ulna.data.cache import COLUMNS as CACHE_COLUMNS
 from ulna.data.cross_part import Network, available, learning_rows, network_named, plan
-from ulna.data.rows import IMAGE_COLUMNS, SPLIT_COLUMNS
+from ulna.data.mura import IMAGE_COLUMNS
+from ulna.data.samples import SPLIT_COLUMNS
 from ulna.errors import InputError
 from ulna.files import write_csv
 from ulna.networks import runtime

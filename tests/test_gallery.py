@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ulna.data.annotations import BOX
 from ulna.data.cache import Cache
-from ulna.data.truth import BOX
 from ulna.errors import InputError
 from ulna.maps.gallery import (
     OUTCOMES,

@@ -8,13 +8,26 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image, PngImagePlugin
 
-from ulna.data.images import BIT_DEPTHS, Decoded, decode, fit_square, measure
+from ulna.data.images import (
+    BIT_DEPTHS,
+    REGIONS,
+    Decoded,
+    centre_box,
+    content_box,
+    content_boxes,
+    crop_padding,
+    decode,
+    letterbox,
+    mask_region,
+    measure,
+)
 from ulna.errors import InputError
 
 ODD = Path(__file__).resolve().parents[2] / "shared/data/odd-images"
@@ -346,50 +359,34 @@ def test_text_chunks_reach_neither_measurements_nor_reasons():
     assert "CANA" not in refusal(data.replace(b"IDAT", b"CA\0A"))
 
 
-# fit_square
+# letterbox and the boxes
 
 
 @given(pixels_of_any_shape, st.integers(1, 40), st.sampled_from(["pad", "stretch"]))
 def test_a_square_holds_no_level_that_the_image_and_the_padding_do_not_span(pixels, size, fit):
-    square = fit_square(pixels, size, fit)
+    square = letterbox(pixels, size, fit)
     assert square.shape == (size, size) and square.dtype == np.uint8
     assert square.max() <= pixels.max()
     if fit == "stretch":
         assert square.min() >= pixels.min()
 
 
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 255), st.integers(1, 64))
-def test_a_constant_image_stays_constant_on_centred_black(height, width, level, size):
-    square = fit_square(np.full((height, width), level, np.uint8), size, "pad")
-    assert set(np.unique(square)) <= {0, level}
-    rows, columns = np.flatnonzero(square.any(axis=1)), np.flatnonzero(square.any(axis=0))
-    # The longer side fills the square, the shorter keeps the aspect ratio to half a pixel.
-    assert max(len(rows), len(columns)) == size
-    scale = size / max(height, width)
-    assert abs(len(rows) - max(1, height * scale)) <= 0.5
-    assert abs(len(columns) - max(1, width * scale)) <= 0.5
-    # A filled box, with equal margins or one pixel more below or right.
-    assert np.count_nonzero(square) == len(rows) * len(columns)
-    for kept in (rows, columns):
-        assert (size - 1 - kept[-1]) - kept[0] in (0, 1)
-
-
 @given(arrays.arrays(np.uint8, (12, 12), elements=st.integers(0, 255)))
 def test_an_image_of_the_right_size_is_unchanged(pixels):
-    assert np.array_equal(fit_square(pixels, 12, "pad"), pixels)
-    assert np.array_equal(fit_square(pixels, 12, "stretch"), pixels)
+    assert np.array_equal(letterbox(pixels, 12, "pad"), pixels)
+    assert np.array_equal(letterbox(pixels, 12, "stretch"), pixels)
 
 
 @pytest.mark.fault("cropping")
 def test_an_image_whose_longer_side_fits_is_only_padded():
-    square = fit_square(PICTURE, 30, "pad")
+    square = letterbox(PICTURE, 30, "pad")
     assert np.array_equal(square[:, 5:25], PICTURE)
     assert not square[:, :5].any() and not square[:, 25:].any()
 
 
 @pytest.mark.fault("cropping")
 def test_stretching_fills_the_square():
-    assert (fit_square(np.full((10, 40), 77, np.uint8), 32, "stretch") == 77).all()
+    assert (letterbox(np.full((10, 40), 77, np.uint8), 32, "stretch") == 77).all()
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
@@ -397,14 +394,14 @@ def test_stretching_fills_the_square():
 def test_a_checkerboard_becomes_mid_grey(factor):
     side = 16 * factor
     board = (np.indices((side, side)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    inside = fit_square(board, 16, "pad")[1:-1, 1:-1].astype(int)
+    inside = letterbox(board, 16, "pad")[1:-1, 1:-1].astype(int)
     # Nearest-neighbour resizing gives 0 and 255. 14.2 = 255 / 18 is the triangle's rest at odd 3.
     assert np.abs(inside - 127.5).max() <= (0.5 if factor % 2 == 0 else 14.7)
 
 
 def test_scaling_down_keeps_the_mean():
     smooth = np.add.outer(np.arange(96), np.arange(96)).astype(np.uint8)
-    assert abs(fit_square(smooth, 32, "pad").mean() - smooth.mean()) < 0.5
+    assert abs(letterbox(smooth, 32, "pad").mean() - smooth.mean()) < 0.5
 
 
 def triangle_weights(source: int, target: int) -> np.ndarray:
@@ -420,14 +417,137 @@ def triangle_weights(source: int, target: int) -> np.ndarray:
 @pytest.mark.parametrize("size", [7, 13, 25, 48])
 def test_scaling_is_the_triangle_filter(size):
     exact = triangle_weights(30, size) @ PICTURE @ triangle_weights(20, size).T
-    assert np.abs(fit_square(PICTURE, size, "stretch") - exact).max() <= 1.01
+    assert np.abs(letterbox(PICTURE, size, "stretch") - exact).max() <= 1.01
 
 
 def test_a_turned_image_gives_the_turned_square():
-    square = fit_square(PICTURE, 10, "stretch").astype(int)
+    square = letterbox(PICTURE, 10, "stretch").astype(int)
     for turn in (np.transpose, np.fliplr, np.flipud):
         # Each direction is rounded on its own.
-        assert np.abs(fit_square(turn(PICTURE), 10, "stretch") - turn(square)).max() <= 1
+        assert np.abs(letterbox(turn(PICTURE), 10, "stretch") - turn(square)).max() <= 1
+
+
+SIDES = st.integers(1, 700)
+SIZES = st.integers(32, 128)
+FITS = st.sampled_from(["pad", "stretch"])
+
+
+@given(SIDES, SIDES, SIZES, FITS)
+def test_the_box_is_what_letterbox_fills(width, height, size_px, fit):
+    square = letterbox(np.full((height, width), 255, np.uint8), size_px, fit)
+    left, top, right, bottom = content_box(width, height, size_px, fit)
+    expected = np.zeros_like(square)
+    expected[top:bottom, left:right] = 255
+    np.testing.assert_array_equal(square, expected)
+    inside = crop_padding(square, width, height, fit)
+    assert inside.shape == (bottom - top, right - left) and (inside == 255).all()
+
+
+@given(SIDES, SIDES, SIZES)
+def test_padding_keeps_the_aspect_ratio_and_centres(width, height, size_px):
+    """In whole numbers: no rounding of the test's own."""
+    left, top, right, bottom = content_box(width, height, size_px, "pad")
+    longer = max(width, height)
+    for side, low, high in ((width, left, right), (height, top, bottom)):
+        assert high - low == 1 or 2 * abs((high - low) * longer - side * size_px) <= longer
+        assert size_px - high - low in (0, 1)
+    assert max(right - left, bottom - top) == size_px
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "box"),
+    [
+        (200, 200, (0, 0, 96, 96)),
+        (512, 128, (0, 36, 96, 60)),
+        (1, 500, (47, 0, 48, 96)),
+        (500, 99, (0, 38, 96, 57)),  # 19.008 rows: 19, 38 above and 39 below
+    ],
+)
+def test_boxes_computed_by_hand(width, height, box):
+    assert content_box(width, height, 96, "pad") == box
+    assert content_box(width, height, 96, "stretch") == (0, 0, 96, 96)
+
+
+def test_what_is_cut_out_is_the_picture():
+    pixels = np.random.default_rng(1).integers(0, 256, (96, 40), np.uint8)
+    square = letterbox(pixels, 96, "pad")
+    np.testing.assert_array_equal(crop_padding(square, 40, 96, "pad"), pixels)
+    assert crop_padding(square, 40, 96, "stretch").shape == (96, 96)
+
+
+# frame and centre: equal in area, complements, and the padding is part of neither
+
+
+property_of_shapes = settings(deadline=None, max_examples=60)
+
+
+def boxes_of(width_px: int, height_px: int, size_px: int, fit: str) -> np.ndarray:
+    images = pd.DataFrame({"width_px": [width_px], "height_px": [height_px]})
+    return content_boxes(images, size_px, fit)
+
+
+@property_of_shapes
+@given(SIDES, SIDES, st.integers(32, 96), st.sampled_from(["pad", "stretch"]))
+def test_every_pixel_of_a_picture_is_hidden_once_and_no_padding_ever(width, height, size, fit):
+    """The picture by the function that makes squares, not by the one that is used."""
+    white = letterbox(np.full((height, width), 255, np.uint8), size, fit)[np.newaxis]
+    halves = {r: mask_region(white, boxes_of(width, height, size, fit), r) for r in REGIONS}
+    np.testing.assert_array_equal(halves["frame"] | halves["centre"], white)
+    assert not (halves["frame"] & halves["centre"]).any()
+
+
+@property_of_shapes
+@given(SIDES, SIDES, st.integers(32, 96))
+def test_the_halves_have_equal_areas_to_half_a_row_of_the_centre(width, height, size):
+    [box] = boxes_of(width, height, size, "pad")
+    left, top, right, bottom = centre_box(box)
+    area = (box[2] - box[0]) * (box[3] - box[1])
+    assert abs((right - left) * (bottom - top) - area / 2) <= (bottom - top) / 2
+
+
+@property_of_shapes
+@given(SIDES, SIDES, st.integers(32, 96))
+def test_the_centre_lies_in_the_middle_and_has_the_proportions_of_the_picture(width, height, size):
+    [box] = boxes_of(width, height, size, "pad")
+    left, top, right, bottom = centre_box(box)
+    for before, after in ((left - box[0], box[2] - right), (top - box[1], box[3] - bottom)):
+        assert 0 <= before <= after <= before + 1
+    if min(box[2] - box[0], box[3] - box[1]) >= 8:
+        assert (right - left) / (box[2] - box[0]) == pytest.approx(0.5**0.5, abs=0.08)
+        assert (bottom - top) / (box[3] - box[1]) == pytest.approx(0.5**0.5, abs=0.08)
+
+
+def test_a_square_loses_14_6_percent_of_its_side_at_each_end():
+    left, top, right, bottom = centre_box((0, 0, 1000, 1000))
+    assert (left, top, right, bottom) == (146, 146, 853, 853)
+
+
+def test_pictures_are_hidden_each_in_its_own_box_and_left_as_they_were():
+    draw = np.random.default_rng(0)
+    images = draw.integers(1, 256, (2, 64, 64, 1), np.uint8)
+    before = images.copy()
+    boxes = np.array([(0, 16, 64, 48), (0, 0, 64, 64)])
+    hidden = mask_region(images, boxes, "centre")
+    np.testing.assert_array_equal(images, before)
+    assert hidden.dtype == np.uint8
+    for k, box in enumerate(boxes):
+        left, top, right, bottom = centre_box(box)
+        mask = np.zeros((64, 64, 1), bool)
+        mask[top:bottom, left:right] = True
+        np.testing.assert_array_equal(hidden[k], np.where(mask, 0, before[k]))
+
+
+def test_what_is_beside_a_picture_stays_in_its_square():
+    """Padding is black in the cache; here it is white, so that touching it would show."""
+    white = np.full((1, 64, 64), 255, np.uint8)
+    for region in REGIONS:
+        hidden = mask_region(white, np.array([(10, 0, 54, 64)]), region)
+        assert (hidden[0, :, :10] == 255).all() and (hidden[0, :, 54:] == 255).all()
+
+
+def test_of_no_pictures_there_are_no_boxes():
+    none = pd.DataFrame({"width_px": [], "height_px": []})
+    assert content_boxes(none, 64, "pad").shape == (0, 4)
 
 
 # measure

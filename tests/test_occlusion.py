@@ -18,11 +18,10 @@ from ulna.checks.occlusion import (
     summarize,
     tabulate,
 )
-from ulna.data.cache import Cache, gather, load_cache
-from ulna.data.cache_writer import build_cache
-from ulna.data.index import read_index
-from ulna.data.regions import REGIONS, hide, picture_boxes
-from ulna.data.rows import join_rows
+from ulna.data.cache import Cache, build_cache, gather, load_cache
+from ulna.data.images import REGIONS, content_boxes, mask_region
+from ulna.data.mura import read_index
+from ulna.data.samples import join_samples
 from ulna.data.source import open_root
 from ulna.data.splits import assign_splits
 from ulna.errors import InputError
@@ -81,7 +80,7 @@ def tables(pixels, rows, logits, boxes=None) -> dict[str, pd.DataFrame]:
     judged = rows["split"] != "train"
     found = {"whole": scored(rows[judged], logits(pixels[judged]))}
     for region in REGIONS:
-        hidden = logits(hide(pixels[test], boxes[test], region))
+        hidden = logits(mask_region(pixels[test], boxes[test], region))
         found[f"{region}_hidden"] = scored(rows[test], hidden)
     return found
 
@@ -272,14 +271,14 @@ def phantoms(tmp_path_factory, params):
     found = {}
     for planted in (False, True):
         folder = tmp_path_factory.mktemp("phantom")
-        root = folder / "MURA-v1.1"
+        root = folder / "MURA-v1.1.zip"
         phantom = Phantom(seed=1, patients=60, marker_shortcut=planted)
-        write_phantom(root, folder / "truth.csv", phantom, workers=1)
+        write_phantom(root, phantom, workers=1)
         images = read_index(open_root(root))
         image = params.image.model_copy(update={"size_px": 48})
         build_cache(images, root, folder / "cache", image, workers=1)
         cache = load_cache(folder / "cache")
-        found[planted] = cache, join_rows(images, assign_splits(images, 0.2, 2017), cache)
+        found[planted] = cache, join_samples(images, assign_splits(images, 0.2, 2017), cache)
     return found
 
 
@@ -294,7 +293,7 @@ def learnt(cache, rows):
     train = (rows["split"] == "train").to_numpy()
     model.fit(features(pixels[train]), rows.loc[train, "label"])
     sizes = rows[["image"]].merge(cache.images, on="image")
-    boxes = picture_boxes(sizes, cache.size_px, "pad")
+    boxes = content_boxes(sizes, cache.size_px, "pad")
     return tables(pixels, rows, lambda seen: model.decision_function(features(seen)), boxes)
 
 

@@ -2,18 +2,18 @@ import numpy as np
 import pytest
 
 from ulna.phantom.anatomy import BUILDERS, build_scene
-from ulna.phantom.pathology import SHARES, draw_finding, plant
-from ulna.phantom.skeleton import draw_person
+from ulna.phantom.pathology import SHARES, insert_finding, sample_finding
+from ulna.phantom.skeleton import sample_person
 
 CASES = [(part, kind) for part in BUILDERS for kind in SHARES]
 
 
 def views(part, kind, seed=3):
-    person = draw_person(np.random.default_rng(seed))
-    finding = draw_finding(kind, np.random.default_rng([seed, 1]))
+    person = sample_person(np.random.default_rng(seed))
+    finding = sample_finding(kind, np.random.default_rng([seed, 1]))
     for view in range(3):
         healthy = build_scene(part, person, np.random.default_rng([seed, 2, view]), view)
-        yield healthy, plant(healthy, finding, np.random.default_rng([seed, 3, view]))
+        yield healthy, insert_finding(healthy, finding, np.random.default_rng([seed, 3, view]))
 
 
 def test_shares_add_up_to_one():

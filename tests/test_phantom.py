@@ -1,7 +1,7 @@
-import csv
-import hashlib
+import io
+import os
 import re
-from pathlib import Path
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -26,33 +26,58 @@ PLACE = re.compile(
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("phantom")
-    write_phantom(folder / ROOT, folder / "truth.csv", SMALL, workers=1)
-    return folder
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("phantom") / f"{ROOT}.zip"
+    write_phantom(path, SMALL, workers=1)
+    return path
 
 
 @pytest.fixture(scope="module")
-def truth(made):
-    return pd.read_csv(made / "truth.csv", dtype={"near_duplicate_of": "string"})
+def files(path):
+    """Name below the root -> content."""
+    with zipfile.ZipFile(path) as archive:
+        return {n.removeprefix(f"{ROOT}/"): archive.read(n) for n in archive.namelist()}
 
 
-def digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
+@pytest.fixture(scope="module")
+def annotations(files):
+    text = io.BytesIO(files["annotations.csv"])
+    return pd.read_csv(text, dtype={"near_duplicate_of": "string"})
 
 
-def lines(path: Path) -> list[list[str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.reader(file))
+def pngs(files, start: str = "") -> list[str]:
+    return sorted(name for name in files if name.startswith(start) and name.endswith(".png"))
 
 
-def test_worker_count_changes_no_byte(made, tmp_path):
-    write_phantom(tmp_path / ROOT, tmp_path / "truth.csv", SMALL, workers=2)
-    assert digests(tmp_path) == digests(made)
+def picture(files, name: str) -> Image.Image:
+    return Image.open(io.BytesIO(files[name]))
+
+
+def lines(files, name: str) -> list[list[str]]:
+    return [line.split(",") for line in files[name].decode().splitlines()]
+
+
+def test_neither_workers_nor_clock_nor_umask_change_a_byte(path, tmp_path, monkeypatch):
+    """The second one is written another day, by two processes, for the eyes of its owner only."""
+    monkeypatch.setattr("time.time", lambda: 4e9)
+    before = os.umask(0o077)
+    try:
+        write_phantom(tmp_path / path.name, SMALL, workers=2)
+    finally:
+        os.umask(before)
+    assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+def test_the_members_are_stored_and_readable_in_the_order_of_their_names(path):
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    assert {entry.compress_type for entry in entries} == {zipfile.ZIP_STORED}
+    assert {entry.external_attr >> 16 for entry in entries} == {0o100644}
+    images = [entry.filename for entry in entries if entry.filename.endswith(".png")]
+    tables = [entry.filename for entry in entries[len(images) :]]
+    assert images == sorted(images) and tables == sorted(tables)
+    assert all(name.startswith(f"{ROOT}/") for name in images + tables)
+    assert len(tables) == 5
 
 
 def test_another_seed_draws_other_images():
@@ -63,21 +88,16 @@ def test_another_seed_draws_other_images():
     assert one.shape != other.shape or (one != other).any()
 
 
-def test_csv_files_have_no_header_and_list_exactly_the_files_on_disk(made):
+def test_csv_files_have_no_header_and_list_exactly_the_images(files):
     for split in ("train", "valid"):
-        rows = lines(made / ROOT / f"{split}_image_paths.csv")
-        on_disk = {
-            path.relative_to(made).as_posix() for path in (made / ROOT / split).rglob("*.png")
-        }
-        assert all(len(row) == 1 for row in rows)
-        assert {row[0] for row in rows} == on_disk
-        assert len(rows) == len(on_disk)
+        rows = lines(files, f"{split}_image_paths.csv")
+        assert rows == [[f"{ROOT}/{name}"] for name in pngs(files, f"{split}/")]
 
 
-def test_labels_agree_with_the_names_of_the_folders(made):
+def test_labels_agree_with_the_names_of_the_folders(files):
     for split in ("train", "valid"):
-        studies = lines(made / ROOT / f"{split}_labeled_studies.csv")
-        images = [row[0] for row in lines(made / ROOT / f"{split}_image_paths.csv")]
+        studies = lines(files, f"{split}_labeled_studies.csv")
+        images = [row[0] for row in lines(files, f"{split}_image_paths.csv")]
         for folder, label in studies:
             place = PLACE.fullmatch(folder)
             assert place is not None, folder
@@ -88,38 +108,35 @@ def test_labels_agree_with_the_names_of_the_folders(made):
         }
 
 
-def test_images_are_8_bit_pngs_of_at_most_512_pixels(made):
+def test_images_are_8_bit_pngs_of_at_most_512_pixels(files):
     sizes = set()
-    for path in (made / ROOT).rglob("*.png"):
-        with Image.open(path) as picture:
-            assert picture.format == "PNG"
-            assert picture.mode in ("L", "RGB")
-            assert max(picture.size) <= 512
-            sizes.add(picture.size)
+    for name in pngs(files):
+        image = picture(files, name)
+        assert image.format == "PNG"
+        assert image.mode in ("L", "RGB")
+        assert max(image.size) <= 512
+        sizes.add(image.size)
     assert len(sizes) > 20
 
 
-def test_truth_has_a_row_for_every_image_and_findings_only_in_positive_studies(made, truth):
-    on_disk = sorted(
-        path.relative_to(made / ROOT).as_posix() for path in (made / ROOT).rglob("*.png")
-    )
-    assert truth["image"].tolist() == on_disk
-    positive = truth["image"].str.contains("_positive/")
-    assert ((truth["finding"] != "none") == positive).all()
+def test_every_image_is_annotated_with_findings_only_in_positive_studies(files, annotations):
+    assert annotations["image"].tolist() == pngs(files)
+    positive = annotations["image"].str.contains("_positive/")
+    assert ((annotations["finding"] != "none") == positive).all()
 
 
-def test_boxes_lie_inside_their_image_and_only_where_something_was_planted(made, truth):
-    boxed = truth.dropna(subset=["x0"])
+def test_boxes_lie_inside_their_image_and_only_where_there_is_a_finding(files, annotations):
+    boxed = annotations.dropna(subset=["x0"])
     assert len(boxed) > 10
     assert (boxed["finding"] != "none").all()
     for row in boxed.itertuples():
-        with Image.open(made / ROOT / row.image) as picture:
-            assert 0 <= row.x0 < row.x1 <= picture.width
-            assert 0 <= row.y0 < row.y1 <= picture.height
+        image = picture(files, row.image)
+        assert 0 <= row.x0 < row.x1 <= image.width
+        assert 0 <= row.y0 < row.y1 <= image.height
 
 
-def test_every_abnormal_study_shows_its_finding_in_some_view(truth):
-    shown = truth["x0"].notna().groupby(truth["image"].str.rpartition("/")[0]).any()
+def test_every_abnormal_study_shows_its_finding_in_some_view(annotations):
+    shown = annotations["x0"].notna().groupby(annotations["image"].str.rpartition("/")[0]).any()
     assert shown[shown.index.str.endswith("_positive")].all()
     assert not shown[shown.index.str.endswith("_negative")].any()
 
@@ -192,8 +209,8 @@ def test_folders_of_studies_are_unique():
     assert len(set(folders)) == len(folders)
 
 
-def test_quality_problems_are_planted_as_documented(truth):
-    counts = truth["quality"].value_counts().to_dict()
+def test_quality_problems_are_planted_as_documented(annotations):
+    counts = annotations["quality"].value_counts().to_dict()
     assert {kind: n for kind, n in counts.items() if kind != "ok"} == {
         "inverted": 3,
         "blank": 2,
@@ -202,18 +219,17 @@ def test_quality_problems_are_planted_as_documented(truth):
     }
 
 
-def test_blank_images_are_flat_and_inverted_ones_light_at_the_border(made, truth):
-    for row in truth[truth["quality"].isin(["blank", "inverted"])].itertuples():
-        with Image.open(made / ROOT / row.image) as picture:
-            grey = np.asarray(picture.convert("L"), dtype=float)
+def test_blank_images_are_flat_and_inverted_ones_light_at_the_border(files, annotations):
+    for row in annotations[annotations["quality"].isin(["blank", "inverted"])].itertuples():
+        grey = np.asarray(picture(files, row.image).convert("L"), dtype=float)
         if row.quality == "blank":
             assert grey.std() < 3
         else:
             assert np.percentile(grey, 99) > 220
 
 
-def test_near_duplicates_resemble_an_image_of_another_patient(made, truth):
-    copies = truth[truth["quality"] == "near_duplicate"]
+def test_near_duplicates_resemble_an_image_of_another_patient(files, annotations):
+    copies = annotations[annotations["quality"] == "near_duplicate"]
     crossing = 0
     for row in copies.itertuples():
         copy, source = (
@@ -224,16 +240,18 @@ def test_near_duplicates_resemble_an_image_of_another_patient(made, truth):
         assert copy[3] != source[3]
         assert copy[5] == source[5]
         crossing += copy[1] != source[1]
-        pictures = []
-        for image in (row.image, row.near_duplicate_of):
-            with Image.open(made / ROOT / image) as picture:
-                pictures.append(np.asarray(picture.convert("L").resize((16, 16)), dtype=float))
-        assert np.corrcoef(pictures[0].ravel(), pictures[1].ravel())[0, 1] > 0.9
-        assert (made / ROOT / row.image).read_bytes() != (
-            made / ROOT / row.near_duplicate_of
-        ).read_bytes()
+        small = [
+            np.asarray(picture(files, name).convert("L").resize((16, 16)), dtype=float).ravel()
+            for name in (row.image, row.near_duplicate_of)
+        ]
+        assert np.corrcoef(*small)[0, 1] > 0.9
+        assert files[row.image] != files[row.near_duplicate_of]
     assert crossing == 1
-    assert truth.loc[truth["quality"] != "near_duplicate", "near_duplicate_of"].isna().all()
+    assert (
+        annotations.loc[annotations["quality"] != "near_duplicate", "near_duplicate_of"]
+        .isna()
+        .all()
+    )
 
 
 # The corner marker that promise A7 wants to be caught.
@@ -264,15 +282,14 @@ def test_findings_do_not_move_what_is_drawn_independently_of_the_label():
 
 
 def test_an_error_leaves_the_old_data_set_and_nothing_half_written(tmp_path, monkeypatch):
-    root = tmp_path / ROOT
-    root.mkdir()
-    (root / "old").touch()
+    path = tmp_path / f"{ROOT}.zip"
+    path.write_bytes(b"old")
 
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("ulna.phantom.tree._write_view", fail)
+    monkeypatch.setattr("ulna.phantom.tree._encode", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_phantom(root, tmp_path / "truth.csv", SMALL, workers=1)
-    assert [path.name for path in tmp_path.iterdir()] == [ROOT]
-    assert (root / "old").exists()
+        write_phantom(path, SMALL, workers=1)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"old"

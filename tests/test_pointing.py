@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulna.data.images import fit_square
-from ulna.data.truth import BOX
+from ulna.data.annotations import BOX
+from ulna.data.images import letterbox
 from ulna.judging.bootstrap import resample
 from ulna.maps.pointing import (
     CHANCES,
@@ -40,7 +40,7 @@ def test_a_box_follows_its_pixels_into_the_square(width, height, fit):
     pixels = np.zeros((height, width), np.uint8)
     x0, y0, x1, y1 = 40, 60, 120, 200
     pixels[y0:y1, x0:x1] = 255
-    rows, columns = np.nonzero(fit_square(pixels, 96, fit) > 127)
+    rows, columns = np.nonzero(letterbox(pixels, 96, fit) > 127)
     moved = to_square(box(x0, y0, x1, y1), [width], [height], 96, fit)[0]
     seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     np.testing.assert_allclose(moved, seen, atol=0.51)

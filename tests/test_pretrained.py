@@ -56,7 +56,7 @@ def test_a_local_copy_of_imagenet_is_found_and_checked(params, tmp_path, monkeyp
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(CONTENT)
     imagenet = network(params, weights="imagenet")
-    with pytest.raises(InputError, match=IMAGENET_FILE):
+    with pytest.raises(InputError, match=PUBLISHED.name):
         find_weights(imagenet, tmp_path)
     pin(monkeypatch, MD5)
     assert find_weights(imagenet, tmp_path) == file

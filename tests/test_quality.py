@@ -4,7 +4,7 @@ import pytest
 
 from ulna.checks.quality import SMALL_PX, likeness, measure_pictures, resized
 from ulna.data.cache import Cache
-from ulna.data.images import fit_square
+from ulna.data.images import letterbox
 
 SIZE = 40
 
@@ -22,7 +22,7 @@ def measured(picture):
 
 
 def test_padding_is_left_out():
-    cached = np.stack([fit_square(np.full((90, 30), 200, np.uint8), SIZE, "pad")] * 3)
+    cached = np.stack([letterbox(np.full((90, 30), 200, np.uint8), SIZE, "pad")] * 3)
     images = pd.DataFrame(
         {"body_part": "WRIST", "row": [2, 0], "width_px": [30, 30], "height_px": [90, 90]}
     )

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from ulna.phantom.anatomy import build_scene
-from ulna.phantom.radiograph import Camera, add_tube, draw_camera, expose
+from ulna.phantom.radiograph import Camera, add_tube, expose, sample_camera
 from ulna.phantom.scene import ROD, ROUND, Crack, Metal, Scene, Tube
-from ulna.phantom.skeleton import draw_person
+from ulna.phantom.skeleton import sample_person
 
 CAMERA = Camera(
     width_px=200,
@@ -124,8 +124,8 @@ def test_pictures_fit_in_512_pixels_and_vary():
     sizes = set()
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        scene = build_scene("FOREARM", draw_person(rng), rng, seed % 3)
-        camera = draw_camera(scene, "L", rng)
+        scene = build_scene("FOREARM", sample_person(rng), rng, seed % 3)
+        camera = sample_camera(scene, "L", rng)
         assert 320 <= max(camera.width_px, camera.height_px) <= 512
         sizes.add((camera.width_px, camera.height_px))
     assert len(sizes) > 15

@@ -11,11 +11,11 @@ from ulna.phantom.skeleton import (
     build_forearm,
     build_humerus,
     build_ray,
-    draw_person,
     go,
+    sample_person,
 )
 
-PERSON = draw_person(np.random.default_rng(5))
+PERSON = sample_person(np.random.default_rng(5))
 # An average build: every factor is 1.
 AVERAGE = replace(
     PERSON, width=1.0, cortex=1.0, density=1.0, flesh=1.0, gap=1.0, lengths=(1.0,) * 40
@@ -34,9 +34,9 @@ def test_0_degrees_is_up_and_90_to_the_right(degrees, there):
 
 
 def test_people_differ():
-    one, other = (draw_person(np.random.default_rng(seed)) for seed in (1, 2))
+    one, other = (sample_person(np.random.default_rng(seed)) for seed in (1, 2))
     assert one != other
-    assert draw_person(np.random.default_rng(1)) == one
+    assert sample_person(np.random.default_rng(1)) == one
 
 
 @pytest.mark.parametrize("index", range(5))

@@ -9,7 +9,7 @@ import pytest
 from mura_tree import image_names, small_studies, tables, write_folder, write_zip
 
 from ulna.data import source
-from ulna.data.source import image_reader, list_images, open_root, place, read_file
+from ulna.data.source import display_path, image_reader, list_images, open_root, read_file
 from ulna.errors import InputError
 
 TABLES = tables(small_studies())
@@ -233,4 +233,4 @@ def test_mura_v1_0_is_refused_because_it_carried_patient_data(tmp_path, place_of
 
 def test_a_file_is_named_by_its_whole_path(tmp_path):
     root = open_root(write_zip(tmp_path / "mura.zip", TABLES))
-    assert place(root, "a.csv") == f"{tmp_path}/mura.zip/MURA-v1.1/a.csv"
+    assert display_path(root, "a.csv") == f"{tmp_path}/mura.zip/MURA-v1.1/a.csv"

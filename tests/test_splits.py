@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mura_tree import official_studies, tables
 
-from ulna.data.index import parse_index, select_body_parts
-from ulna.data.rows import SPLIT_COLUMNS, check_disjoint, read_splits, with_split
+from ulna.data.mura import parse_index, select_body_parts
+from ulna.data.samples import SPLIT_COLUMNS, add_split, check_disjoint, read_splits
 from ulna.data.splits import (
     assign_splits,
     check_labels,
@@ -55,7 +55,7 @@ def simple(normal: int, abnormal: int, tested: int = 1) -> pd.DataFrame:
 
 
 def patients_of(images: pd.DataFrame, splits: pd.DataFrame, split: str) -> set[str]:
-    joined = with_split(images, splits)
+    joined = add_split(images, splits)
     return set(joined.loc[joined["split"] == split, "patient"])
 
 
@@ -101,7 +101,7 @@ def test_the_order_of_rows_changes_nothing(images, random, seed):
 @pytest.mark.fault("image-level split")
 def test_views_of_a_study_and_studies_of_a_patient_stay_together():
     images = parse_index(tables(official_studies()[::3]))
-    joined = with_split(images, assign_splits(images, 0.15, 2017))
+    joined = add_split(images, assign_splits(images, 0.15, 2017))
     assert (joined.groupby("study")["split"].nunique() == 1).all()
     # As a split by image or by study would not have it: many patients have several of them.
     assert images.groupby("patient")["study"].nunique().max() > 1
@@ -111,9 +111,9 @@ def test_the_split_of_a_patient_does_not_depend_on_the_body_parts_chosen():
     images = parse_index(tables(official_studies()[::5]))
     splits = assign_splits(images, 0.15, 2017)
     wrists = select_body_parts(images, ("WRIST",))
-    whole = with_split(images, splits)
+    whole = add_split(images, splits)
     pd.testing.assert_frame_equal(
-        with_split(wrists, splits),
+        add_split(wrists, splits),
         whole[whole["body_part"] == "WRIST"].reset_index(drop=True),
     )
 
@@ -149,7 +149,7 @@ def test_over_many_seeds_every_patient_is_in_val_as_often():
 @given(st.integers(2, 9), st.integers(2, 9), st.floats(0.001, 0.999), st.integers(0, 9))
 def test_val_and_train_have_both_labels_in_small_data_sets(normal, abnormal, val_fraction, seed):
     images = simple(normal, abnormal)
-    check_labels(with_split(images, assign_splits(images, val_fraction, seed)))
+    check_labels(add_split(images, assign_splits(images, val_fraction, seed)))
 
 
 def test_a_patient_with_both_labels_counts_among_the_abnormal():
@@ -164,7 +164,7 @@ def test_a_patient_with_both_labels_counts_among_the_abnormal():
 @pytest.mark.parametrize("val_fraction", [0.1, 0.15, 0.2, 0.5])
 def test_val_has_its_fraction_of_either_group_to_the_nearest_patient(val_fraction):
     images = simple(normal=101, abnormal=53)
-    joined = with_split(images, assign_splits(images, val_fraction, 2017))
+    joined = add_split(images, assign_splits(images, val_fraction, 2017))
     taken = joined[joined["split"] == "val"].groupby("label").size()
     assert abs(taken[0] - 101 * val_fraction) <= 0.5
     assert abs(taken[1] - 53 * val_fraction) <= 0.5
@@ -172,7 +172,7 @@ def test_val_has_its_fraction_of_either_group_to_the_nearest_patient(val_fractio
 
 def test_at_the_size_of_mura_val_has_the_mix_of_train():
     images = parse_index(tables(official_studies()))
-    joined = with_split(images, assign_splits(images, 0.15, 2017)).drop_duplicates("study")
+    joined = add_split(images, assign_splits(images, 0.15, 2017)).drop_duplicates("study")
     cut = joined[joined["split"] != "test"]
     share = (cut["split"] == "val").groupby([cut["body_part"], cut["label"]]).mean()
     assert len(share) == 14
@@ -229,14 +229,14 @@ def test_more_patients_than_images_are_no_fault():
     ],
 )
 def test_a_split_that_lacks_a_label_stops(split, label, complaint):
-    joined = with_split(IMAGES, SPLITS)
+    joined = add_split(IMAGES, SPLITS)
     check_labels(joined)
     with pytest.raises(InputError, match=complaint):
         check_labels(joined[(joined["split"] != split) | (joined["label"] != label)])
 
 
 def test_a_split_is_described_in_a_line():
-    lines = describe(with_split(IMAGES, SPLITS)).splitlines()
+    lines = describe(add_split(IMAGES, SPLITS)).splitlines()
     assert [line.partition(":")[0] for line in lines] == ["train", "val", "test"]
     assert ["50%" in line for line in lines] == [True, True, False]
 

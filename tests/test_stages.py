@@ -21,6 +21,7 @@ from tiny_pipeline import (
     run,
 )
 
+from ulna.data.source import open_root, read_file
 from ulna.params import NETWORKS
 
 pytestmark = pytest.mark.slow
@@ -100,9 +101,9 @@ def test_one_command_makes_every_metric_and_figure(repository):
 
 
 def test_the_counts_are_those_of_the_data_set(repository):
-    root = repository / "data/phantom/MURA-v1.1"
-    images = (root / "valid_image_paths.csv").read_text().splitlines()
-    studies = (root / "valid_labeled_studies.csv").read_text().splitlines()
+    root = open_root(repository / "data/phantom/MURA-v1.1.zip")
+    images = read_file(root, "valid_image_paths.csv").decode().splitlines()
+    studies = read_file(root, "valid_labeled_studies.csv").decode().splitlines()
     metrics = read_metrics(repository)
     assert metrics["image"]["n"] == len(images)
     assert metrics["study"]["n"] == len(studies)
@@ -197,7 +198,7 @@ def test_a_new_split_does_not_touch_the_cache(spare):
 def test_what_must_not_reach_git_is_ignored(repository):
     for name in (
         "data/.partial-1-cache/WRIST.npy",
-        "data/phantom/.partial-1-MURA-v1.1/image1.png",
+        "data/phantom/.partial-1-MURA-v1.1.zip",
         "models/.partial-1-cnn/model.weights.h5",
         "data/pretrained/weights.h5",
         "data/MURA-v1.1/train/image1.png",

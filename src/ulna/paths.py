@@ -4,12 +4,11 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 
-PHANTOM_ROOT = Path("data/phantom/MURA-v1.1")
-PHANTOM_TRUTH = PHANTOM_ROOT / "truth.csv"
+PHANTOM_ROOT = Path("data/phantom/MURA-v1.1.zip")
 
 IMAGES = Path("data/prepared/images.csv")
 SPLITS = Path("data/prepared/splits.csv")
-TRUTH = Path("data/prepared/truth.csv")
+ANNOTATIONS = Path("data/prepared/annotations.csv")
 
 CACHE = Path("data/cache")
 PRETRAINED = Path("data/pretrained")

@@ -5,9 +5,12 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 import zc.lockfile
@@ -21,11 +24,60 @@ SECONDS_TO_WAIT = 30.0
 LOCKED = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
 
 
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+BATCHES_IN_FLIGHT = 4  # per process of `process_map`; bounds the memory
+
+
 def cores() -> int:
     """Number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def process_map(
+    make: Callable[[], Callable[[Job], Result]], jobs: Sequence[Job], workers: int, batch: int
+) -> Iterator[Result]:
+    """Yield the result of every job, in order, with a bounded number of them under way.
+
+    Args:
+        make: Called once in each process, gives the function that does a job.
+        jobs: The jobs.
+        workers: Processes; 1 works in this one.
+        batch: Jobs that are sent to a process at once.
+    """
+    # Made here in any case: a process that fails as it starts would not say why.
+    work = make()
+    if workers == 1:
+        yield from map(work, jobs)
+        return
+    # A forked process inherits locks that threads of TensorFlow or tqdm may hold. An executor,
+    # unlike multiprocessing.Pool, raises when a process is killed for its memory.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, _start_work, (make,)) as executor:
+        under_way: deque[Future[list[Result]]] = deque()
+        for start in range(0, len(jobs), batch):
+            under_way.append(executor.submit(_work_batch, jobs[start : start + batch]))
+            if len(under_way) >= BATCHES_IN_FLIGHT * workers:
+                yield from under_way.popleft().result()
+        for done in under_way:
+            yield from done.result()
+
+
+# Set once in each process that `process_map` starts.
+_work: Callable[[Any], Any]
+
+
+def _start_work(make: Callable[[], Callable[[Any], Any]]) -> None:
+    global _work
+    end_with_parent()
+    _work = make()
+
+
+def _work_batch(jobs: Sequence[Any]) -> list[Any]:
+    return [_work(job) for job in jobs]
 
 
 def end_with_parent() -> None:

@@ -5,8 +5,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ulna.data.cache import Cache
-from ulna.data.regions import picture_boxes
-from ulna.data.square import Fit
+from ulna.data.images import Fit, content_boxes
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -24,9 +23,9 @@ def measure(rows: pd.DataFrame, cache: Cache, fit: Fit) -> pd.DataFrame:
     """Measure what the baselines look at; labels are only carried along.
 
     Args:
-        rows: One row a cached image, see `ulna.data.rows.join_rows`.
+        rows: One row a cached image, see `ulna.data.samples.join_samples`.
         cache: The cached images.
-        fit: How they became squares, see `ulna.data.images.fit_square`: padding is not measured.
+        fit: How they became squares, see `ulna.data.images.letterbox`: padding is not measured.
 
     Returns:
         The rows with mode (text), bit_depth, width_px, height_px, aspect (width / height), views
@@ -34,7 +33,7 @@ def measure(rows: pd.DataFrame, cache: Cache, fit: Fit) -> pd.DataFrame:
     """
     files = cache.images[["image", "mode", "bit_depth", "width_px", "height_px"]]
     table = rows.merge(files, on="image", validate="one_to_one")
-    table["box"] = [tuple(box) for box in picture_boxes(table, cache.size_px, fit).tolist()]
+    table["box"] = [tuple(box) for box in content_boxes(table, cache.size_px, fit).tolist()]
     grey = []
     # Pictures of one shape at once, of which there are at most 2 x size_px: an image alone takes
     # seven times as long.

@@ -24,7 +24,7 @@ from ulna.checks.duplicates import (
 from ulna.checks.quality import SMALL_PX, likeness, measure_pictures, resized
 from ulna.console import progress
 from ulna.data.cache import Cache
-from ulna.data.square import Fit
+from ulna.data.images import Fit
 from ulna.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
@@ -111,7 +111,7 @@ def with_measurements(rows: pd.DataFrame, cache: Cache) -> pd.DataFrame:
     """Add what the cache measured of each file: mode, bit_depth, width_px and so on.
 
     Args:
-        rows: See `ulna.data.rows.join_rows`.
+        rows: See `ulna.data.samples.join_samples`.
         cache: The cached images.
 
     Returns:

@@ -23,7 +23,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ulna.checks.appearance import BORDER, PICTURE
 from ulna.console import progress
-from ulna.data.rows import choose_rows
+from ulna.data.samples import select_samples
 from ulna.errors import InputError
 from ulna.judging.bootstrap import resample, with_intervals
 from ulna.judging.evaluation import decided
@@ -83,7 +83,7 @@ def predict_baselines(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
     Raises:
         InputError: Train holds one label only.
     """
-    train = choose_rows(measured, "train", "all")
+    train = select_samples(measured, "train", "all")
     scored = measured[measured["split"] != "train"].reset_index(drop=True)
     tables = {name: _fit_and_score(each, train, scored) for name, each in BASELINES.items()}
     for name, table in tables.items():
@@ -104,7 +104,7 @@ def cross_validate(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
     Raises:
         InputError: Fewer than `FOLDS` train patients are normal, or abnormal.
     """
-    train = choose_rows(measured, "train", "all")
+    train = select_samples(measured, "train", "all")
     fewest = int(train.groupby("label")["patient"].nunique().min())
     if fewest < FOLDS:
         raise InputError(

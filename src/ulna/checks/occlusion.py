@@ -1,6 +1,6 @@
 """Does a network look at bone, or at what lies around it? Its scores with half of a picture hidden.
 
-`ulna.data.regions` cuts a picture in two halves of equal area. A network that looks at bone keeps
+`ulna.data.images` cuts a picture in two halves of equal area. A network that looks at bone keeps
 its score with the frame hidden and loses it with the centre hidden; one that learnt a marker in a
 corner the other way round. A picture with a black half is unlike all that a network learnt from,
 and a score may fall for that alone: the two halves, both as unlike, are held against each other.
@@ -14,8 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ulna.data.cache import Cache
-from ulna.data.regions import REGIONS, hide, picture_boxes
-from ulna.data.square import Fit
+from ulna.data.images import REGIONS, Fit, content_boxes, mask_region
 from ulna.judging.bootstrap import resample, with_ends, with_intervals
 from ulna.judging.comparison import differences
 from ulna.judging.ensemble import align
@@ -130,8 +129,8 @@ def show_example(images: pd.DataFrame, cache: Cache, fit: Fit) -> dict[str, npt.
     first = images.sort_values(["label", "image"], ascending=[False, True]).head(1)
     [row] = first[["image"]].merge(cache.images, on="image").itertuples()
     pixels = cache.arrays[row.body_part][[row.row]]
-    boxes = picture_boxes(cache.images[cache.images["image"] == row.image], cache.size_px, fit)
-    hidden = {f"{region}_hidden": hide(pixels, boxes, region)[0] for region in REGIONS}
+    boxes = content_boxes(cache.images[cache.images["image"] == row.image], cache.size_px, fit)
+    hidden = {f"{region}_hidden": mask_region(pixels, boxes, region)[0] for region in REGIONS}
     return {"whole": pixels[0]} | hidden
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from PIL import Image
 
 from ulna.data.cache import Cache
-from ulna.data.square import Fit, without_padding
+from ulna.data.images import Fit, crop_padding
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ def resized(cache: Cache, images: pd.DataFrame, fit: Fit, side_px: int) -> Pixel
     pictures = np.empty((len(images), side_px, side_px), np.uint8)
     places = images[["body_part", "row", "width_px", "height_px"]].itertuples(index=False)
     for at, (part, row, width, height) in enumerate(places):
-        inside = without_padding(cache.arrays[part][row], width, height, fit)
+        inside = crop_padding(cache.arrays[part][row], width, height, fit)
         picture = Image.fromarray(np.ascontiguousarray(inside))
         picture = picture.resize((side_px, side_px), Image.Resampling.BILINEAR)
         pictures[at] = np.asarray(picture)

@@ -118,7 +118,7 @@ def learning_rows(rows: pd.DataFrame, network: Network) -> tuple[pd.DataFrame, p
     """Choose the images that a network learns from, and those that choose its epoch.
 
     Args:
-        rows: One row an image of any split and body part, see `ulna.data.rows.join_rows`.
+        rows: One row an image of any split and body part, see `ulna.data.samples.join_samples`.
         network: What is to be trained.
 
     Returns:

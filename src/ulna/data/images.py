@@ -1,26 +1,36 @@
-"""One image file -> a square of uint8 grey levels, and what was measured on the way.
+"""One image file -> a letterboxed square of uint8 grey levels, and where in it the image lies.
 
-Pure functions on one image. What cannot be used raises InputError with a reason that holds nothing
-of the file's own text and no address or path, so it may stand in a table.
+Pure functions on arrays. What cannot be used raises InputError with a reason that holds nothing of
+the file's own text and no address or path, so it may stand in a table.
 """
 
 import hashlib
 import io
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from PIL import Image, ImageChops, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from ulna.data.square import Fit, picture_box
 from ulna.errors import InputError
 
+Fit = Literal["pad", "stretch"]
+# Half of an image each: the frame (borders and corners) has markers, letters, collimators and the
+# edges of a cassette, the centre most bone. As their areas are equal, a network loses the same
+# share of the image with either of them masked.
+Region = Literal["frame", "centre"]
+REGIONS: tuple[Region, ...] = get_args(Region)
+
 Pixels = npt.NDArray[np.uint8]
+Boxes = npt.NDArray[np.int64]
 
 # A PNG file begins with its signature and the head of IHDR, whose ninth byte is the bit depth.
 PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
@@ -54,15 +64,15 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What is kept of an image at full size.
+    """One row of the cache's table, of an image at full size, the right way up.
 
     Attributes:
         mode: As in `Decoded`.
         bit_depth: As in `Decoded`.
-        width_px: Width the right way up.
-        height_px: Height the right way up.
+        width_px: Width.
+        height_px: Height.
         mean: Mean grey level, 0 to 255, to four decimals.
-        pixel_sha256: Hash of shape and grey levels: equal for a picture saved twice without loss.
+        pixel_sha256: Hash of shape and grey levels: equal for an image saved twice without loss.
     """
 
     mode: str
@@ -85,11 +95,8 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
         data: The whole file.
         max_megapixels: Larger images are refused from their header, before memory is taken.
 
-    Returns:
-        The image at full size.
-
     Raises:
-        InputError: It is no PNG or JPEG, too large, damaged, cut off, animated, or has 16 bits a
+        InputError: It is no PNG or JPEG, too large, damaged, cut off, animated, or has 16 bits per
             colour; the message is the reason alone.
     """
     if not data:
@@ -109,7 +116,7 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
     if is_png and data[PNG_BIT_DEPTH_AT] == 16 and image.mode != "I;16":
         raise InputError("16 bits a colour, of which Pillow drops 8: save it as 16-bit greyscale")
     if getattr(image, "is_animated", False):
-        raise InputError("an animation: save one picture of it")
+        raise InputError("an animation: save one image of it")
     with _damage_as_input_error():
         if is_png:
             # load() passes over the checksums of the pixel data; this takes 0.03 ms.
@@ -120,39 +127,117 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
     return Decoded(pixels, image.mode, bit_depth)
 
 
-def fit_square(pixels: Pixels, size_px: int, fit: Fit) -> Pixels:
-    """Scale an image to a square, antialiased (`FILTER`).
+def content_box(width_px: int, height_px: int, size_px: int, fit: Fit) -> tuple[int, int, int, int]:
+    """Box of the image in its square: the square without its padding.
+
+    The one place that knows it: what writes squares and what reads, measures or marks them agree.
 
     Args:
-        pixels: (height, width) uint8.
+        width_px: Width of the original image.
+        height_px: Its height.
         size_px: Side of the square.
-        fit: `pad` scales the longer side to `size_px` and centres the image on black (an odd rest
-            goes right or below); `stretch` scales each side on its own.
+        fit: `pad` scales the longer side to `size_px` and centres the image (an odd rest goes right
+            or below); `stretch` fills the square.
 
     Returns:
-        (size_px, size_px) uint8.
+        left, top, right, bottom in pixels of the square, right and bottom exclusive; a sliver is at
+        least a pixel wide.
 
     Example:
-        >>> fit_square(np.full((2, 4), 200, np.uint8), 4, "pad").tolist()
+        >>> content_box(400, 200, 96, "pad")
+        (0, 24, 96, 72)
+    """
+    if fit == "stretch":
+        return 0, 0, size_px, size_px
+    longer = max(width_px, height_px)
+    width, height = (max(1, round(side * size_px / longer)) for side in (width_px, height_px))
+    left, top = (size_px - width) // 2, (size_px - height) // 2
+    return left, top, left + width, top + height
+
+
+def content_boxes(images: pd.DataFrame, size_px: int, fit: Fit) -> Boxes:
+    """`content_box` of every row with width_px and height_px: (images, 4) int64."""
+    sides = zip(images["width_px"], images["height_px"], strict=True)
+    boxes = [content_box(width, height, size_px, fit) for width, height in sides]
+    return np.array(boxes, np.int64).reshape(-1, 4)
+
+
+def letterbox(pixels: Pixels, size_px: int, fit: Fit) -> Pixels:
+    """Scale an image (height, width) to a square (size_px, size_px), antialiased (`FILTER`).
+
+    It lies in its `content_box`, on black.
+
+    Example:
+        >>> letterbox(np.full((2, 4), 200, np.uint8), 4, "pad").tolist()
         [[0, 0, 0, 0], [200, 200, 200, 200], [200, 200, 200, 200], [0, 0, 0, 0]]
     """
     height, width = pixels.shape
-    left, top, right, bottom = picture_box(width, height, size_px, fit)
+    left, top, right, bottom = content_box(width, height, size_px, fit)
     scaled = Image.fromarray(pixels).resize((right - left, bottom - top), FILTER)
     square = np.zeros((size_px, size_px), np.uint8)
     square[top:bottom, left:right] = np.asarray(scaled)
     return square
 
 
-def measure(decoded: Decoded) -> Measurements:
-    """Measure an image at full size.
+def crop_padding(square: Pixels, width_px: int, height_px: int, fit: Fit) -> Pixels:
+    """View of a square without its padding, see `content_box`."""
+    left, top, right, bottom = content_box(width_px, height_px, square.shape[0], fit)
+    return square[top:bottom, left:right]
+
+
+def centre_box(box: npt.ArrayLike) -> tuple[int, int, int, int]:
+    """Box of the centre of an image: half of its area, in its proportions.
+
+    The frame around it takes (1 - sqrt(1/2)) / 2 = 14.6% of a side at each end.
 
     Args:
-        decoded: The image.
+        box: left, top, right, bottom of the image.
 
     Returns:
-        The row that the cache keeps of it.
+        left, top, right, bottom of the centre; it differs from half of the image by half of its own
+        height at most. An odd rest goes right or below.
+
+    Example:
+        >>> centre_box((0, 24, 96, 72))
+        (14, 31, 82, 65)
     """
+    left, top, right, bottom = (int(side) for side in np.asarray(box))
+    width, height = right - left, bottom - top
+    inner_height = max(1, round(height * math.sqrt(0.5)))
+    # From the height as rounded: rounding both sides alone could miss half the area by 2%.
+    inner_width = round(width * height / 2 / inner_height)
+    left, top = left + (width - inner_width) // 2, top + (height - inner_height) // 2
+    return left, top, left + inner_width, top + inner_height
+
+
+def mask_region(images: Pixels, boxes: Boxes, region: Region) -> Pixels:
+    """Blacken the frame or the centre of images; each pixel of an image lies in one of the two.
+
+    Args:
+        images: (images, size_px, size_px, ...) uint8, squares; they are not changed.
+        boxes: (images, 4), see `content_boxes`.
+        region: The half to mask.
+
+    Returns:
+        A changed copy; the padding stays as it is.
+    """
+    masked = images.copy()
+    for before, after, box in zip(images, masked, boxes, strict=True):
+        left, top, right, bottom = box
+        inner = centre_box(box)
+        centre = slice(inner[1], inner[3]), slice(inner[0], inner[2])
+        # Black is what a network knows as nothing: padding is black, and so is what augmentation
+        # moves in from outside an image.
+        if region == "centre":
+            after[centre] = 0
+        else:
+            after[top:bottom, left:right] = 0
+            after[centre] = before[centre]
+    return masked
+
+
+def measure(decoded: Decoded) -> Measurements:
+    """Measure an image at full size."""
     height, width = decoded.pixels.shape
     digest = hashlib.sha256(f"{height} x {width}\n".encode())
     digest.update(np.ascontiguousarray(decoded.pixels).data)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ulna.data.rows import SPLIT_COLUMNS, SPLITS
+from ulna.data.samples import SPLIT_COLUMNS, SPLITS
 from ulna.errors import InputError
 from ulna.files import read_table
 

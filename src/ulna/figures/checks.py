@@ -16,8 +16,8 @@ from matplotlib.patches import Patch, Rectangle
 
 from ulna.checks.baselines import AUROC, CHANCE
 from ulna.checks.occlusion import SHOWN, show_example
-from ulna.data.cache import Cache, pixels_of
-from ulna.data.square import Fit
+from ulna.data.cache import Cache, gather_samples
+from ulna.data.images import Fit
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -296,7 +296,7 @@ def draw(
 
     Args:
         networks: Their names, in the order of the figures.
-        rows: One row an image, see `ulna.data.rows.join_rows`.
+        rows: One row an image, see `ulna.data.samples.join_samples`.
         cache: The cached images.
         fit: How they were made square.
         tables: The files of `plots/tables` by name.
@@ -318,6 +318,6 @@ def draw(
     }
     for arch, (gallery, maps) in galleries.items():
         said = conclusions.randomization(metrics[f"explain_{arch}"]["randomisation"], arch)
-        pixels = pixels_of(cache, gallery)
+        pixels = gather_samples(cache, gallery)
         drawn[f"{arch}/saliency"] = saliency_gallery(arch, gallery, pixels, maps, said)
     return drawn

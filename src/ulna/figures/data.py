@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ulna.checks.audit import FINDINGS
-from ulna.checks.audit import choose_examples as choose_odd
-from ulna.data.cache import Cache, pixels_of
-from ulna.data.overview import choose_examples
+from ulna.checks.audit import select_examples as choose_odd
+from ulna.data.cache import Cache, gather_samples
+from ulna.data.samples import select_examples
 from ulna.figures.style import (
     CENTRED,
     LABEL_COLOURS,
@@ -47,7 +47,7 @@ def split_sizes(sizes: pd.DataFrame) -> Figure:
     """Draw the number of studies and of images by body part, split and label.
 
     Args:
-        sizes: See `ulna.data.overview.count_splits`.
+        sizes: See `ulna.data.samples.count_splits`.
 
     Returns:
         A figure with two axes, studies and images; each body part has three bars, normal and
@@ -91,7 +91,7 @@ def example_images(examples: pd.DataFrame, pixels: Pixels) -> Figure:
     """Show normal and abnormal train images of each body part.
 
     Args:
-        examples: See `ulna.data.overview.choose_examples`.
+        examples: See `ulna.data.samples.select_examples`.
         pixels: The cached images in the same order, (images, size_px, size_px) uint8.
 
     Returns:
@@ -183,7 +183,7 @@ def draw(
     """Draw all figures of this module.
 
     Args:
-        rows: One row an image, see `ulna.data.rows.join_rows`.
+        rows: One row an image, see `ulna.data.samples.join_samples`.
         cache: The cached images.
         tables: The files of `plots/tables` by name: splits, and audit, the table of findings.
         audit: metrics/audit.json.
@@ -191,12 +191,12 @@ def draw(
     Returns:
         Figures by name.
     """
-    shown = choose_examples(rows, pictures=12)
+    shown = select_examples(rows, pictures=12)
     odd = choose_odd(tables["audit"].fillna({"other_image": ""}), pictures=6)
     seen = rows[rows["image"].isin([*odd["image"], *odd["other_image"]])]
-    squares = dict(zip(seen["image"], pixels_of(cache, seen), strict=True))
+    squares = dict(zip(seen["image"], gather_samples(cache, seen), strict=True))
     return {
         "splits": split_sizes(tables["splits"]),
-        "examples": example_images(shown, pixels_of(cache, shown)),
+        "examples": example_images(shown, gather_samples(cache, shown)),
         "audit": edge_cases(odd, squares, audit["findings"], FINDINGS, audit["images"]),
     }

@@ -6,8 +6,8 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from ulna.data.cache import Cache, pixels_of
-from ulna.data.overview import first_views
+from ulna.data.cache import Cache, gather_samples
+from ulna.data.samples import first_views
 from ulna.figures.style import (
     LABELS,
     RC_PARAMS,
@@ -71,5 +71,5 @@ def draw(
     chosen = {
         arch: first_views(rows, tables[f"{arch}/disagreements"].head(COLUMNS)) for arch in networks
     }
-    pixels = {arch: pixels_of(cache, table) for arch, table in chosen.items()}
+    pixels = {arch: gather_samples(cache, table) for arch, table in chosen.items()}
     return {"disagreements": review_sheet(chosen, pixels)}

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ulna.data.cache import Cache, pixels_of
-from ulna.data.square import Fit, Pixels
-from ulna.data.truth import BOX
+from ulna.data.annotations import BOX
+from ulna.data.cache import Cache, gather_samples
+from ulna.data.images import Fit, Pixels
 from ulna.errors import InputError
 from ulna.files import read_table, replacing_folder, write_csv
 from ulna.maps.pointing import PICTURE, place, to_square, with_peaks
@@ -32,7 +32,7 @@ def locate(images: pd.DataFrame, cache: Cache, fit: Fit, truth: pd.DataFrame) ->
         images: One row an image: image and more.
         cache: The cached images.
         fit: How they were made square.
-        truth: See `ulna.data.truth.find_truth`; it may lack images: nothing is known of them.
+        truth: See `ulna.data.annotations.find_annotations`; images may be missing.
 
     Returns:
         `images` with row (of the cache), left, top, right, bottom (the square without its padding)
@@ -118,7 +118,7 @@ def explain_rows(
         `images` with map_x_px and map_y_px, see `ulna.maps.pointing.with_peaks`; pixels,
         (n, size_px, size_px) uint8; maps, upsampled to them.
     """
-    pixels = pixels_of(cache, images)
+    pixels = gather_samples(cache, images)
     cells = cam(pixels)
     return with_peaks(images, cells, cache.size_px), pixels, upsample(cells, cache.size_px)
 

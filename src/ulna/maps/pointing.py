@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ulna.data.square import Fit, picture_box
-from ulna.data.truth import BOX
+from ulna.data.annotations import BOX
+from ulna.data.images import Fit, content_box
 from ulna.judging.bootstrap import Resamples, interval, resample
 from ulna.judging.exact import unseen_share
 from ulna.params import Evaluate
@@ -23,7 +23,7 @@ CHANCES = ("chance_even", "chance_other_maps", "chance_brightness")
 
 
 def place(width_px: npt.ArrayLike, height_px: npt.ArrayLike, size_px: int, fit: Fit) -> Floats:
-    """Where images lie in the square, see `ulna.data.square.picture_box`.
+    """Where images lie in the square, see `ulna.data.images.content_box`.
 
     Args:
         width_px: (n,) width of the original images.
@@ -39,7 +39,7 @@ def place(width_px: npt.ArrayLike, height_px: npt.ArrayLike, size_px: int, fit: 
         [[0.0, 24.0, 96.0, 72.0]]
     """
     sides = zip(np.asarray(width_px).tolist(), np.asarray(height_px).tolist(), strict=True)
-    boxes = [picture_box(width, height, size_px, fit) for width, height in sides]
+    boxes = [content_box(width, height, size_px, fit) for width, height in sides]
     return np.array(boxes, np.float64).reshape(-1, 4)
 
 

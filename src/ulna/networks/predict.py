@@ -12,8 +12,7 @@ from scipy.special import expit
 
 from ulna.console import progress
 from ulna.data.cache import Cache
-from ulna.data.regions import Region, hide, picture_boxes
-from ulna.data.square import Fit, Pixels
+from ulna.data.images import Fit, Pixels, Region, content_boxes, mask_region
 from ulna.networks.dataset import Transform, examples, plain_batches
 
 # Larger batches are no faster on two cores, and cost memory: DenseNet169 at 320 px needs 0.1 GB an
@@ -68,7 +67,7 @@ def predict_images(model: keras.Model, cache: Cache, rows: pd.DataFrame) -> pd.D
     Args:
         model: A trained network of `ulna.networks.models`.
         cache: The cached images.
-        rows: See `ulna.data.rows.join_rows`.
+        rows: See `ulna.data.samples.join_samples`.
 
     Returns:
         The prediction table, in the order of `rows`.
@@ -88,7 +87,7 @@ def score_images(
     Args:
         function: See `make_predict_fn`.
         cache: The cached images.
-        rows: See `ulna.data.rows.join_rows`.
+        rows: See `ulna.data.samples.join_samples`.
         label: What the progress line says.
         transform: What is done to the images before, see `ulna.networks.dataset.plain_batches`.
 
@@ -111,9 +110,9 @@ def score_hidden(
     Args:
         function: See `make_predict_fn`.
         cache: The cached images.
-        rows: See `ulna.data.rows.join_rows`.
+        rows: See `ulna.data.samples.join_samples`.
         label: What the progress line says.
-        region: What is hidden, see `ulna.data.regions.hide`.
+        region: What is hidden, see `ulna.data.images.mask_region`.
         fit: How the images became squares: padding is part of neither half.
 
     Returns:
@@ -121,9 +120,9 @@ def score_hidden(
     """
     sizes = cache.images[["image", "width_px", "height_px"]]
     known = rows[["image"]].merge(sizes, on="image", how="left", validate="one_to_one")
-    boxes = picture_boxes(known, cache.size_px, fit)
+    boxes = content_boxes(known, cache.size_px, fit)
 
     def black_out(images: Pixels, chosen: npt.NDArray[np.int64]) -> Pixels:
-        return hide(images, boxes[chosen], region)
+        return mask_region(images, boxes[chosen], region)
 
     return score_images(function, cache, rows, label, black_out)

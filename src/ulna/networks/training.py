@@ -71,7 +71,7 @@ def train_model(
     Args:
         config: See `ulna.params.Params.training`.
         cache: The cached images.
-        train: Rows of the training images, see `ulna.data.rows.join_rows`; their counts make the
+        train: Rows of the training images, see `ulna.data.samples.join_samples`; their counts make the
             weights of both.
         val: Rows that choose the epoch.
         history: CSV file for the training curves.

@@ -1,1 +1,1 @@
-"""The embedded data set: synthetic radiographs with known truth."""
+"""The embedded data set: annotated synthetic radiographs."""

@@ -160,17 +160,11 @@ def _shoulder(person: Person, pose: Generator, view: int) -> Scene:
     turn = pose.normal(0, 3)
     bones = [
         Tube(
-            "rib",
-            (60 + 8 * i * 0.2, -30 + 27 * i),
-            (150, -52 + 30 * i),
-            ROD,
-            5.2,
-            18 - 2 * i,
-            1.4,
-            0.5,
+            "rib", (60 + 8 * i * 0.2, -30 + 27 * i), (150, -52 + 30 * i), ROD, 5.2, 18 - 2 * i,
+            1.4, 0.5,
         )
         for i in range(6)
-    ]
+    ]  # fmt: skip
     bones += [
         Tube("blade", (gap + 4, 4), (gap + 62, 128), BLADE, 26, 0, 1.2, 0.2),
         Tube("spine", (gap + 84, -8 + turn), (gap - 10, -25), ROUND, 6, 3, 1.5, 0.5),
@@ -229,16 +223,13 @@ BUILDERS: dict[str, Callable[[Person, Generator, int], Scene]] = {
 
 
 def build_scene(body_part: str, person: Person, pose: Generator, view: int) -> Scene:
-    """Pose a person's body part for one view.
+    """Pose a person's body part for one view: a healthy scene.
 
     Args:
         body_part: One of the seven MURA parts.
-        person: The study's build.
+        person: The build, the same in all views of a study.
         pose: The view's own stream; it must not know the label.
         view: 0 for the first view, which is frontal; later ones are oblique or lateral.
-
-    Returns:
-        The healthy scene.
     """
     scene = BUILDERS[body_part](person, pose, view)
     bones = tuple(replace(bone, density=bone.density * person.density) for bone in scene.bones)

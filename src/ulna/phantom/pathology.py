@@ -1,7 +1,7 @@
-"""Plant a finding into a healthy scene: fracture, plate with screws, lesion, joint degeneration.
+"""Synthetic findings: fracture, plate with screws, lesion, joint degeneration.
 
-A `Finding` is drawn once a study, without looking at a scene; planting it into the scene of each
-view puts it at the same place of the same bone.
+A `Finding` is sampled once per study, without looking at a scene; inserted into the scene of each
+view it lies at the same place of the same bone.
 """
 
 import math
@@ -27,7 +27,7 @@ SHARES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong in a study: the kind, which site (0 to 1 through the list), and its looks."""
+    """Kind of a finding, its site (0 to 1 through the list), and 12 numbers, its appearance."""
 
     kind: str
     site: float
@@ -35,25 +35,17 @@ class Finding:
     looks: tuple[float, ...]
 
 
-def draw_finding(kind: str, rng: Generator) -> Finding:
-    """Draw the place and the looks of a finding.
-
-    Args:
-        kind: A key of `SHARES`.
-        rng: The finding's own stream.
-
-    Returns:
-        The finding; its `looks` are 12 numbers in 0 to 1.
-    """
+def sample_finding(kind: str, rng: Generator) -> Finding:
+    """Sample the place and the appearance of a finding of a kind in `SHARES`."""
     return Finding(kind, rng.random(), rng.random(), tuple(rng.random(12).tolist()))
 
 
-def plant(scene: Scene, finding: Finding, rng: Generator) -> Scene:
-    """Put a finding into one view.
+def insert_finding(scene: Scene, finding: Finding, rng: Generator) -> Scene:
+    """Insert a synthetic finding into a healthy view.
 
     Args:
         scene: The healthy view.
-        finding: What to plant.
+        finding: The same one in all views of a study.
         rng: The finding's stream of this view: from which side a plate is seen.
 
     Returns:

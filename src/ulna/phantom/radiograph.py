@@ -30,7 +30,7 @@ TONES = 4096
 
 @dataclass(frozen=True)
 class Camera:
-    """From mm to pixels, and everything about a picture that is not anatomy."""
+    """From mm to pixels, and everything about an image that is not anatomy."""
 
     width_px: int
     height_px: int
@@ -61,17 +61,14 @@ class Camera:
         return mapped
 
 
-def draw_camera(scene: Scene, side: str, rng: Generator, shift: float = 0.0) -> Camera:
-    """Choose how a scene is pictured.
+def sample_camera(scene: Scene, side: str, rng: Generator, shift: float = 0.0) -> Camera:
+    """Sample the camera of a scene; the longer side of the image is 320 to 512 pixels.
 
     Args:
         scene: Gives the window in mm.
         side: L or R; a right limb is mirrored.
         rng: The view's own stream; it must not know the label.
         shift: Moves the part out of the frame by this share of the window's width.
-
-    Returns:
-        The camera; the longer side of the picture is 320 to 512 pixels.
     """
     left, top, right, bottom = scene.window
     zoom = rng.uniform(0.92, 1.12)
@@ -276,20 +273,14 @@ def _smooth_noise(rng: Generator, shape: tuple[int, int], step: int) -> Floats:
 
 
 def _resized(small: Floats, shape: tuple[int, int]) -> Floats:
-    picture = Image.fromarray(small).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-    return np.asarray(picture, dtype=np.float32)
+    image = Image.fromarray(small).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.float32)
 
 
 def expose(scene: Scene, camera: Camera, rng: Generator) -> Pixels:
-    """Take the picture.
+    """Take the radiograph: (height, width), uint8, bone bright on black.
 
-    Args:
-        scene: What is in front of the film.
-        camera: How it is pictured.
-        rng: Noise and texture; as many draws whatever the scene holds.
-
-    Returns:
-        The radiograph, (height, width), uint8, bone bright on black.
+    The number of draws from `rng`, for noise and texture, does not depend on the scene.
     """
     shape = (camera.height_px, camera.width_px)
     bone = np.zeros(shape, dtype=np.float32)
@@ -359,10 +350,10 @@ def _lettered(grey: Pixels, camera: Camera) -> Pixels:
         (size, size), camera.letter, fill=255, font=font, anchor="mm", stroke_width=1
     )
     stamp = stamp.rotate(camera.letter_degrees, Image.Resampling.BILINEAR)
-    picture = Image.fromarray(grey)
+    image = Image.fromarray(grey)
     corner = (
         round(camera.letter_at[0] * (grey.shape[1] - size) - size / 2),
         round(camera.letter_at[1] * (grey.shape[0] - size) - size / 2),
     )
-    picture.paste(205, corner, stamp)
-    return np.asarray(picture)
+    image.paste(205, corner, stamp)
+    return np.asarray(image)

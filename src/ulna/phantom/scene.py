@@ -1,8 +1,8 @@
-"""What a radiograph shows, as geometry in millimetres: tubes, blobs, metal, joints.
+"""The anatomy of a radiograph as geometry in millimetres: tubes, blobs, metal, joints.
 
 A scene is one view of one body part, x to the right and y down. It knows neither pixels nor
-disease: `ulna.phantom.anatomy` builds a healthy one, `ulna.phantom.pathology` plants a finding,
-`ulna.phantom.radiograph` takes the picture.
+disease: `ulna.phantom.anatomy` builds a healthy one, `ulna.phantom.pathology` inserts a finding,
+`ulna.phantom.radiograph` takes the image.
 """
 
 import math
@@ -33,25 +33,13 @@ def _symmetric(*stations: tuple[float, float], caps: tuple[float, float]) -> Out
 ROUND = _symmetric((0, 1), (1, 1), caps=(0.5, 0.5))
 ROD = _symmetric((0, 1), (1, 1), caps=(0.01, 0.01))
 METACARPAL = _symmetric(
-    (0, 1.7),
-    (0.1, 1.6),
-    (0.28, 1.1),
-    (0.5, 1),
-    (0.7, 1.1),
-    (0.88, 1.6),
-    (1, 1.5),
+    (0, 1.7), (0.1, 1.6), (0.28, 1.1), (0.5, 1), (0.7, 1.1), (0.88, 1.6), (1, 1.5),
     caps=(0.05, 0.12),
-)
+)  # fmt: skip
 PHALANX = _symmetric(
-    (0, 1.7),
-    (0.1, 1.65),
-    (0.3, 1.12),
-    (0.6, 1),
-    (0.82, 1.15),
-    (0.93, 1.35),
-    (1, 1.3),
+    (0, 1.7), (0.1, 1.65), (0.3, 1.12), (0.6, 1), (0.82, 1.15), (0.93, 1.35), (1, 1.3),
     caps=(0.05, 0.09),
-)
+)  # fmt: skip
 TUFT = _symmetric(
     (0, 1.9), (0.15, 1.8), (0.45, 1), (0.7, 0.85), (0.88, 1.25), (1, 1.0), caps=(0.07, 0.14)
 )
@@ -95,7 +83,7 @@ HUMERUS_SIDE = Outline(
 
 @dataclass(frozen=True)
 class Break:
-    """Where one bone has become two fragments; offsets grow linearly from the far ends to here."""
+    """Break of a bone into two fragments; offsets grow linearly from the far ends to here."""
 
     position: float
     step_mm: float
@@ -135,14 +123,11 @@ class Tube:
         return math.dist(self.start, self.end)
 
     def at(self, position: float, side: float = 0.0) -> Point:
-        """Point beside the axis.
+        """Point beside the axis, in mm.
 
         Args:
             position: 0 at the start, 1 at the end.
             side: Distance from the axis in half-widths of the outline there, positive to the right.
-
-        Returns:
-            The point in mm.
         """
         stations = np.array(self.outline.stations)
         column = 2 if side > 0 else 1
@@ -190,7 +175,7 @@ class Joint:
 
 @dataclass(frozen=True)
 class Site:
-    """Where on a bone a fracture, plate or lesion may sit."""
+    """Stretch of a bone where a fracture, plate or lesion may lie."""
 
     bone: str
     low: float
@@ -199,7 +184,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Scene:
-    """One view of one body part in mm; `window` is left, top, right, bottom of the picture."""
+    """One view of one body part in mm; `window` is left, top, right, bottom of the image."""
 
     bones: tuple[Tube, ...]
     tissue: tuple[Tube, ...]

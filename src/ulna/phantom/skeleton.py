@@ -1,8 +1,8 @@
-"""The bones of a schematic arm, and what differs between the people who have them.
+"""The bones of a schematic arm, and how they differ between people.
 
-Lengths and widths are those of an adult, rounded. Places are in mm: x to the right, y down, the
-middle of the wrist near 0, 0, the fingers up. `squeeze` is how wide a view sees what is wide from
-the front: 1 from the front, less from the side.
+Lengths and widths are those of an adult, rounded, in mm: x to the right, y down, the middle of the
+wrist near 0, 0, the fingers up. `squeeze` is the apparent width of a view: 1 from the front, less
+from the side.
 """
 
 import math
@@ -27,7 +27,7 @@ from ulna.phantom.scene import (
 
 @dataclass(frozen=True)
 class Person:
-    """What all views of a study share, as factors around 1."""
+    """Build that all views of a study share: factors around 1, 40 of them for bone lengths."""
 
     width: float
     cortex: float
@@ -38,16 +38,8 @@ class Person:
     lengths: tuple[float, ...] = field(repr=False)
 
 
-def draw_person(rng: Generator) -> Person:
-    """Draw a person's build.
-
-    Args:
-        rng: The study's own stream; it must not know the label.
-
-    Returns:
-        Factors for bone width, cortex, density, soft tissue, joint space and 40 bone lengths, and
-        whether a ring is worn.
-    """
+def sample_person(rng: Generator) -> Person:
+    """Sample a person's build from the study's own stream, which must not know the label."""
     return Person(
         width=rng.uniform(0.85, 1.2),
         cortex=rng.uniform(0.7, 1.3),
@@ -60,16 +52,7 @@ def draw_person(rng: Generator) -> Person:
 
 
 def go(origin: Point, degrees: float, length: float) -> Point:
-    """Go from a place in a direction.
-
-    Args:
-        origin: Where from.
-        degrees: 0 is up, positive is to the right.
-        length: How far.
-
-    Returns:
-        Where to.
-    """
+    """Move a point by a length in a direction: 0 degrees is up, positive is to the right."""
     angle = math.radians(degrees)
     return (origin[0] + length * math.sin(angle), origin[1] - length * math.cos(angle))
 
@@ -105,7 +88,7 @@ def build_ray(
 
     Args:
         person: The build.
-        index: Which of `RAYS`.
+        index: Index in `RAYS`.
         squeeze: See the top of this module.
         curl: Degrees that each joint bends; the first bends half as much.
         spread: Degrees that the whole ray is turned.
@@ -126,17 +109,8 @@ def build_ray(
         outline = METACARPAL if number == 0 else TUFT if last else PHALANX
         end = go(here, degrees, size_mm)
         width *= person.width
-        bones.append(
-            Tube(
-                f"{name} {segment}",
-                here,
-                end,
-                outline,
-                width,
-                0.02 * size_mm,
-                0.36 * width * person.cortex,
-            )
-        )
+        cortex = 0.36 * width * person.cortex
+        bones.append(Tube(f"{name} {segment}", here, end, outline, width, 0.02 * size_mm, cortex))
         half = DIGIT_HALF_WIDTH_MM * (1.15 - 0.1 * number) * person.flesh
         flesh.append(Tube("flesh", here, go(end, degrees, 7 if last else 3), DIGIT, half))
         if number:
@@ -152,18 +126,9 @@ def build_carpals(person: Person, squeeze: float) -> list[Tube]:
     for name, x, y, half_length, half_width, degrees in CARPALS:
         centre = (x * squeeze, y + 2.0)
         size = 0.97 * (2 - person.gap) ** 0.3
-        bones.append(
-            Tube(
-                name,
-                go(centre, degrees, -half_length * size),
-                go(centre, degrees, half_length * size),
-                ROUND,
-                half_width * size,
-                0.0,
-                0.9 * person.cortex,
-                0.8,
-            )
-        )
+        start, end = (go(centre, degrees, sign * half_length * size) for sign in (-1, 1))
+        cortex = 0.9 * person.cortex
+        bones.append(Tube(name, start, end, ROUND, half_width * size, 0.0, cortex, 0.8))
     return bones
 
 

@@ -1,14 +1,16 @@
-"""The embedded data set: synthetic radiographs in MURA's own layout, with the truth beside them.
+"""The embedded data set: synthetic radiographs in MURA's own layout, annotated, in one .zip.
 
 Everything that is not pathology is drawn from random streams that do not know the label: build,
-pose, side, exposure, picture size, number of views, mode, rings, letters. Each study has streams of
+pose, side, exposure, image size, number of views, mode, rings, letters. Each study has streams of
 its own, so the number of workers changes nothing.
 """
 
-import multiprocessing
+import io
+import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +20,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ulna.console import progress
-from ulna.files import check_space, replacing_folder, write_csv
+from ulna.files import check_space, replacing
 from ulna.params import Phantom
 from ulna.phantom.anatomy import build_scene
-from ulna.phantom.pathology import SHARES, draw_finding, plant
-from ulna.phantom.radiograph import Pixels, draw_camera, expose
-from ulna.phantom.skeleton import draw_person
-from ulna.processes import cores, end_with_parent
+from ulna.phantom.pathology import SHARES, insert_finding, sample_finding
+from ulna.phantom.radiograph import Pixels, expose, sample_camera
+from ulna.phantom.skeleton import sample_person
+from ulna.processes import cores, process_map
 
 # Studies in MURA v1.1, normal and abnormal, train and valid (counted from its CSV files).
 MURA_STUDIES = {
@@ -44,17 +46,23 @@ VIEW_SHARES = (0.22, 0.33, 0.35, 0.10)  # of 1, 2, 3, 4 views
 RGB_FRACTION = 0.02
 HIDDEN_FRACTION = 0.05  # of the later views of an abnormal study: the finding is not seen there
 PROBLEMS = ("inverted",) * 3 + ("blank",) * 2 + ("cut_off",) * 3
-TRUTH_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
-BYTES_A_VIEW = 41_000  # on a disk with blocks of 4 KiB, folders included: the mean of 809 views
-SHORTCUT_FRACTION = 0.05  # side of the planted corner marker, of the picture's longer side
+ANNOTATIONS = "annotations.csv"
+ANNOTATION_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
+BYTES_PER_VIEW = 36_000  # in the .zip: the mean of 809 views
+BATCH = 8  # images, some 80 ms
+UNIX = 3  # in `create_system` of a .zip entry
+SHORTCUT_FRACTION = 0.05  # side of the corner marker, of the image's longer side
+
+# One row of the annotations; a box may be missing, and only a near duplicate has a source.
+Row = tuple[str | int | None, ...]
 
 # Streams of random numbers; the last number of a seed sequence keeps them apart.
-PLAN, PERSON, POSE, CAMERA, NOISE, FINDING, VIEW_OF_FINDING, TROUBLE, MODE = range(9)
+PLAN, PERSON, POSE, CAMERA, NOISE, FINDING, VIEW_OF_FINDING, PROBLEM, MODE = range(9)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study to draw; `number` is its own stream of random numbers."""
+    """One study; `number` is its own stream of random numbers."""
 
     split: str
     body_part: str
@@ -75,7 +83,7 @@ class Study:
 
 @dataclass(frozen=True)
 class View:
-    """One image to draw: a view of a study, its quality, and of what it is a near duplicate."""
+    """One image: a view of a study, its quality, and the view that it nearly duplicates."""
 
     study: Study
     view: int
@@ -89,7 +97,7 @@ class View:
 
 
 def _rounded(weights: Sequence[float], total: int, least: int = 0) -> list[int]:
-    """Whole numbers in proportion to weights that add up to total (largest remainders)."""
+    """Integers in proportion to weights that add up to total (largest remainders)."""
     exact = np.array(weights) / np.sum(weights) * (total - least * len(weights))
     counts = np.floor(exact).astype(int)
     order = np.argsort(-(exact - counts), kind="stable")
@@ -98,12 +106,9 @@ def _rounded(weights: Sequence[float], total: int, least: int = 0) -> list[int]:
 
 
 def _split_labels(split: str, studies: int) -> list[tuple[str, bool]]:
-    """Body part and abnormal or not of each study.
-
-    Body parts have the mean of their share in MURA and an equal share (HUMERUS would have 4% else);
-    the abnormal share of each is MURA's.
-    """
+    """Body part and abnormal or not of each study; the abnormal share of a part is MURA's."""
     column = SPLITS.index(split)
+    # The mean of a part's share in MURA and an equal share: HUMERUS would have 4% else.
     counts = {part: sum(both[column]) for part, both in MURA_STUDIES.items()}
     shares = [n / sum(counts.values()) + 1 / len(counts) for n in counts.values()]
     least = 2 if studies >= 2 * len(counts) else 0
@@ -122,14 +127,10 @@ def _split_labels(split: str, studies: int) -> list[tuple[str, bool]]:
 
 
 def plan_studies(phantom: Phantom) -> list[Study]:
-    """Decide which patients have which studies.
+    """Plan the studies of both official splits, patients disjoint, sorted by folder.
 
-    Args:
-        phantom: Seed and number of patients.
-
-    Returns:
-        Studies of both official splits, patients disjoint, sorted by folder. Some patients have two
-        studies: every third such pair has both labels in two body parts, every third the same part.
+    Some patients have two studies: every third such pair has both labels in two body parts, every
+    third the same part.
     """
     valid = max(4, round(phantom.patients * VALID_FRACTION))
     studies: list[Study] = []
@@ -178,18 +179,13 @@ def _owners(labels: list[tuple[str, bool]], patients: int, rng: Generator) -> li
 
 
 def plan_views(studies: list[Study], phantom: Phantom) -> list[View]:
-    """List the images and give some of them a quality problem.
+    """List the views in the order of the studies, and give some of them a quality problem.
 
-    Args:
-        studies: From `plan_studies`.
-        phantom: Its seed.
-
-    Returns:
-        Views in the order of the studies: 3 inverted, 2 blank, 3 cut off, and 2 near duplicates of
-        an image of another patient with the same label and, where there is one, the same part; the
-        first within official train, the second from train into valid.
+    3 are inverted, 2 blank, 3 cut off, and 2 are near duplicates of an image of another patient
+    with the same label and, where there is one, the same part; the first within official train, the
+    second from train into valid.
     """
-    rng = np.random.default_rng([phantom.seed, 0, TROUBLE])
+    rng = np.random.default_rng([phantom.seed, 0, PROBLEM])
     views = [View(study, view) for study in studies for view in range(study.views)]
     # A study with several views keeps a good one.
     spare = [
@@ -209,12 +205,12 @@ def plan_views(studies: list[Study], phantom: Phantom) -> list[View]:
             and other.view == 0
             and other.study.patient != views[copy].study.patient
         ]
-        source = max(sources, key=lambda other: _likeness(other.study, views[copy].study))
+        source = max(sources, key=lambda other: _similarity(other.study, views[copy].study))
         views[copy] = replace(views[copy], quality="near_duplicate", source=source)
     return views
 
 
-def _likeness(one: Study, other: Study) -> int:
+def _similarity(one: Study, other: Study) -> int:
     """0 if the labels differ, 2 for the same body part too, else 1."""
     if (one.finding == "none") != (other.finding == "none"):
         return 0
@@ -225,13 +221,13 @@ def draw_view(view: View, phantom: Phantom, healthy: bool = False) -> tuple[Pixe
     """Draw one image.
 
     Args:
-        view: What to draw.
-        phantom: Seed and whether to plant the corner marker.
+        view: One of `plan_views`.
+        phantom: Seed, corner marker.
         healthy: Leave the finding out; everything else stays as it is.
 
     Returns:
-        Greyscale pixels (height, width), uint8, and the box x0, y0, x1, y1 of the finding in pixels
-        (empty if none is visible; x1 and y1 are exclusive).
+        Grey levels (height, width), uint8, and the ground-truth box x0, y0, x1, y1 of the finding
+        in pixels (empty if none is visible; x1 and y1 are exclusive).
     """
     if view.source is not None:
         grey, box = _near_duplicate(view, phantom, healthy)
@@ -252,11 +248,11 @@ def _radiograph(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels, li
     study = view.study
     first = replace(view, view=0)
     build = _stream(first, phantom, PERSON)
-    person = draw_person(build)
+    person = sample_person(build)
     side = "LR"[int(build.integers(2))]
     scene = build_scene(study.body_part, person, _stream(view, phantom, POSE), view.view)
     shift = 0.55 if view.quality == "cut_off" else 0.0
-    camera = draw_camera(scene, side, _stream(view, phantom, CAMERA), shift)
+    camera = sample_camera(scene, side, _stream(view, phantom, CAMERA), shift)
     noise = _stream(view, phantom, NOISE)
     if view.quality == "blank":
         shape = (camera.height_px, camera.width_px)
@@ -264,19 +260,18 @@ def _radiograph(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels, li
     box: list[int] = []
     if study.finding != "none" and not healthy:
         of_view = _stream(view, phantom, VIEW_OF_FINDING)
-        finding = draw_finding(study.finding, _stream(first, phantom, FINDING))
+        finding = sample_finding(study.finding, _stream(first, phantom, FINDING))
         if view.view == 0 or of_view.random() >= HIDDEN_FRACTION:
-            planted = plant(scene, finding, of_view)
-            box = _box(
-                camera.pixels(np.array(planted.finding_points)), camera.width_px, camera.height_px
-            )
-            scene = planted if box else scene
+            abnormal = insert_finding(scene, finding, of_view)
+            points = camera.pixels(np.array(abnormal.finding_points))
+            box = _box(points, camera.width_px, camera.height_px)
+            scene = abnormal if box else scene
     grey = expose(scene, camera, noise)
     return (255 - grey if view.quality == "inverted" else grey), box
 
 
 def _box(points: NDArray[np.float64], width: int, height: int) -> list[int]:
-    """Bounding box inside the picture, or nothing if most of it is outside."""
+    """Bounding box inside the image, or nothing if most of it is outside."""
     low, high = np.floor(points.min(0)), np.ceil(points.max(0))
     inner_low, inner_high = np.maximum(low, 0), np.minimum(high, [width, height])
     seen = np.prod(np.maximum(inner_high - inner_low, 0)) / np.prod(high - low)
@@ -287,7 +282,7 @@ def _near_duplicate(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels
     """The source image moved by a few pixels with slightly other grey levels."""
     assert view.source is not None
     grey, box = _radiograph(view.source, phantom, healthy)
-    rng = _stream(view, phantom, TROUBLE)
+    rng = _stream(view, phantom, PROBLEM)
     dx, dy = (int(k) for k in rng.integers(2, 5, 2))
     levels = np.round(grey * rng.uniform(0.96, 0.99) + rng.uniform(0, 3)).astype(np.uint8)
     moved = np.pad(levels, ((dy, 0), (dx, 0)), mode="edge")[: grey.shape[0], : grey.shape[1]]
@@ -297,65 +292,72 @@ def _near_duplicate(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels
     return moved, box
 
 
-def _write_view(job: tuple[View, Phantom, str]) -> list[object]:
-    """Draw and write one image; returns its row of the truth table."""
-    view, phantom, root = job
-    grey, box = draw_view(view, phantom)
-    path = Path(root) / view.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(grey)
-    if _stream(view, phantom, MODE).random() < RGB_FRACTION:
-        picture = picture.convert("RGB")
-    picture.save(path, compress_level=1, compress_type=zlib.Z_RLE)
-    source = view.source.path if view.source is not None else None
-    corners: list[int] | list[None] = box or [None] * 4
-    return [
-        view.path,
-        (view.source or view).study.finding,
-        *corners,
-        view.quality,
-        source,
-    ]
-
-
-def write_phantom(root: Path, truth: Path, phantom: Phantom, workers: int | None = None) -> None:
-    """Write the data set and its truth table, replacing what was there.
+def write_phantom(path: Path, phantom: Phantom, workers: int | None = None) -> pd.DataFrame:
+    """Write the data set, and its annotations beside the CSV files, as one .zip that appears whole.
 
     Args:
-        root: The `MURA-v1.1` folder to make; it appears whole, by renaming.
-        truth: CSV file, a row an image: what was planted and where. Boxes are x0, y0, x1, y1 in
-            pixels of the written image, x1 and y1 exclusive, empty where nothing is seen.
+        path: The .zip to replace; its members lie in a folder of its name, as in MURA's own.
         phantom: Seed, number of patients, corner marker.
-        workers: Processes; by default one a CPU. The bytes do not depend on it.
+        workers: Processes; by default one per CPU. The bytes do not depend on it.
+
+    Returns:
+        The annotations, one row per image: what is seen and where. Boxes are x0, y0, x1, y1 in
+        pixels of the image, x1 and y1 exclusive, empty where nothing is seen.
 
     Raises:
         InputError: The disk has no room for it.
     """
     studies = plan_studies(phantom)
     views = plan_views(studies, phantom)
-    check_space(root, len(views) * BYTES_A_VIEW, f"a phantom of {len(views):,} images")
-    with replacing_folder(root) as partial:
-        jobs = [(view, phantom, str(partial)) for view in views]
-        rows = _run(jobs, workers or cores())
-        _write_lists(partial, root.name, studies)
-    table = pd.DataFrame(rows, columns=list(TRUTH_COLUMNS)).sort_values("image")
-    corners = list(TRUTH_COLUMNS[2:6])
-    write_csv(truth, table.astype(dict.fromkeys(corners, "Int64")))
+    check_space(path, len(views) * BYTES_PER_VIEW, f"a phantom of {len(views):,} images")
+    with replacing(path) as target, zipfile.ZipFile(target, "w") as archive:
+        rows = []
+        encoded = process_map(partial(_encoder, phantom), views, workers or cores(), BATCH)
+        for row, png in progress(encoded, len(views), "phantom"):
+            _add(archive, f"{path.stem}/{row[0]}", png)
+            rows.append(row)
+        table = pd.DataFrame(rows, columns=list(ANNOTATION_COLUMNS)).sort_values("image")
+        annotations = table.astype(dict.fromkeys(ANNOTATION_COLUMNS[2:6], "Int64"))
+        texts = _lists(path.stem, studies)
+        texts[ANNOTATIONS] = annotations.to_csv(index=False, lineterminator="\n")
+        for name in sorted(texts):
+            _add(archive, f"{path.stem}/{name}", texts[name].encode())
+    return annotations
 
 
-def _run(jobs: list[tuple[View, Phantom, str]], workers: int) -> list[list[object]]:
-    if workers == 1:
-        return list(progress(map(_write_view, jobs), len(jobs), "phantom"))
-    with multiprocessing.get_context("spawn").Pool(workers, end_with_parent) as pool:
-        return list(progress(pool.imap(_write_view, jobs, chunksize=8), len(jobs), "phantom"))
+def _encoder(phantom: Phantom) -> Callable[[View], tuple[Row, bytes]]:
+    return partial(_encode, phantom)
 
 
-def _write_lists(folder: Path, name: str, studies: list[Study]) -> None:
-    """Write the four header-less CSV files; paths begin with the name of the root."""
+def _encode(phantom: Phantom, view: View) -> tuple[Row, bytes]:
+    """Draw one image: its row of the annotations, and its file."""
+    grey, box = draw_view(view, phantom)
+    image = Image.fromarray(grey)
+    if _stream(view, phantom, MODE).random() < RGB_FRACTION:
+        image = image.convert("RGB")
+    png = io.BytesIO()
+    image.save(png, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    source = view.source.path if view.source is not None else None
+    finding = (view.source or view).study.finding
+    corners: list[int] | list[None] = box or [None] * 4
+    return (view.path, finding, *corners, view.quality, source), png.getvalue()
+
+
+def _lists(folder: str, studies: list[Study]) -> dict[str, str]:
+    """The four header-less CSV files; paths begin with the folder."""
+    texts = {}
     for split in SPLITS:
         mine = [study for study in studies if study.split == split]
         images = [View(study, view).path for study in mine for view in range(study.views)]
         labelled = [f"{study.folder}/,{int(study.finding != 'none')}" for study in mine]
         for kind, lines in (("image_paths", images), ("labeled_studies", labelled)):
-            text = "".join(f"{name}/{line}\n" for line in lines)
-            (folder / f"{split}_{kind}.csv").write_text(text, encoding="utf-8", newline="\n")
+            texts[f"{split}_{kind}.csv"] = "".join(f"{folder}/{line}\n" for line in lines)
+    return texts
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    # Time, system and mode as constants: from the clock and the machine the bytes would differ.
+    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    entry.create_system = UNIX
+    entry.external_attr = 0o100644 << 16
+    archive.writestr(entry, content)  # stored: a PNG file is compressed already

@@ -1,20 +1,28 @@
 """The four CSV files of a MURA-like data set become one checked table of images.
 
-The CSV files are the truth, not the folders. `patientX/studyN` does not name a study: in MURA's
-train 1,479 such pairs occur in more than one body part, 754 of them with conflicting labels. The
-key of a study is official split, body part, patient and study together.
+The CSV files decide, not the folders. `patientX/studyN` does not name a study: in MURA's train
+1,479 such pairs occur in more than one body part, 754 of them with conflicting labels. The key of a
+study is official split, body part, patient and study together.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
-from ulna.data.rows import IMAGE_COLUMNS
-from ulna.data.source import OFFICIAL_SPLITS, Root, leads_outside, place, read_file, refuse_v1_0
-from ulna.errors import InputError
+from ulna.data.source import (
+    OFFICIAL_SPLITS,
+    Root,
+    display_path,
+    leads_outside,
+    read_file,
+    reject_mura_v1_0,
+)
+from ulna.errors import InputError, first_ten
+
+IMAGE_COLUMNS = ["image", "official_split", "body_part", "patient", "study", "label"]
 
 # Names are ASCII: \d would take any script's digits.
 STUDY = (
@@ -25,17 +33,60 @@ STUDY_LINE = re.compile(STUDY + r",(?P<label>[01])")
 IMAGE_LINE = re.compile(STUDY + r"(?P<file>image[0-9]+\.(?i:png|jpg|jpeg))")
 LABELS = {"negative": 0, "positive": 1}
 
-SHOWN = 10
+
+class Counts(NamedTuple):
+    """Counts of one body part in one official split."""
+
+    patients: int
+    normal_studies: int
+    abnormal_studies: int
+    normal_images: int
+    abnormal_images: int
+
+
+# Counted from the official CSV files. Patients of `all` are fewer than the sum: 1,467 train
+# patients have studies of two or more body parts.
+MURA_V1_1 = {
+    "train": {
+        "ELBOW": Counts(1711, 1094, 660, 2925, 2006),
+        "FINGER": Counts(1865, 1280, 655, 3138, 1968),
+        "FOREARM": Counts(865, 590, 287, 1164, 661),
+        "HAND": Counts(1945, 1497, 521, 4059, 1484),
+        "HUMERUS": Counts(587, 321, 271, 673, 599),
+        "SHOULDER": Counts(2694, 1364, 1457, 4211, 4168),
+        "WRIST": Counts(3267, 2134, 1326, 5765, 3987),
+        "all": Counts(11184, 8280, 5177, 21935, 14873),
+    },
+    "valid": {
+        "ELBOW": Counts(152, 92, 66, 235, 230),
+        "FINGER": Counts(166, 92, 83, 214, 247),
+        "FOREARM": Counts(129, 69, 64, 150, 151),
+        "HAND": Counts(159, 101, 66, 271, 189),
+        "HUMERUS": Counts(132, 68, 67, 148, 140),
+        "SHOULDER": Counts(173, 99, 95, 285, 278),
+        "WRIST": Counts(207, 140, 97, 364, 295),
+        "all": Counts(783, 661, 538, 1667, 1530),
+    },
+}
+
+SHOWN = 3  # differences on a line
+
+
+class Difference(NamedTuple):
+    """A count that is not the official one."""
+
+    official_split: str
+    body_part: str
+    field: str
+    received: int
+    expected: int
 
 
 def read_index(root: Root) -> pd.DataFrame:
     """Read and check the CSV files of a data set.
 
-    Args:
-        root: The data set, from `ulna.data.source.open_root`.
-
     Returns:
-        One row an image, sorted by `image`: image (path relative to the data set), official_split
+        One row per image, sorted by `image`: image (path relative to the data set), official_split
         (train or valid), body_part (such as WRIST), patient, study (unique, such as
         `train/WRIST/patient00006/study1`), label (int, 1 = abnormal).
 
@@ -49,17 +100,18 @@ def read_index(root: Root) -> pd.DataFrame:
                 tables[name] = read_file(root, name).decode("utf-8-sig")
             except UnicodeDecodeError as error:
                 raise InputError(
-                    f"{place(root, name)} is not UTF-8 text ({error}): restore it from the download"
+                    f"{display_path(root, name)} is not UTF-8 text ({error}): "
+                    "restore it from the download"
                 ) from None
-    return parse_index(tables, where=place(root, ""))
+    return parse_index(tables, where=display_path(root, ""))
 
 
 def parse_index(tables: Mapping[str, str], where: str = "") -> pd.DataFrame:
-    """Check the content of the CSV files; nothing is skipped, mended or guessed.
+    """Check the content of the CSV files; nothing is skipped, repaired or guessed.
 
     Args:
         tables: Name of each of the four CSV files -> its text.
-        where: What stands before these names in a message.
+        where: Prefix of these names in a message.
 
     Returns:
         The table of `read_index`.
@@ -71,21 +123,17 @@ def parse_index(tables: Mapping[str, str], where: str = "") -> pd.DataFrame:
     """
     rows: list[tuple[str, str, str, str, str, int]] = []
     for split in OFFICIAL_SPLITS:
-        rows += _rows_of_split(tables, split, where)
+        rows += _parse_split(tables, split, where)
     images = pd.DataFrame(sorted(rows), columns=IMAGE_COLUMNS)
     _check_patients(images, where)
     return images
 
 
 def check_files(images: pd.DataFrame, on_disk: set[str]) -> int:
-    """Stop if a listed image is not there.
-
-    Args:
-        images: The table of `read_index`.
-        on_disk: The image files that there are, from `ulna.data.source.list_images`.
+    """Stop if a listed image is not on disk.
 
     Returns:
-        How many files on disk no CSV file lists; they are never used.
+        Number of files on disk that no CSV file lists; they are never used.
 
     Raises:
         InputError: Images are missing: all are counted, the first ten named.
@@ -95,7 +143,7 @@ def check_files(images: pd.DataFrame, on_disk: set[str]) -> int:
     if missing:
         raise InputError(
             f"{len(missing):,} of {len(listed):,} listed images are missing: restore them from the "
-            f"download\n{_some(missing)}"
+            f"download\n{first_ten(missing)}"
         )
     return len(on_disk - listed)
 
@@ -103,18 +151,7 @@ def check_files(images: pd.DataFrame, on_disk: set[str]) -> int:
 def select_body_parts(
     images: pd.DataFrame, body_parts: Literal["all"] | tuple[str, ...]
 ) -> pd.DataFrame:
-    """Keep the images of some body parts.
-
-    Args:
-        images: A table with the column body_part.
-        body_parts: "all", or names such as ("FOREARM", "HUMERUS").
-
-    Returns:
-        The rows of these body parts, in the order of `images`, numbered from 0.
-
-    Raises:
-        InputError: A name is not in the data set.
-    """
+    """Keep the images of some body parts, numbered from 0; an unknown name is an InputError."""
     if body_parts == "all":
         return images
     present = sorted(set(images["body_part"]))
@@ -127,14 +164,65 @@ def select_body_parts(
     return images[images["body_part"].isin(body_parts)].reset_index(drop=True)
 
 
-def _rows_of_split(
+def count_by_body_part(images: pd.DataFrame) -> dict[str, dict[str, Counts]]:
+    """Count a data set in the form of `MURA_V1_1`: official split -> body part or `all`."""
+    return {
+        str(split): {
+            **{str(part): _count(rows) for part, rows in of_split.groupby("body_part")},
+            "all": _count(of_split),
+        }
+        for split, of_split in images.groupby("official_split")
+    }
+
+
+def compare_with_official(images: pd.DataFrame) -> list[Difference]:
+    """List the counts that are not those of MURA v1.1.
+
+    Args:
+        images: The whole data set, see `read_index`.
+
+    Returns:
+        The differences, those of body parts before those of `all`: these alone mean that patients
+        were merged or cut apart. Nothing for MURA v1.1.
+    """
+    found, nothing = count_by_body_part(images), Counts(0, 0, 0, 0, 0)
+    # Capitals sort before `all`.
+    parts = sorted({part for split in (*found.values(), *MURA_V1_1.values()) for part in split})
+    return [
+        Difference(split, part, field, received, expected)
+        for part in parts
+        for split, official in MURA_V1_1.items()
+        for field, received, expected in zip(
+            Counts._fields,
+            found.get(split, {}).get(part, nothing),
+            official.get(part, nothing),
+            strict=True,
+        )
+        if received != expected
+    ]
+
+
+def describe_differences(differences: Sequence[Difference]) -> str:
+    """Say on a line whether these are the counts of MURA v1.1."""
+    if not differences:
+        return "the counts are those of MURA v1.1"
+    shown = "; ".join(
+        f"{d.body_part} {d.official_split} {d.field.replace('_', ' ')} {d.received:,} "
+        f"(official {d.expected:,})"
+        for d in differences[:SHOWN]
+    )
+    more = f" and {len(differences) - SHOWN:,} more" if len(differences) > SHOWN else ""
+    return f"{len(differences):,} counts differ from MURA v1.1: {shown}{more}"
+
+
+def _parse_split(
     tables: Mapping[str, str], split: str, where: str
 ) -> list[tuple[str, str, str, str, str, int]]:
     image_name, study_name = f"{split}_image_paths.csv", f"{split}_labeled_studies.csv"
-    study_lines = _matches(tables[study_name], f"{where}{study_name}", split, STUDY_LINE)
-    image_lines = _matches(tables[image_name], f"{where}{image_name}", split, IMAGE_LINE)
+    study_lines = _match_lines(tables[study_name], f"{where}{study_name}", split, STUDY_LINE)
+    image_lines = _match_lines(tables[image_name], f"{where}{image_name}", split, IMAGE_LINE)
 
-    lines = _study_lines(study_lines, f"{where}{study_name}")
+    lines = _check_studies(study_lines, f"{where}{study_name}")
 
     rows, faults = [], []
     first_lines: dict[str, int] = {}
@@ -147,15 +235,15 @@ def _rows_of_split(
         first_lines.setdefault(path, line)
         label = LABELS[image["sign"]]
         rows.append((path, split, image["body_part"], image["patient"], _key(image), label))
-    _stop_on(faults, f"{where}{image_name}")
+    _raise_faults(faults, f"{where}{image_name}")
 
     seen = {image["folder"] for image in image_lines}
     faults = [f"line {line}: {folder}" for folder, line in lines.items() if folder not in seen]
-    _stop_on(faults, f"{where}{study_name} labels studies that {image_name} gives no image")
+    _raise_faults(faults, f"{where}{study_name} labels studies that {image_name} gives no image")
     return rows
 
 
-def _study_lines(studies: list[re.Match[str]], where: str) -> dict[str, int]:
+def _check_studies(studies: list[re.Match[str]], where: str) -> dict[str, int]:
     """Folder of each labelled study -> its line; its label is the one that the folder names."""
     lines: dict[str, int] = {}
     folders: dict[str, str] = {}
@@ -172,11 +260,13 @@ def _study_lines(studies: list[re.Match[str]], where: str) -> dict[str, int]:
                 f"line {line}: {folder} gives the study of line {lines[first]} the other label"
             )
         lines.setdefault(folder, line)
-    _stop_on(faults, where)
+    _raise_faults(faults, where)
     return lines
 
 
-def _matches(text: str, where: str, split: str, pattern: re.Pattern[str]) -> list[re.Match[str]]:
+def _match_lines(
+    text: str, where: str, split: str, pattern: re.Pattern[str]
+) -> list[re.Match[str]]:
     if not text.strip():
         raise InputError(f"{where} is empty: restore it from the download")
     example = f"MURA-v1.1/{split}/XR_WRIST/patient00006/study1_positive/"
@@ -197,9 +287,9 @@ def _matches(text: str, where: str, split: str, pattern: re.Pattern[str]) -> lis
             )
         else:
             faults.append(f"line {number}: expected such as {example}, received {line[:200]!r}")
-    _stop_on(faults, where)
+    _raise_faults(faults, where)
     for prefix in sorted({match["prefix"] for match in matches}):
-        refuse_v1_0(prefix, f"{where} lists {prefix}/, which")
+        reject_mura_v1_0(prefix, f"{where} lists {prefix}/, which")
     return matches
 
 
@@ -218,16 +308,25 @@ def _check_patients(images: pd.DataFrame, where: str) -> None:
         spellings = sorted(set(rows["patient"]))
         of = "is in train and in valid" if len(spellings) == 1 else "have one number"
         faults.append(f"{' and '.join(spellings)} {of}")
-    _stop_on(sorted(faults), f"{where}: a patient must be in one official split, under one name")
+    _raise_faults(
+        sorted(faults), f"{where}: a patient must be in one official split, under one name"
+    )
 
 
-def _stop_on(faults: list[str], where: str) -> None:
+def _raise_faults(faults: list[str], where: str) -> None:
     if faults:
         raise InputError(
-            f"{where}: {_some(faults)}\nCorrect the file, or restore it from the download"
+            f"{where}: {first_ten(faults)}\nCorrect the file, or restore it from the download"
         )
 
 
-def _some(items: list[str]) -> str:
-    more = [f"and {len(items) - SHOWN:,} more"] if len(items) > SHOWN else []
-    return "\n".join(items[:SHOWN] + more)
+def _count(rows: pd.DataFrame) -> Counts:
+    studies = rows.drop_duplicates("study")
+    abnormal_studies, abnormal_images = int(studies["label"].sum()), int(rows["label"].sum())
+    return Counts(
+        patients=int(rows["patient"].nunique()),
+        normal_studies=len(studies) - abnormal_studies,
+        abnormal_studies=abnormal_studies,
+        normal_images=len(rows) - abnormal_images,
+        abnormal_images=abnormal_images,
+    )
