@@ -5,6 +5,7 @@ import re
 from html import unescape
 
 import pandas as pd
+from scipy.special import expit
 from test_evaluation import random_predictions
 
 from ulna.checks.occlusion import judge_hidden, summarize, tabulate
@@ -16,7 +17,6 @@ from ulna.judging.evaluation import LEVELS, decided, evaluate_table
 from ulna.judging.names import BASELINES
 from ulna.networks.runtime import describe
 from ulna.params import Evaluate
-from ulna.predictions import sigmoid
 from ulna.report.sections import ReportData, inputs
 
 NETWORKS = ("cnn", "densenet169")
@@ -31,7 +31,7 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
     images = {
         arch: random_predictions(1).assign(
             logit=lambda t, k=k: t["logit"] / (k + 1),
-            probability=lambda t: sigmoid(t["logit"]),
+            probability=lambda t: expit(t["logit"]),
         )
         for k, arch in enumerate(EVALUATED)
     }

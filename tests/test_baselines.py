@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from ulna.checks import baselines
 from ulna.checks.appearance import BORDER, measure
@@ -21,7 +22,7 @@ from ulna.data.splits import assign_splits
 from ulna.errors import InputError
 from ulna.params import Phantom
 from ulna.phantom.tree import write_phantom
-from ulna.predictions import COLUMNS, by_study, sigmoid
+from ulna.predictions import COLUMNS, by_study
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data/fracatlas/MURA-v1.1"
 SIZES = {"train": 160, "val": 40, "test": 90}  # studies
@@ -139,7 +140,7 @@ def test_of_baselines_that_tell_nothing_hardly_any_raises_the_alarm(params):
         table = made_up(seed, {"train": 120, "val": 20, "test": 80})
         logits = {name: draw.normal(size=len(table)) for name in names}
         scored = {
-            name: table[list(COLUMNS[:-2])].assign(logit=each, probability=sigmoid(each))
+            name: table[list(COLUMNS[:-2])].assign(logit=each, probability=expit(each))
             for name, each in logits.items()
         }
         held_out = {name: each[each["split"] != "train"] for name, each in scored.items()}

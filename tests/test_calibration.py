@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from labelled import drawn
+from scipy.special import expit
 
 from ulna.judging.calibration import conclude_calibration, find_faults, summarize
 from ulna.judging.reliability import LINE, reliability_curves
 from ulna.judging.temperature import fit_temperature, logit
-from ulna.predictions import sigmoid
 
 NAN = float("nan")
 
@@ -17,7 +17,7 @@ def test_a_summary_fits_on_val_and_judges_test() -> None:
     val_labels, val = drawn(600, seed=10)
     labels, probabilities = drawn(1200, seed=11)
     # A network three times too sure of itself.
-    val, probabilities = (sigmoid(3 * logit(p)) for p in (val, probabilities))
+    val, probabilities = (expit(3 * logit(p)) for p in (val, probabilities))
     summary = summarize(val_labels, val, labels, probabilities)
     assert list(summary) == [
         "temperature", "n_val", "n", "abnormal", "bins", "before", "after",
@@ -49,7 +49,7 @@ def test_a_summary_fits_on_val_and_judges_test() -> None:
 def test_what_a_temperature_cannot_mend_is_said() -> None:
     val_labels, val = drawn(600, seed=10)
     labels, probabilities = drawn(1200, seed=11)
-    shifted = [sigmoid(logit(p) + 1) for p in (val, probabilities)]
+    shifted = [expit(logit(p) + 1) for p in (val, probabilities)]
     summary = summarize(val_labels, shifted[0], labels, shifted[1])
     assert summary["conclusion"] == "not_calibrated"
     assert "overestimated" in summary["faults"]

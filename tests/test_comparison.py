@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from params_files import write_params
+from scipy.special import expit
 
 from stages.average import average as average_stage
 from stages.compare import compare as compare_stage
@@ -27,7 +28,7 @@ from ulna.judging.comparison import (
 from ulna.judging.evaluation import LEVELS, split_sha256
 from ulna.judging.metrics import score
 from ulna.judging.paired_tests import delong, mcnemar
-from ulna.predictions import sigmoid, write_predictions
+from ulna.predictions import write_predictions
 
 PAIRS = all_pairs(["cnn", "densenet169"])
 TESTS = Path(__file__).parent
@@ -49,7 +50,7 @@ def simulate(seed, patients=60, signals=(1.0, 1.0), shared=0.7) -> list[pd.DataF
                 {
                     "patient": [f"p{number:04}" for number in patient],
                     "label": labels,
-                    "probability": sigmoid(logits),
+                    "probability": expit(logits),
                     "threshold": 0.5,
                 }
             )

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from stages.average import average as average_stage
 from ulna import paths
@@ -18,7 +19,6 @@ from ulna.predictions import (
     by_study,
     check_predictions,
     read_predictions,
-    sigmoid,
     write_predictions,
 )
 
@@ -38,7 +38,7 @@ def table(logits) -> pd.DataFrame:
             "split": ["val" if number < n // 4 else "test" for number in study],
             "label": study % 2,
             "logit": np.asarray(logits, dtype=np.float64),
-            "probability": sigmoid(logits),
+            "probability": expit(logits),
         }
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from stages.evaluate import evaluate
 from ulna import paths
@@ -23,7 +24,7 @@ from ulna.judging.evaluation import (
 )
 from ulna.judging.metrics import score
 from ulna.judging.thresholds import choose_threshold
-from ulna.predictions import ORIGIN, by_study, sigmoid, write_origin, write_predictions
+from ulna.predictions import ORIGIN, by_study, write_origin, write_predictions
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = Path(__file__).parent / "params.yaml"
@@ -41,7 +42,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def predictions(*studies: tuple[str, str, int, list[float]], same: int = 1) -> pd.DataFrame:
     """Studies of (split, body part, label, logits of the views), each with a patient of its own."""
     rows = [
-        (f"{i}-{k}/{view}.png", f"p{i}-{k}", f"s{i}-{k}", part, split, label, logit, sigmoid(logit))
+        (f"{i}-{k}/{view}.png", f"p{i}-{k}", f"s{i}-{k}", part, split, label, logit, expit(logit))
         for i, (split, part, label, logits) in enumerate(studies)
         for k in range(same)
         for view, logit in enumerate(logits)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -29,7 +30,7 @@ from ulna.judging.evaluation import decided
 from ulna.params import Phantom
 from ulna.phantom.tree import write_phantom
 from ulna.predictions import COLUMNS as TABLE
-from ulna.predictions import by_study, sigmoid
+from ulna.predictions import by_study
 
 SIDE = 32
 CORNER = slice(0, 4), slice(0, 4)
@@ -69,7 +70,7 @@ def network(corner: float, middle: float):
 
 
 def scored(rows: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
-    table = rows.assign(logit=logits, probability=sigmoid(logits))
+    table = rows.assign(logit=logits, probability=expit(logits))
     return table[list(TABLE)].reset_index(drop=True)
 
 

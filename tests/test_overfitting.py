@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PARAMS
+from scipy.special import expit
 from scipy.stats import norm
 
 from stages.learning_curve import learning_curve
@@ -31,7 +32,7 @@ from ulna.judging.overfitting import (
 )
 from ulna.judging.reliability import log_loss
 from ulna.params import load_params
-from ulna.predictions import by_study, sigmoid, write_predictions
+from ulna.predictions import by_study, write_predictions
 
 
 def images(split: str, shift: float, seed: int, patients: int = 120, part: str = "HAND"):
@@ -49,7 +50,7 @@ def images(split: str, shift: float, seed: int, patients: int = 120, part: str =
             "split": split,
             "label": labels,
             "logit": logits,
-            "probability": sigmoid(logits),
+            "probability": expit(logits),
         }
     )
 

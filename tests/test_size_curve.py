@@ -1,13 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from test_overfitting import images
 
 from ulna.data.splits import SIZE_COLUMNS
 from ulna.errors import InputError
 from ulna.judging.evaluation import evaluate_table
 from ulna.judging.size_curve import COLUMNS, conclude_learning_curve, judge_sizes
-from ulna.predictions import sigmoid
 
 
 def table(shift: float, seed: int = 1) -> pd.DataFrame:
@@ -46,7 +46,7 @@ def test_the_last_step_is_paired_and_reads_as_more_minus_fewer(evaluate):
     auroc = points["auroc"]
     assert step["auroc"]["difference"] == pytest.approx(auroc.iloc[2] - auroc.iloc[1])
     near = {0.5: table(2.0), 1.0: table(2.0).assign(logit=lambda t: 2 * t["logit"] + 0.1)}
-    near[1.0]["probability"] = sigmoid(near[1.0]["logit"])
+    near[1.0]["probability"] = expit(near[1.0]["logit"])
     _, same = judge_sizes(near, sizes(*near), "all", evaluate, seed=4)
     # The same ranks by other probabilities: no draw changes the difference, so none is measured.
     assert same["auroc"] == pytest.approx(
@@ -74,7 +74,7 @@ def test_more_patients_that_help_are_told_from_those_that_do_not(evaluate):
     assert concludes(table(2.0), table(0.3)) == "worsens"
     near = table(1.0)
     near["logit"] += np.random.default_rng(1).normal(0, 0.5, len(near))
-    assert concludes(near.assign(probability=sigmoid(near["logit"])), table(1.0)) == "inconclusive"
+    assert concludes(near.assign(probability=expit(near["logit"])), table(1.0)) == "inconclusive"
 
 
 def test_equal_networks_are_rarely_called_apart(evaluate):
@@ -87,7 +87,7 @@ def test_equal_networks_are_rarely_called_apart(evaluate):
         for fraction in (0.5, 1.0):
             noisy = table(1.0, seed)
             noisy["logit"] += draw.normal(0, 0.7, len(noisy))
-            tables[fraction] = noisy.assign(probability=sigmoid(noisy["logit"]))
+            tables[fraction] = noisy.assign(probability=expit(noisy["logit"]))
         step = judge_sizes(tables, sizes(*tables), "all", few, seed)[1]
         helped += conclude_learning_curve(step) == "improves"
     assert helped <= 5

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from conftest import PARAMS
 from ruamel.yaml import YAML
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from small_repository import git
 from tiny_pipeline import commit, dvc
@@ -14,7 +15,7 @@ from ulna.errors import InputError
 from ulna.judging.bootstrap import METRICS
 from ulna.judging.evaluation import evaluate_table
 from ulna.params import Evaluate, parse_params
-from ulna.predictions import check_predictions, sigmoid, write_predictions
+from ulna.predictions import check_predictions, write_predictions
 from ulna.team.compare import (
     BEST,
     NO_INTERVAL,
@@ -59,7 +60,7 @@ def predict(signal: float, seed: int, patients: int = 120, hard: float = 1.0) ->
                     }
                 )
     table = pd.DataFrame(rows)
-    table["probability"] = sigmoid(table["logit"])
+    table["probability"] = expit(table["logit"])
     check_predictions(table, "simulated")
     return table
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 from sklearn.metrics import brier_score_loss, cohen_kappa_score, roc_auc_score
 
 from stages.evaluate import evaluate
@@ -24,7 +25,7 @@ from ulna.judging.thresholds import (
     compare_aggregations,
     cuts,
 )
-from ulna.predictions import by_study, sigmoid, write_predictions
+from ulna.predictions import by_study, write_predictions
 
 RULES = ["youden", "kappa"]
 # A few round values give ties, the rest of the unit interval gives neighbours.
@@ -329,7 +330,7 @@ def made_up_predictions() -> pd.DataFrame:
             "split": np.where(study < 30, "val", "test"),
             "label": label,
             "logit": logit,
-            "probability": sigmoid(logit),
+            "probability": expit(logit),
         }
     )
 

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 from sklearn.metrics import cohen_kappa_score, roc_auc_score, roc_curve
 
 from ulna.data.cross_part import Network, plan
@@ -18,7 +19,7 @@ from ulna.judging.transfer_matrix import (
     read_tables,
     seen_and_unseen,
 )
-from ulna.predictions import sigmoid, write_predictions
+from ulna.predictions import write_predictions
 
 PARTS = ("ELBOW", "HAND", "WRIST")
 HAND, HAND_OR_WRIST = Network("HAND", ("HAND",)), Network("HAND+WRIST", ("HAND", "WRIST"))
@@ -42,7 +43,7 @@ def predicted(seed: int = 0, patients: int = 20) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows)
     table["logit"] = draw.normal(size=len(table)) + table["label"]
-    table["probability"] = sigmoid(table["logit"])
+    table["probability"] = expit(table["logit"])
     return table
 
 

@@ -9,12 +9,13 @@ import pytest
 from mura_tree import image_names, small_studies, tables
 from params_files import write_params
 from PIL import Image
+from scipy.special import expit
 
 from stages.evaluate import evaluate
 from stages.prepare import prepare
 from stages.preprocess import preprocess
 from ulna import console, files, paths
-from ulna.predictions import sigmoid, write_predictions
+from ulna.predictions import write_predictions
 
 HERE = Path(__file__).parent
 
@@ -41,7 +42,7 @@ def judged() -> pd.DataFrame:
             "split": ["val" if k < 25 else "test" for k in numbers],
             "label": [k % 2 for k in numbers],
             "logit": logits,
-            "probability": sigmoid(logits),
+            "probability": expit(logits),
         }
     )
 

@@ -29,8 +29,6 @@ Aggregation = Literal["mean_probability", "mean_logit", "max", "noisy_or"]
 # other class is off by far more.
 TOLERANCE = 1e-6
 
-sigmoid = expit
-
 
 def read_predictions(path: Path, splits: tuple[str, ...] = SPLITS) -> pd.DataFrame:
     """Read and check a prediction table.
