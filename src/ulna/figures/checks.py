@@ -160,14 +160,15 @@ def halves(scores: pd.DataFrame, pictures: Mapping[str, Pixels], verdict: str) -
     for place, (shown, words) in enumerate(SHOWN.items()):
         axis = figure.add_subplot(grid[place, 0])
         show_image(axis, pictures[shown])
-        axis.set_title(words, fontsize=8.5, fontweight="normal", loc="center")
+        axis.set_title(words.replace(" (", "\n("), fontsize=8.5, fontweight="normal", loc="center")
     for column, metric in enumerate(HALVES, start=1):
         axis = figure.add_subplot(grid[:, column])
         _draw_halves(axis, scores, metric)
         if column == 1:
             handles = [*network_key(scores["network"].unique()), _chance()]
             look: Look = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
-            axis.legend(handles=handles, ncols=len(handles), **look)
+            # It may reach over the axes beside it, whose place it must not take.
+            axis.legend(handles=handles, ncols=len(handles), **look).set_in_layout(False)
     add_note(figure, note)
     return figure
 
@@ -183,7 +184,7 @@ def _draw_halves(axis: Axes, scores: pd.DataFrame, metric: str) -> None:
     for row in scores.to_dict("records"):
         network = row["network"]
         # Side by side about the row's place.
-        beside = 0.4 * (networks.index(network) - (len(networks) - 1) / 2)
+        beside = 0.8 * ((networks.index(network) + 0.5) / len(networks) - 0.5)
         place = list(SHOWN).index(row["shown"]) + beside
         values = [row[f"{metric}{end}"] for end in ("", "_low", "_high")]
         draw_interval(axis, place, values, colour(network), marker(network))
