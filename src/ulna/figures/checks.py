@@ -86,7 +86,7 @@ def dots_and_intervals(
     alarm = "An alarm: both lines of a baseline lie above chance. Brightness alone raises none."
     note = _lines(alarm, verdict)
     figure = new_figure(1.6 + 0.42 * rows + 0.16 * note.count("\n"))
-    add_title(figure, f"What is told without a look at bone (study level): {_sizes(scores)}")
+    add_title(figure, f"Baselines without a look at bone (study level): {_sizes(scores)}")
     axis = figure.subplots()
     axis.axvline(CHANCE, linestyle=":", color=SOFT)
 
@@ -207,7 +207,7 @@ def saliency_gallery(
     Args:
         arch: The network.
         gallery: See `ulna.maps.gallery.choose_gallery`; also map_x_px and map_y_px, the highest
-            point of the map, and x0, y0, x1, y1, the box of what was planted: NaN where there is
+            point of the map, and x0, y0, x1, y1, the ground-truth box: NaN where there is
             none. All in pixels of the square.
         pixels: The cached images in the same order, (images, size_px, size_px) uint8.
         maps: Their maps, signed towards abnormal, of the same shape; None where they failed the
@@ -264,7 +264,7 @@ def saliency_gallery(
             Line2D([], [], color=INK, marker="+", linestyle="", label="highest point"),
         ]
     if gallery["x0"].notna().any():
-        handles.append(_box((0, 0), 1, 1, label="what was planted"))
+        handles.append(_box((0, 0), 1, 1, label="ground-truth box"))
     if handles:
         figure.legend(handles=handles, loc="lower center", ncols=len(handles))
     return figure

@@ -394,9 +394,9 @@ def forest(differences: pd.DataFrame) -> Figure:
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     add_note(
         figure,
-        "Lines: 95% intervals of the difference, from the same draws of patients for both. A line "
-        "that reaches zero: the difference cannot be\ntold apart from chance. Each is read by "
-        "itself: of 20 lines of equally good networks, about 1 misses zero.",
+        "Lines: 95% intervals of the difference, from the same bootstrap replicates for both. A "
+        "line that reaches zero: not significant.\nEach is read by itself: of 20 lines of equally "
+        "good networks, about 1 misses zero.",
     )
     return figure
 

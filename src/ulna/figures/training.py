@@ -186,7 +186,7 @@ def overfitting_panels(
     """
     networks = list(dict.fromkeys(splits["network"]))
     figure = new_figure(7.6 if curve.empty else 10.2, len(networks))
-    add_title(figure, "Overfitting: what was learnt from against what was not")
+    add_title(figure, "Overfitting: the training studies against unseen ones")
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 0.15 if curve.empty else 1))
     for column, (measure, name) in enumerate(MEASURES.items()):
         axis = figure.add_subplot(grid[0, column])
@@ -207,7 +207,7 @@ def overfitting_panels(
         for column, (measure, name) in enumerate(MEASURES.items()):
             axis = figure.add_subplot(grid[2, column])
             line = f"test, n = {curve['test_studies'].iloc[0]:,} studies, 95% intervals"
-            add_heading(axis, f"{name} by patients learnt from, {title(arch)}", line)
+            add_heading(axis, f"{name} by training patients, {title(arch)}", line)
             _draw_curve(axis, curve, measure, colour(arch))
             axis.set(xlabel="patients of train (logarithmic)", ylabel=name)
     figure.legend(handles=network_key(networks), loc="outside upper right", ncols=len(networks))
