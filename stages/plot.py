@@ -17,7 +17,6 @@ from ulna.figures.review import review_sheet
 from ulna.figures.saliency import saliency_gallery
 from ulna.figures.style import write_png
 from ulna.files import read_json, read_table
-from ulna.judging import conclusions
 from ulna.judging.reference import read_reference
 from ulna.maps.gallery import read_gallery
 
@@ -50,9 +49,8 @@ def plot() -> None:
     }
     for arch in NETWORKS:
         seen, maps = read_gallery(paths.maps(arch))
-        check = read_json(paths.metrics(f"explain_{arch}"))["randomisation"]
-        said = conclusions.randomization(check, arch)
-        drawn[f"{arch}/saliency"] = saliency_gallery(arch, seen, pixels_of(cache, seen), maps, said)
+        test = read_json(paths.metrics(f"explain_{arch}"))["randomisation"]
+        drawn[f"{arch}/saliency"] = saliency_gallery(arch, seen, pixels_of(cache, seen), maps, test)
     for name, figure in progress(drawn.items(), len(drawn), "plot", "figures"):
         write_png(paths.PLOTS / f"{name}.png", figure)
     print(f"plot: {len(drawn)} figures in {paths.PLOTS}: {', '.join(drawn)}")

@@ -4,6 +4,7 @@ Like `ulna.figures.results`: numbers in, a matplotlib Figure out, nothing is com
 """
 
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from ulna.figures.names import NETWORK_COLOURS, NETWORKS
 from ulna.figures.style import CENTRED, HOUSE, INK, LABELS, SOFT, WIDTH_INCHES, new_figure
+from ulna.judging import conclusions
 from ulna.maps.gallery import OUTCOMES
 
 Pixels = npt.NDArray[np.uint8]
@@ -40,7 +42,7 @@ def saliency_gallery(
     gallery: pd.DataFrame,
     pixels: Pixels,
     maps: Maps | None,
-    verdict: str,
+    randomization: Mapping[str, Any],
 ) -> Figure:
     """Show the most confident image of each body part and outcome under its map.
 
@@ -52,7 +54,7 @@ def saliency_gallery(
         pixels: The cached images in the same order, (images, size_px, size_px) uint8.
         maps: Their maps, signed towards abnormal, of the same shape; None where they failed the
             randomisation test: then none is shown.
-        verdict: See `ulna.judging.conclusions.randomization`, for the line under the title.
+        randomization: That test's summary in metrics/explain_<arch>.json, said under the title.
 
     Returns:
         A figure with one axes an image: a row a body part, a column an outcome. One opacity stands
@@ -64,13 +66,11 @@ def saliency_gallery(
     height = TOP + len(parts) * tall + BOTTOM
     figure = new_figure(height)
     shown = "class activation maps" if maps is not None else "maps are not shown"
+    said = conclusions.randomization(randomization, arch)
+    look = {"color": NETWORK_COLOURS[arch], "fontsize": 8}
     for down, text, style in (
         (0.2, f"{NETWORKS[arch]}: {shown}, most confident test images", TITLE),
-        (
-            0.58,
-            textwrap.fill(verdict, LINE_CHARACTERS),
-            {"color": NETWORK_COLOURS[arch], "fontsize": 8},
-        ),
+        (0.58, textwrap.fill(said, LINE_CHARACTERS), look),
     ):
         figure.text(0.01, 1 - down / height, text, va="center", **style)
     for column, outcome in enumerate(OUTCOMES):
