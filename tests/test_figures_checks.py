@@ -174,8 +174,8 @@ def test_every_image_lies_under_its_map_with_its_highest_point_and_box():
         [box] = axis.patches
         assert box.get_bbox().extents.tolist() == [0.5, 1.5, 3.5, 5.5]
         assert box.get_edgecolor() == to_rgba(BOX_COLOUR)
-    assert "what was planted" in texts(figure)
-    assert "what was planted" not in texts(shown(gallery(*ALL))[0])
+    assert "ground-truth box" in texts(figure)
+    assert "ground-truth box" not in texts(shown(gallery(*ALL))[0])
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == ["abnormal, p 0.250", "normal, p 0.250"] * 4
 

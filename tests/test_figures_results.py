@@ -357,9 +357,10 @@ def test_no_text_is_cut_or_lies_on_another():
     table = decisions(6_000, 1_100, 900, 3_800)
     three = ("cnn", "densenet169", "mobilenetv2")
     assert_legible(curves())
-    assert_legible(confusion_matrices(each(table), each(SCORES)))
+    for archs in (ARCHS, three):
+        assert_legible(confusion_matrices(each(table, archs), each(SCORES, archs)))
     assert_legible(kappas([-0.99] * 7, [0.99] * 7))
-    for archs in (("cnn",), ARCHS):
+    for archs in (("cnn",), ARCHS, three):
         assert_legible(reliability(*calibrated(), archs))
     assert_legible(forest(differences(difference=-1.234, low=-1.999, high=-1.111)))
     assert_legible(forest(differences(three)))

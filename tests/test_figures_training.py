@@ -58,6 +58,8 @@ def test_phases_are_named_and_the_first_is_shaded():
 def test_any_number_of_epochs_can_be_drawn(epochs):
     assert_legible(training_curves({"cnn": history(epochs), "densenet169": history(epochs + 1, 1)}))
     assert_legible(training_curves({"cnn": history(3).assign(val_auroc=np.nan)}))
+    three = dict.fromkeys(("cnn", "densenet169", "mobilenetv2"), history(epochs, 1))
+    assert_legible(training_curves(three))
 
 
 def layers(rows):
@@ -83,9 +85,11 @@ def test_the_architecture_names_every_block_and_the_totals():
     assert len(set(stripes)) == 3  # without parameters, frozen, trainable
     assert stripes[2] == pytest.approx((0xD5 / 255, 0x5E / 255, 0, 1))
     long = "BatchNormalization, Activation, Conv2D, AveragePooling2D"
-    names = {"layer": "head_batch_normalization", "output_shape": "128 x 128 x 1664"}
+    wide = layers(21).assign(
+        layer="head_batch_normalization", type=long, output_shape="128 x 128 x 1664"
+    )
     assert_legible(
-        architecture({"cnn": layers(2), "densenet169": layers(21).assign(type=long, **names)})
+        architecture({"cnn": layers(2), **dict.fromkeys(("densenet169", "mobilenetv2"), wide)})
     )
 
 

@@ -12,7 +12,7 @@ from conftest import PARAMS
 from dvc.utils.serialize import modify_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_transfer import write_inputs
+from test_cross_part import write_inputs
 
 import stages.learning_curve
 from ulna import paths

@@ -86,7 +86,7 @@ def dots_and_intervals(
     alarm = "An alarm: both lines of a baseline lie above chance. Brightness alone raises none."
     note = _lines(alarm, verdict)
     figure = new_figure(1.6 + 0.42 * rows + 0.16 * note.count("\n"))
-    add_title(figure, f"What is told without a look at bone (study level): {_sizes(scores)}")
+    add_title(figure, f"Baselines without a look at bone (study level): {_sizes(scores)}")
     axis = figure.subplots()
     axis.axvline(CHANCE, linestyle=":", color=SOFT)
 
@@ -160,14 +160,15 @@ def halves(scores: pd.DataFrame, pictures: Mapping[str, Pixels], verdict: str) -
     for place, (shown, words) in enumerate(SHOWN.items()):
         axis = figure.add_subplot(grid[place, 0])
         show_image(axis, pictures[shown])
-        axis.set_title(words, fontsize=8.5, fontweight="normal", loc="center")
+        axis.set_title(words.replace(" (", "\n("), fontsize=8.5, fontweight="normal", loc="center")
     for column, metric in enumerate(HALVES, start=1):
         axis = figure.add_subplot(grid[:, column])
         _draw_halves(axis, scores, metric)
         if column == 1:
             handles = [*network_key(scores["network"].unique()), _chance()]
             look: Look = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
-            axis.legend(handles=handles, ncols=len(handles), **look)
+            # It may reach over the axes beside it, whose place it must not take.
+            axis.legend(handles=handles, ncols=len(handles), **look).set_in_layout(False)
     add_note(figure, note)
     return figure
 
@@ -183,7 +184,7 @@ def _draw_halves(axis: Axes, scores: pd.DataFrame, metric: str) -> None:
     for row in scores.to_dict("records"):
         network = row["network"]
         # Side by side about the row's place.
-        beside = 0.4 * (networks.index(network) - (len(networks) - 1) / 2)
+        beside = 0.8 * ((networks.index(network) + 0.5) / len(networks) - 0.5)
         place = list(SHOWN).index(row["shown"]) + beside
         values = [row[f"{metric}{end}"] for end in ("", "_low", "_high")]
         draw_interval(axis, place, values, colour(network), marker(network))
@@ -206,7 +207,7 @@ def saliency_gallery(
     Args:
         arch: The network.
         gallery: See `ulna.maps.gallery.choose_gallery`; also map_x_px and map_y_px, the highest
-            point of the map, and x0, y0, x1, y1, the box of what was planted: NaN where there is
+            point of the map, and x0, y0, x1, y1, the ground-truth box: NaN where there is
             none. All in pixels of the square.
         pixels: The cached images in the same order, (images, size_px, size_px) uint8.
         maps: Their maps, signed towards abnormal, of the same shape; None where they failed the
@@ -263,7 +264,7 @@ def saliency_gallery(
             Line2D([], [], color=INK, marker="+", linestyle="", label="highest point"),
         ]
     if gallery["x0"].notna().any():
-        handles.append(_box((0, 0), 1, 1, label="what was planted"))
+        handles.append(_box((0, 0), 1, 1, label="ground-truth box"))
     if handles:
         figure.legend(handles=handles, loc="lower center", ncols=len(handles))
     return figure

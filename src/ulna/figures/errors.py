@@ -38,7 +38,7 @@ def review_sheet(chosen: Mapping[str, pd.DataFrame], pixels: Mapping[str, Pixels
     """
     rows = {arch: max(1, -(-len(table) // COLUMNS)) for arch, table in chosen.items()}
     figure = new_figure(0.8 + 2.0 * sum(rows.values()))
-    add_title(figure, "Labels that the networks contradict most surely (val and test)")
+    add_title(figure, "Labels that the networks contradict most confidently (val and test)")
     grid = figure.add_gridspec(sum(rows.values()), COLUMNS)
     first = 0
     for arch, table in chosen.items():
@@ -54,7 +54,7 @@ def review_sheet(chosen: Mapping[str, pd.DataFrame], pixels: Mapping[str, Pixels
         if table.empty:
             axis = figure.add_subplot(grid[first, :])
             axis.axis("off")
-            axis.text(0, 0.5, f"{title(arch)}: no wrong call", color=SOFT)
+            axis.text(0, 0.5, f"{title(arch)}: no error", color=SOFT)
         first += rows[arch]
     add_note(
         figure,

@@ -144,7 +144,7 @@ def confusion_matrices(
     Returns:
         A figure with one matrix a network.
     """
-    figure = new_figure(4.6)
+    figure = new_figure(4.6, len(decisions))
     add_title(figure, "Confusion matrices, test set, study level")
     axes = figure.subplots(1, len(decisions), squeeze=False)[0]
     for axis, (arch, table) in zip(axes, decisions.items(), strict=True):
@@ -202,7 +202,7 @@ def kappa_by_body_part(
     sizes = pd.concat(list(ours.values()))
     sizes = sizes[~sizes.index.duplicated()]  # all networks judge the same test set
     groups = [*sorted(sizes.index.drop(OVERALL)), OVERALL]
-    figure = new_figure(5.2)
+    figure = new_figure(5.2, len(ours))
     add_title(figure, "Cohen's kappa by body part (test set, study level)")
     axis = figure.subplots()
     width = 0.54 / len(ours)
@@ -260,8 +260,7 @@ def _draw_bars(
             (0, -3 if below else 3),
             ha="center",
             va="top" if below else "bottom",
-            # Bars of more than two networks are too narrow for a number across.
-            rotation=90 if undefined or width < 0.25 else 0,
+            rotation=90 if undefined else 0,
             fontsize=7.5,
             color=colour(arch),
         )
@@ -298,7 +297,7 @@ def reliability_diagrams(
         A figure with two axes a network: the diagram with 95% intervals, and under it the number of
         studies of each bin.
     """
-    figure = new_figure(6.9)
+    figure = new_figure(6.9, len(curves))
     n, abnormal = _sizes(calibration)
     add_title(figure, f"Reliability: n = {n:,} test studies, {abnormal:,} abnormal")
     axes = figure.subplots(
@@ -395,9 +394,9 @@ def forest(differences: pd.DataFrame) -> Figure:
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     add_note(
         figure,
-        "Lines: 95% intervals of the difference, from the same draws of patients for both. A line "
-        "that reaches zero: the difference cannot be\ntold apart from chance. Each is read by "
-        "itself: of 20 lines of equally good networks, about 1 misses zero.",
+        "Lines: 95% intervals of the difference, from the same bootstrap replicates for both. A "
+        "line that reaches zero: not significant.\nEach is read by itself: of 20 lines of equally "
+        "good networks, about 1 misses zero.",
     )
     return figure
 

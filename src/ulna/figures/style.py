@@ -80,9 +80,9 @@ SHEET: Any = RC_PARAMS | {"figure.constrained_layout.use": False}
 FONTS = "'DejaVu Sans', Verdana, sans-serif"
 
 
-def new_figure(height_inches: float) -> Figure:
-    """An empty figure as wide as the report, outside pyplot's global state."""
-    return Figure(figsize=(WIDTH_INCHES, height_inches))
+def new_figure(height_inches: float, columns: int = 2) -> Figure:
+    """An empty figure outside pyplot's global state, wider where it has more than two columns."""
+    return Figure(figsize=(WIDTH_INCHES * max(2, columns) / 2, height_inches))
 
 
 def colour(network: str) -> str:

@@ -51,7 +51,7 @@ def architecture(layers: Mapping[str, pd.DataFrame]) -> Figure:
         A figure with one axes a network.
     """
     rows = max(len(table) for table in layers.values())
-    figure = new_figure(1.5 + 0.36 * rows)
+    figure = new_figure(1.5 + 0.36 * rows, len(layers))
     add_title(figure, "Architecture: from the cached pixels at the top to one logit an image")
     axes = figure.subplots(1, len(layers), squeeze=False)[0]
     right = {"ha": "right", "va": "center", "fontsize": 8.5}
@@ -95,7 +95,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     Returns:
         A figure with five rows of axes: loss, AUROC, accuracy, gap in loss, learning rate.
     """
-    figure = new_figure(8.4)
+    figure = new_figure(8.4, len(histories))
     add_title(figure, "Training curves (image level)")
     axes = figure.subplots(
         5, len(histories), squeeze=False, sharex="col", sharey="row", height_ratios=[3, 3, 3, 2, 2]
@@ -184,8 +184,9 @@ def overfitting_panels(
         A figure with three rows of two axes; without a size curve the last row is one axes that
         says how to switch it on.
     """
-    figure = new_figure(7.6 if curve.empty else 10.2)
-    add_title(figure, "Overfitting: what was learnt from against what was not")
+    networks = list(dict.fromkeys(splits["network"]))
+    figure = new_figure(7.6 if curve.empty else 10.2, len(networks))
+    add_title(figure, "Overfitting: the training studies against unseen ones")
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 0.15 if curve.empty else 1))
     for column, (measure, name) in enumerate(MEASURES.items()):
         axis = figure.add_subplot(grid[0, column])
@@ -206,10 +207,9 @@ def overfitting_panels(
         for column, (measure, name) in enumerate(MEASURES.items()):
             axis = figure.add_subplot(grid[2, column])
             line = f"test, n = {curve['test_studies'].iloc[0]:,} studies, 95% intervals"
-            add_heading(axis, f"{name} by patients learnt from, {title(arch)}", line)
+            add_heading(axis, f"{name} by training patients, {title(arch)}", line)
             _draw_curve(axis, curve, measure, colour(arch))
             axis.set(xlabel="patients of train (logarithmic)", ylabel=name)
-    networks = list(dict.fromkeys(splits["network"]))
     figure.legend(handles=network_key(networks), loc="outside upper right", ncols=len(networks))
     add_note(
         figure,

@@ -46,7 +46,7 @@ class ReportData:
         figures: The SVG files of `plots/figures/` that `inputs` names, as text.
         versions: Name and version of each library that the numbers depend on.
         params: The text of params.yaml.
-        root: data.root, what was learnt from.
+        root: data.root, the data set.
     """
 
     networks: Sequence[str]
@@ -117,7 +117,7 @@ def score_frame(data: ReportData, level: str) -> pd.DataFrame:
 
 
 def data_section(data: ReportData) -> Section:
-    """The data that were learnt from and judged on."""
+    """The data that the networks were trained and evaluated on."""
     sizes = data.tables["splits"].groupby(["split", "label"])[["studies", "images"]].sum()
     sizes = sizes.reindex(["train", "val", "test"], level="split").reset_index()
     rows = sizes.assign(
@@ -200,7 +200,7 @@ def training(data: ReportData) -> Section:
             data.figures,
             "overfitting",
             "AUROC and kappa of train, val and test with intervals; gap by epoch; AUROC and kappa "
-            "of test by number of patients learnt from, where that is switched on. The tables "
+            "of test by number of training patients, where that is switched on. The tables "
             "above have the numbers.",
             "The splits side by side, per study; the gap by epoch, per image; the curve over the "
             "number of patients, per study of test.",
@@ -450,7 +450,7 @@ def transfer(data: ReportData) -> Section:
         bullets([conclusions.cross_part(found, name) for name, found in sides.items()]),
         table(
             pd.DataFrame(rows),
-            "Per study of test; the threshold is from val of the parts that were learnt",
+            "Per study of test; the threshold is from val of the parts trained on",
             ("tested on",),
         ),
         picture(
@@ -483,7 +483,7 @@ def audit(data: ReportData) -> Section:
         paragraph(
             f"{audit['images']:,} images of {audit['studies']:,} studies and "
             f"{audit['patients']:,} patients were read; {audit['set_aside']:,} could not be read "
-            "and were set aside by name.",
+            "and were rejected by name.",
             f"Copies in different splits: {leaks}. Copies with contradicting labels: {clash}. "
             "Every finding is listed by image in plots/tables/audit.csv.",
         ),
@@ -494,7 +494,7 @@ def audit(data: ReportData) -> Section:
         picture(
             data.figures,
             "audit",
-            "Pictures of the edge cases that the table counts.",
+            "Radiographs of the edge cases that the table counts.",
             "Edge cases, by finding.",
         ),
     )
@@ -547,7 +547,7 @@ def _halves(data: ReportData) -> tuple[str, ...]:
             "and corners) or the centre black: two halves of equal area.",
             conclusions.occlusion(data.metrics["occlusion"]),
             "An alarm: the border alone is above chance, and the centre alone is not better. A "
-            "black half is unlike all that was learnt from, so a loss alone proves nothing.",
+            "black half is unlike all training images, so a loss alone proves nothing.",
         ),
         table(
             pd.DataFrame(rows),
@@ -574,7 +574,7 @@ def maps(data: ReportData) -> Section:
         falls = ", ".join(
             f"{layer} {number(value, 2)}" for layer, value in test["rank_correlation"].items()
         )
-        hidden = "They would look the same without what was learnt, and are not shown."
+        hidden = "They hardly depend on the trained weights, and are not shown."
         pieces += [
             paragraph(
                 conclusions.randomization(test, arch),
@@ -586,7 +586,7 @@ def maps(data: ReportData) -> Section:
                 data.figures,
                 f"{arch}/saliency",
                 f"Class activation maps of {NAMES[arch]} over "
-                "test images, the surest right and wrong calls of each body part.",
+                "test images, the most confident correct ones and errors of each body part.",
                 f"{NAMES[arch]}: where it looks, by outcome and body part.",
             ),
         ]
@@ -594,7 +594,7 @@ def maps(data: ReportData) -> Section:
 
 
 def failures(data: ReportData) -> Section:
-    """The surest wrong calls."""
+    """The most confident errors."""
     pieces = []
     for arch in data.networks:
         listed = data.tables[f"{arch}/disagreements"].head(8)
@@ -603,20 +603,20 @@ def failures(data: ReportData) -> Section:
             probability=[number(value) for value in listed["probability"]],
         )
         words = ("study", "split", "label")
-        pieces.append(table(rows, f"{NAMES[arch]}: the surest wrong calls", words))
+        pieces.append(table(rows, f"{NAMES[arch]}: the most confident errors", words))
     return section(
         "failures",
         "Failures, or wrong labels",
         paragraph(
-            "The studies whose label a network contradicts most surely. Either it is wrong or the "
-            "label is: a list for a reader to review. All of it: "
+            "The studies whose label a network contradicts most confidently. Either it is wrong or "
+            "the label is: a list for a reader to review. All of it: "
             "plots/tables/<network>/disagreements.csv."
         ),
         *pieces,
         picture(
             data.figures,
             "disagreements",
-            "Pictures of the studies in the tables.",
+            "Radiographs of the studies in the tables.",
             "First views of those studies.",
         ),
     )
@@ -636,7 +636,7 @@ def limits(data: ReportData) -> Section:
                 "patients, as many as the data give; no sample size was planned.",
                 "Intervals are over patients of this test set: another hospital, another device "
                 "or another seed of training is not in them.",
-                "Where no call of a group is wrong, resampling has nothing to vary: the interval "
+                "Where a group has no error, resampling has nothing to vary: the interval "
                 "is then the exact one of Clopper and Pearson, for as many patients.",
                 "The networks were tested on the data set that they come from, on no other.",
                 "Labels are taken as the truth, as there are no others. In MURA they come from one "
