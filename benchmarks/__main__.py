@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.timing import Row, loop_seconds
-from ulna.processes import cores
+from ulna.core.stage import cores
 
 FOLDER = Path(__file__).parent
 ROWS = FOLDER / "results.json"

@@ -51,11 +51,11 @@ def main() -> None:
     import keras
     import numpy as np
 
-    from ulna import paths
+    from ulna.core import paths
+    from ulna.core.params import load_params
     from ulna.data.cache import load_cache
     from ulna.networks import runtime
     from ulna.networks.dataset import examples, steps, training_batches
-    from ulna.params import load_params
 
     params = load_params(paths.PARAMS)
     runtime.configure(params.seed)

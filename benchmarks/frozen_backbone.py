@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from benchmarks.made import cached
 from benchmarks.timing import Row, command_line, ratio, spread
-from ulna import paths
+from ulna.core import paths
+from ulna.core.params import load_params
 from ulna.networks import runtime
 from ulna.networks.dataset import (
     augmented_batches,
@@ -32,7 +33,6 @@ from ulna.networks.models import (
     split_model,
 )
 from ulna.networks.predict import make_predict_fn, predict_batches
-from ulna.params import load_params
 
 SIZE_PX, IMAGES, SEED, EPOCHS = 96, 160, 1, 4
 AIM, TOLERANCE = 20, 1e-4

@@ -23,9 +23,9 @@ from PIL import Image
 
 from benchmarks.made import cached
 from benchmarks.timing import Row, command_line, in_turns, ratio, spread
+from ulna.core.params import Augment
 from ulna.networks import runtime
 from ulna.networks.dataset import Examples, plain_batches, steps, training_batch, training_batches
-from ulna.params import Augment
 
 SIZE_PX, BATCH, SEED, ROUNDS = 224, 32, 1, 7
 IMAGES = 512  # of the peers' files; ours are taken from as many in the cache

@@ -16,7 +16,7 @@ from sklearn import metrics as skm
 from threadpoolctl import threadpool_limits
 
 from benchmarks.timing import Row, command_line, in_turns, ratio, spread
-from ulna.judging.bootstrap import redraw, resample
+from ulna.evaluation.bootstrap import bootstrap_metrics, bootstrap_weights
 
 PATIENTS, STUDIES, IMAGES, PARTS = 783, 1199, 3197, 7
 DRAWS, LOOP_DRAWS, ROUNDS, AIM = 10_000, 10, 5, 200
@@ -56,9 +56,9 @@ def groups(tables: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:
 def ours(tables: dict[str, pd.DataFrame]) -> float:
     """Seconds for `DRAWS` draws."""
     start = time.perf_counter()
-    resamples = resample(tables["image"]["patient"], DRAWS, seed=1)
+    resamples = bootstrap_weights(tables["image"]["patient"], DRAWS, seed=1)
     for group in groups(tables):
-        redraw(group, resamples)
+        bootstrap_metrics(group, resamples)
     return time.perf_counter() - start
 
 

@@ -24,12 +24,12 @@ from scipy.special import expit
 
 from benchmarks.mura_sized import MURA_IMAGES, ROOT, csv_files, image_names
 from benchmarks.timing import Row, command_line, cpu_seconds, run_process
-from ulna import paths
+from ulna.core import paths
+from ulna.core.io import sha256, write_csv
+from ulna.core.predictions import COLUMNS as PREDICTION_COLUMNS
+from ulna.core.predictions import write_model, write_predictions
 from ulna.data.cache import COLUMNS, IMAGES, REJECTED, load_cache
 from ulna.data.samples import add_split, read_images, read_splits
-from ulna.files import sha256, write_csv
-from ulna.predictions import COLUMNS as PREDICTION_COLUMNS
-from ulna.predictions import write_model, write_predictions
 
 ARCHS = ("cnn", "densenet169")
 COPIED = ("src", "stages", "models", "metrics", "plots")
@@ -93,8 +93,8 @@ def workspace(folder: Path, finished: Path) -> Path:
     for seed, arch in enumerate(ARCHS):
         table = made_up_predictions(images, splits, seed)
         write_predictions(folder / paths.predictions(arch), table)
-        weights = folder / paths.bundle(arch) / "model.weights.h5"
-        write_model(folder / paths.origin(arch), sha256(weights))
+        weights = folder / paths.trained(arch) / "model.weights.h5"
+        write_model(folder / paths.provenance(arch), sha256(weights))
     return folder
 
 

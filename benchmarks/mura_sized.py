@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ulna.params import Phantom
+from ulna.core.params import Phantom
 from ulna.phantom.tree import draw_view, plan_studies, plan_views
 
 ROOT = Path(__file__).resolve().parents[1]

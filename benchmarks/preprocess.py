@@ -26,11 +26,11 @@ from PIL import Image
 
 from benchmarks.mura_sized import write_folder, write_pictures
 from benchmarks.timing import Row, command_line, in_turns, ratio, spread
+from ulna.core.params import Image as ImageParams
 from ulna.data.cache import build_cache
 from ulna.data.images import decode, letterbox, measure
 from ulna.data.mura import read_index
 from ulna.data.source import open_root
-from ulna.params import Image as ImageParams
 
 PICTURES, FEW, MANY = 100, 400, 1_600
 ROUNDS = 5

@@ -14,11 +14,11 @@ import tensorflow as tf
 
 from benchmarks.made import cached
 from benchmarks.timing import Row, command_line, in_turns, ratio, spread
-from ulna import paths
+from ulna.core import paths
+from ulna.core.params import FineTuned, Params, load_params
 from ulna.networks import runtime
 from ulna.networks.dataset import training_batches
 from ulna.networks.models import build_network, freeze_below, layer_index, unfreeze_from
-from ulna.params import FineTuned, Params, load_params
 
 SIZE_PX, SEED, AIM = 96, 1, 0.97
 STEPS = {"cnn": 16, "densenet169": 8}

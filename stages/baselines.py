@@ -2,15 +2,20 @@
 
 import sys
 
-from ulna import paths
-from ulna.checks.appearance import measure
-from ulna.checks.baselines import cross_validate, judge, predict_baselines, summarize
-from ulna.console import run
+from ulna.checks.shortcuts import (
+    cross_validate,
+    evaluate_baselines,
+    measure_confounders,
+    predict_baselines,
+    summarize_baselines,
+)
+from ulna.core import paths
+from ulna.core.io import write_csv, write_json
+from ulna.core.params import load_params
+from ulna.core.stage import run
 from ulna.data.cache import load_cache
 from ulna.data.samples import load_samples
-from ulna.files import write_csv, write_json
-from ulna.judging import conclusions
-from ulna.params import load_params
+from ulna.evaluation import conclusions
 
 
 def baselines() -> None:
@@ -19,10 +24,10 @@ def baselines() -> None:
     cache = load_cache(paths.CACHE)
     rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
 
-    measured = measure(rows, cache, params.image.fit)
+    measured = measure_confounders(rows, cache, params.image.fit)
     tables, crossed = predict_baselines(measured), cross_validate(measured)
-    scores = judge(tables, crossed, params.evaluate, params.seed)
-    summary = summarize(scores)
+    scores = evaluate_baselines(tables, crossed, params.evaluate, params.seed)
+    summary = summarize_baselines(scores)
     words = conclusions.baselines(summary)
 
     write_json(paths.metrics("baselines"), summary)

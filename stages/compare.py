@@ -3,16 +3,16 @@
 import sys
 from itertools import product
 
-from ulna import paths
-from ulna.console import run
-from ulna.files import write_csv, write_json
-from ulna.judging import conclusions
-from ulna.judging.bootstrap import resample
-from ulna.judging.comparison import all_pairs, compare_networks, tabulate
-from ulna.judging.ensemble import align
-from ulna.judging.evaluation import LEVELS, decided, split_sha256
-from ulna.params import load_params
-from ulna.predictions import read_predictions
+from ulna.core import paths
+from ulna.core.io import write_csv, write_json
+from ulna.core.params import load_params
+from ulna.core.predictions import read_predictions
+from ulna.core.stage import run
+from ulna.evaluation import conclusions
+from ulna.evaluation.bootstrap import bootstrap_weights
+from ulna.evaluation.comparison import all_pairs, compare_networks, tabulate
+from ulna.evaluation.ensemble import align
+from ulna.evaluation.evaluate import LEVELS, apply_thresholds, split_sha256
 
 
 def compare() -> None:
@@ -23,11 +23,11 @@ def compare() -> None:
     tables = align({name: read_predictions(paths.predictions(name)) for name in names})
     test = {}
     for name, level in product(tables, LEVELS):
-        rows, _ = decided(tables[name], level, settings)
+        rows, _ = apply_thresholds(tables[name], level, settings)
         test[name, level] = rows[rows["split"] == "test"]
 
     patients = test[paths.ENSEMBLE, "study"]["patient"]
-    resamples = resample(patients, settings.bootstrap_draws, params.seed)
+    resamples = bootstrap_weights(patients, settings.bootstrap_draws, params.seed)
     comparisons = {}
     for first, second in all_pairs(params.networks):
         levels = {level: (test[first, level], test[second, level]) for level in LEVELS}

@@ -2,14 +2,14 @@
 
 import sys
 
-from ulna import paths
-from ulna.console import run
-from ulna.files import write_csv, write_json
-from ulna.judging import conclusions
-from ulna.judging.evaluation import LEVELS, evaluate_table
-from ulna.judging.metrics import confusion, precision_recall, roc
-from ulna.params import load_params
-from ulna.predictions import read_origin, read_predictions
+from ulna.core import paths
+from ulna.core.io import write_csv, write_json
+from ulna.core.params import load_params
+from ulna.core.predictions import read_predictions, read_provenance
+from ulna.core.stage import run
+from ulna.evaluation import conclusions
+from ulna.evaluation.evaluate import LEVELS, evaluate_table
+from ulna.evaluation.metrics import confusion, precision_recall, roc
 
 
 def evaluate(arch: str) -> None:
@@ -17,7 +17,7 @@ def evaluate(arch: str) -> None:
     params = load_params(paths.PARAMS)
     images = read_predictions(paths.predictions(arch))
     found = evaluate_table(images, params.evaluate, params.seed)
-    write_json(paths.metrics(arch), found.metrics | read_origin(paths.origin(arch)))
+    write_json(paths.metrics(arch), found.metrics | read_provenance(paths.provenance(arch)))
 
     truth = (found.studies["label"], found.studies["probability"])
     tables = {

@@ -3,17 +3,16 @@
 import sys
 from functools import partial
 
-from ulna import paths
-from ulna.console import run
+from ulna.core import paths
+from ulna.core.io import write_csv, write_json
+from ulna.core.params import check_arch, load_params
+from ulna.core.predictions import read_predictions
+from ulna.core.stage import run
 from ulna.data.annotations import read_annotations
 from ulna.data.cache import gather_samples, load_cache
-from ulna.files import write_csv, write_json
-from ulna.judging import conclusions
-from ulna.judging.evaluation import decided
-from ulna.maps import gallery
-from ulna.maps.pointing import localise
-from ulna.params import check_arch, load_params
-from ulna.predictions import read_predictions
+from ulna.evaluation import conclusions, localization
+from ulna.evaluation.evaluate import apply_thresholds
+from ulna.evaluation.localization import localise
 
 
 def explain(arch: str) -> None:
@@ -21,9 +20,11 @@ def explain(arch: str) -> None:
     check_arch(arch)
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
-    images, _ = decided(read_predictions(paths.predictions(arch)), "image", params.evaluate)
+    images, _ = apply_thresholds(
+        read_predictions(paths.predictions(arch)), "image", params.evaluate
+    )
     test, truth = images[images["split"] == "test"], read_annotations(paths.ANNOTATIONS)
-    test = gallery.locate(test, cache, params.image.fit, truth)
+    test = localization.locate_boxes(test, cache, params.image.fit, truth)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna.networks import runtime, saliency
@@ -31,12 +32,12 @@ def explain(arch: str) -> None:
 
     # In single precision: maps in bfloat16 were off by up to 13% of the strongest value.
     runtime.configure(params.seed)
-    model = load_trained(paths.bundle(arch))
+    model = load_trained(paths.trained(arch))
     layer = saliency.target_layer(model)
     cam = saliency.make_cam_fn(model, layer)
-    sample = gather_samples(cache, gallery.choose_sample(test, params.seed))
+    sample = gather_samples(cache, localization.choose_sample(test, params.seed))
     check = saliency.randomization_test(model, cam, sample, params.seed)
-    explained = partial(gallery.explain_rows, cam, saliency.upsample, cache)
+    explained = partial(localization.explain_rows, cam, saliency.upsample, cache)
     planted, cells = test[test["x0"].notna()], layer.output.shape[1]
     pointing = None
     if len(planted):
@@ -46,14 +47,14 @@ def explain(arch: str) -> None:
         "cells_a_side": cells,
         "randomisation": check.summary,
         "localisation": pointing,
-        "model_sha256": read_metadata(paths.bundle(arch))["weights_sha256"],
+        "model_sha256": read_metadata(paths.trained(arch))["weights_sha256"],
     }
     write_json(paths.metrics(f"explain_{arch}"), found)
-    shown, _, maps = explained(gallery.choose_gallery(test))
+    shown, _, maps = explained(localization.choose_gallery(test))
     if not check.passed:
         shown[["map_x_px", "map_y_px"]] = float("nan")
-    write_csv(paths.scores(arch, "saliency"), shown[list(gallery.COLUMNS)])
-    gallery.write_gallery(paths.maps(arch), shown, maps if check.passed else None)
+    write_csv(paths.scores(arch, "saliency"), shown[list(localization.COLUMNS)])
+    localization.write_gallery(paths.maps(arch), shown, maps if check.passed else None)
     print(conclusions.randomization(check.summary, arch))
 
 

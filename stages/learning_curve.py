@@ -2,22 +2,22 @@
 
 import sys
 
-from ulna import paths
-from ulna.console import progress, run
+from ulna.core import paths
+from ulna.core.io import atomic_directory, write_csv
+from ulna.core.params import load_params
+from ulna.core.predictions import write_predictions
+from ulna.core.stage import progress, run
 from ulna.data.cache import load_cache
 from ulna.data.pretrained import find_weights
 from ulna.data.samples import load_samples, select_samples
 from ulna.data.splits import SIZES, count_sizes, nested_subsets
-from ulna.files import replacing_folder, write_csv
-from ulna.params import load_params
-from ulna.predictions import write_predictions
 
 
 def learning_curve() -> None:
     """Train a network on each fraction of the patients; write its prediction table."""
     params = load_params(paths.PARAMS)
     if not params.learning_curve.fractions:
-        with replacing_folder(paths.LEARNING_CURVE) as folder:
+        with atomic_directory(paths.LEARNING_CURVE) as folder:
             write_csv(folder / SIZES, count_sizes({}))
         print("learning_curve: off; learning_curve.fractions in params.yaml switches it on")
         return
@@ -38,14 +38,14 @@ def learning_curve() -> None:
     from ulna.networks.resume import delete_checkpoints
     from ulna.networks.training import train_model
 
-    with replacing_folder(paths.LEARNING_CURVE) as folder:
+    with atomic_directory(paths.LEARNING_CURVE) as folder:
         write_csv(folder / SIZES, sizes)
         for fraction, subset in progress(subsets.items(), len(subsets), "learning_curve", "sizes"):
             history = folder / "history" / f"{fraction}.csv"
             checkpoints = paths.checkpoints("learning_curve") / str(fraction)
             model = train_model(config, cache, subset, validation, history, checkpoints)
             table = predict_images(model, cache, judged)
-            write_predictions(folder / paths.scored_by_fraction(fraction).name, table)
+            write_predictions(folder / paths.fraction_predictions(fraction).name, table)
     delete_checkpoints(paths.checkpoints("learning_curve"))
 
 

@@ -2,13 +2,13 @@
 
 import sys
 
-from ulna import paths
-from ulna.checks.occlusion import SHOWN, judge_hidden, summarize, tabulate
-from ulna.console import run
-from ulna.files import write_csv, write_json
-from ulna.judging import conclusions
-from ulna.params import load_params
-from ulna.predictions import read_predictions
+from ulna.checks.shortcuts import SHOWN, evaluate_occlusion, summarize_occlusion, tabulate_occlusion
+from ulna.core import paths
+from ulna.core.io import write_csv, write_json
+from ulna.core.params import load_params
+from ulna.core.predictions import read_predictions
+from ulna.core.stage import run
+from ulna.evaluation import conclusions
 
 
 def occlusion() -> None:
@@ -18,14 +18,14 @@ def occlusion() -> None:
     for arch in params.networks:
         whole = read_predictions(paths.predictions(arch))
         hidden = {
-            name: read_predictions(paths.scored(arch, name), ("test",))
+            name: read_predictions(paths.extra_predictions(arch, name), ("test",))
             for name in SHOWN
             if name != "whole"
         }
-        judged[arch] = judge_hidden({"whole": whole} | hidden, params.evaluate, params.seed)
-    summary = summarize(judged)
+        judged[arch] = evaluate_occlusion({"whole": whole} | hidden, params.evaluate, params.seed)
+    summary = summarize_occlusion(judged)
     write_json(paths.metrics("occlusion"), summary)
-    write_csv(paths.table("occlusion"), tabulate(judged))
+    write_csv(paths.table("occlusion"), tabulate_occlusion(judged))
     print(f"occlusion: {conclusions.occlusion(summary)}")
 
 

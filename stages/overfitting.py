@@ -4,16 +4,22 @@ import sys
 
 import pandas as pd
 
-from ulna import paths
-from ulna.console import run
+from ulna.core import paths
+from ulna.core.io import read_json, read_table, write_csv, write_json
+from ulna.core.params import NETWORKS, load_params
+from ulna.core.predictions import read_predictions
+from ulna.core.stage import run
 from ulna.data.splits import SIZES, count_sizes, read_sizes
-from ulna.files import read_json, read_table, write_csv, write_json
-from ulna.judging import conclusions
-from ulna.judging.epochs import describe_course, gaps_by_epoch
-from ulna.judging.overfitting import judge_splits, of_parts, summarize
-from ulna.judging.size_curve import conclude_learning_curve, judge_sizes
-from ulna.params import NETWORKS, load_params
-from ulna.predictions import read_predictions
+from ulna.evaluation import conclusions
+from ulna.evaluation.overfitting import (
+    conclude_learning_curve,
+    evaluate_learning_curve,
+    evaluate_splits,
+    filter_body_parts,
+    gaps_by_epoch,
+    summarize_history,
+    summarize_splits,
+)
 
 
 def overfitting() -> None:
@@ -23,26 +29,26 @@ def overfitting() -> None:
     patience = params.train.early_stopping_epochs
     found, splits, gaps, learnt, judged = {}, {}, {}, {}, {}
     for arch in params.networks:
-        section = read_json(paths.bundle(arch) / "model.json")["network"]
+        section = read_json(paths.trained(arch) / "model.json")["network"]
         limits = NETWORKS[arch].section(**section).phase_epochs
         history = read_table(paths.history(arch))
-        course = describe_course(arch, history, limits, patience)
+        course = summarize_history(arch, history, limits, patience)
         gaps[arch] = gaps_by_epoch(arch, history)
         judged[arch] = read_predictions(paths.predictions(arch))
-        learnt[arch] = read_predictions(paths.scored(arch, "train"), ("train",))
-        splits[arch] = judge_splits(arch, learnt[arch], judged[arch], parts, evaluate, seed)
-        found[arch] = {"course": course} | summarize(splits[arch])
+        learnt[arch] = read_predictions(paths.extra_predictions(arch, "train"), ("train",))
+        splits[arch] = evaluate_splits(arch, learnt[arch], judged[arch], parts, evaluate, seed)
+        found[arch] = {"course": course} | summarize_splits(splits[arch])
         print(conclusions.history(course, arch))
         print(conclusions.overfitting(found[arch], arch))
 
     arch = params.learning_curve.arch
     sizes = read_sizes(paths.LEARNING_CURVE / SIZES)
-    tables = {f: read_predictions(paths.scored_by_fraction(f)) for f in sizes["fraction"]}
+    tables = {f: read_predictions(paths.fraction_predictions(f)) for f in sizes["fraction"]}
     if tables:
-        whole = of_parts(learnt[arch], parts)
+        whole = filter_body_parts(learnt[arch], parts)
         sizes = pd.concat([sizes, count_sizes({1.0: whole})], ignore_index=True)
         tables[1.0] = judged[arch]
-    curve, step = judge_sizes(tables, sizes, parts, evaluate, seed)
+    curve, step = evaluate_learning_curve(tables, sizes, parts, evaluate, seed)
     size_curve = {"conclusion": conclude_learning_curve(step), "arch": arch, "step": step}
     print(conclusions.learning_curve(size_curve))
 

@@ -2,9 +2,9 @@
 
 import sys
 
-from ulna import paths
-from ulna.console import run
-from ulna.params import load_params
+from ulna.core import paths
+from ulna.core.params import load_params
+from ulna.core.stage import run
 from ulna.phantom.tree import write_phantom
 
 

@@ -2,18 +2,18 @@
 
 import sys
 
-from ulna import paths
-from ulna.console import progress, run
+from ulna.core import paths
+from ulna.core.io import atomic_directory, read_json, read_table, write_text
+from ulna.core.params import load_params
+from ulna.core.stage import progress, run
 from ulna.data.cache import load_cache
 from ulna.data.samples import load_samples
+from ulna.evaluation.localization import read_gallery
 from ulna.figures import checks, data, errors, results, training
 from ulna.figures.style import to_svg
-from ulna.files import read_json, read_table, replacing_folder, write_text
-from ulna.maps.gallery import read_gallery
-from ulna.params import load_params
 
 TABLES = (
-    *("splits", "audit", "overfitting", "gaps", "learning_curve", "compare", "transfer"),
+    *("splits", "audit", "overfitting", "gaps", "learning_curve", "compare", "cross_part"),
     *("baselines", "occlusion"),
 )
 TABLES_OF_EACH = (
@@ -32,7 +32,7 @@ def plot() -> None:
     tables = {name: read_table(paths.table(name)) for name in names}
     names = [*METRICS, *networks, *(f"explain_{arch}" for arch in networks)]
     metrics = {name: read_json(paths.metrics(name)) for name in names}
-    layers = {arch: read_table(paths.bundle(arch) / "layers.csv") for arch in networks}
+    layers = {arch: read_table(paths.trained(arch) / "layers.csv") for arch in networks}
     galleries = {arch: read_gallery(paths.maps(arch)) for arch in networks}
     cache = load_cache(paths.CACHE)
     rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
@@ -44,7 +44,7 @@ def plot() -> None:
         **checks.draw(networks, rows, cache, fit, tables, metrics, galleries),
         **errors.draw(networks, rows, cache, tables),
     }
-    with replacing_folder(paths.FIGURES) as folder:
+    with atomic_directory(paths.FIGURES) as folder:
         for name, figure in progress(drawn.items(), len(drawn), "plot", "figures"):
             write_text(folder / f"{name}.svg", to_svg(figure, name))
     print(f"plot: {len(drawn)} figures in {paths.FIGURES}: {', '.join(drawn)}")

@@ -2,17 +2,17 @@
 
 import sys
 
-from ulna import paths
-from ulna.console import run
+from ulna.core import paths
+from ulna.core.params import check_arch, load_params
+from ulna.core.predictions import SPLITS, write_predictions, write_provenance
+from ulna.core.stage import run
 from ulna.data.cache import load_cache
 from ulna.data.images import REGIONS
 from ulna.data.samples import load_samples
-from ulna.params import check_arch, load_params
-from ulna.predictions import SPLITS, write_origin, write_predictions
 
 
 def predict(arch: str) -> None:
-    """Write the prediction tables of `arch`, a network of `ulna.params.NETWORKS`.
+    """Write the prediction tables of `arch`, a network of `ulna.core.params.NETWORKS`.
 
     The table of val and test is what all judging reads; train tells how far the network knows its
     lessons by heart, and test with its frame or its centre hidden what it looks at.
@@ -31,24 +31,24 @@ def predict(arch: str) -> None:
     from ulna.networks.predict import make_predict_fn, score_hidden, score_images
     from ulna.networks.trained import load_trained, read_metadata
 
-    metadata = read_metadata(paths.bundle(arch))
+    metadata = read_metadata(paths.trained(arch))
     runtime.configure(seed=0, mixed_precision=metadata["mixed_precision"])
-    network = make_predict_fn(load_trained(paths.bundle(arch)))
+    network = make_predict_fn(load_trained(paths.trained(arch)))
 
     table = score_images(network, cache, judged, f"predict {arch}, val and test")
     write_predictions(paths.predictions(arch), table)
-    write_origin(
-        paths.origin(arch),
+    write_provenance(
+        paths.provenance(arch),
         metadata["weights_sha256"],
         metadata["environment"],
         runtime.environment()["fingerprint"],
     )
     learnt = score_images(network, cache, train, f"predict {arch}, train")
-    write_predictions(paths.scored(arch, "train"), learnt, ("train",))
+    write_predictions(paths.extra_predictions(arch, "train"), learnt, ("train",))
     for region in REGIONS:
         label = f"predict {arch}, test without its {region}"
         hidden = score_hidden(network, cache, test, label, region, params.image.fit)
-        write_predictions(paths.scored(arch, f"{region}_hidden"), hidden, ("test",))
+        write_predictions(paths.extra_predictions(arch, f"{region}_hidden"), hidden, ("test",))
     print(f"{arch}: {len(table)} images scored, {len(cache.rejected)} were set aside by preprocess")
 
 

@@ -3,8 +3,10 @@
 import sys
 from pathlib import Path
 
-from ulna import paths
-from ulna.console import run
+from ulna.core import paths
+from ulna.core.io import write_csv
+from ulna.core.params import load_params
+from ulna.core.stage import run
 from ulna.data.annotations import find_annotations
 from ulna.data.mura import (
     check_files,
@@ -17,8 +19,6 @@ from ulna.data.pretrained import check_weights
 from ulna.data.samples import add_split
 from ulna.data.source import list_images, open_root
 from ulna.data.splits import assign_splits, check_labels, describe
-from ulna.files import write_csv
-from ulna.params import load_params
 
 
 def prepare() -> None:

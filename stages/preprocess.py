@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-from ulna import paths
-from ulna.console import run
+from ulna.core import paths
+from ulna.core.params import load_params
+from ulna.core.stage import run
 from ulna.data.cache import REJECTED, build_cache
 from ulna.data.samples import read_images
-from ulna.params import load_params
 
 
 def preprocess() -> None:

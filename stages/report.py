@@ -3,10 +3,10 @@
 import importlib.metadata
 import sys
 
-from ulna import paths
-from ulna.console import run
-from ulna.files import read_json, read_table, write_text
-from ulna.params import load_params
+from ulna.core import paths
+from ulna.core.io import read_json, read_table, write_text
+from ulna.core.params import load_params
+from ulna.core.stage import run
 from ulna.report.build import html_report, markdown_report
 from ulna.report.sections import ReportData, inputs
 

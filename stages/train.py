@@ -2,16 +2,16 @@
 
 import sys
 
-from ulna import paths
-from ulna.console import run
+from ulna.core import paths
+from ulna.core.params import load_params
+from ulna.core.stage import run
 from ulna.data.cache import load_cache
 from ulna.data.pretrained import check_weights
 from ulna.data.samples import load_samples, select_samples
-from ulna.params import load_params
 
 
 def train(arch: str) -> None:
-    """Train `arch`, a network of `ulna.params.NETWORKS`; write it and its training curves."""
+    """Train `arch`, a network of `ulna.core.params.NETWORKS`; write it and its training curves."""
     params = load_params(paths.PARAMS)
     config = params.training(arch)
     check_weights(params, paths.PRETRAINED)
@@ -31,7 +31,7 @@ def train(arch: str) -> None:
     print(f"{arch}: {describe_weights(training, weights)}")
     checkpoints = paths.checkpoints(f"train-{arch}")
     model = train_model(config, cache, training, validation, paths.history(arch), checkpoints)
-    write_trained(paths.bundle(arch), model, cache.size_px, config)
+    write_trained(paths.trained(arch), model, cache.size_px, config)
     delete_checkpoints(checkpoints)
 
 

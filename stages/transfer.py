@@ -2,15 +2,15 @@
 
 import sys
 
-from ulna import paths
-from ulna.console import progress, run
+from ulna.core import paths
+from ulna.core.io import atomic_directory
+from ulna.core.params import load_params
+from ulna.core.predictions import write_predictions
+from ulna.core.stage import progress, run
 from ulna.data.cache import load_cache
 from ulna.data.cross_part import available, learning_rows, plan
 from ulna.data.pretrained import find_weights
 from ulna.data.samples import load_samples
-from ulna.files import replacing_folder
-from ulna.params import load_params
-from ulna.predictions import write_predictions
 
 
 def transfer() -> None:
@@ -33,7 +33,7 @@ def transfer() -> None:
     from ulna.networks.resume import delete_checkpoints
     from ulna.networks.training import train_model
 
-    with replacing_folder(paths.TRANSFER) as folder:
+    with atomic_directory(paths.TRANSFER) as folder:
         for network, used in progress(chosen.items(), len(chosen), "transfer", "networks"):
             history = folder / "history" / f"{network.name}.csv"
             checkpoints = paths.checkpoints("transfer") / network.name

@@ -9,8 +9,8 @@ import pandas as pd
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
+from ulna.core.params import Image
 from ulna.data.source import CSV_FILES
-from ulna.params import Image
 
 IMAGE = Image(size_px=32, fit="pad", max_bad_fraction=0.5, max_megapixels=1.0)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ulna.params import Params, load_params
+from ulna.core.params import Params, load_params
 
 # Not the params.yaml of the repository: whoever changes that must still be able to run the tests.
 PARAMS = Path(__file__).parent / "params.yaml"

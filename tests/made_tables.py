@@ -5,7 +5,7 @@ import random
 
 import pandas as pd
 
-from ulna.predictions import COLUMNS
+from ulna.core.predictions import COLUMNS
 
 # Of the patients of a table, in turn; the shoulder is normal throughout, the fingers are few.
 PARTS = ("ELBOW", "HAND", "WRIST", "SHOULDER", "FOREARM")

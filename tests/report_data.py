@@ -8,15 +8,15 @@ import pandas as pd
 from scipy.special import expit
 from test_evaluation import random_predictions
 
-from ulna.checks.occlusion import judge_hidden, summarize, tabulate
+from ulna.checks.shortcuts import evaluate_occlusion, summarize_occlusion, tabulate_occlusion
+from ulna.core.params import Evaluate
+from ulna.evaluation.bootstrap import bootstrap_weights
+from ulna.evaluation.comparison import all_pairs, compare_networks
+from ulna.evaluation.conclusions import BASELINES
+from ulna.evaluation.evaluate import LEVELS, apply_thresholds, evaluate_table
+from ulna.evaluation.overfitting import summarize_history
 from ulna.figures.style import new_figure, to_svg
-from ulna.judging.bootstrap import resample
-from ulna.judging.comparison import all_pairs, compare_networks
-from ulna.judging.epochs import describe_course
-from ulna.judging.evaluation import LEVELS, decided, evaluate_table
-from ulna.judging.names import BASELINES
 from ulna.networks.runtime import describe
-from ulna.params import Evaluate
 from ulna.report.sections import ReportData, inputs
 
 NETWORKS = ("cnn", "densenet169")
@@ -37,11 +37,11 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
     }
     judged = {arch: evaluate_table(table, settings, seed=1) for arch, table in images.items()}
     test = {
-        (arch, level): decided(table, level, settings)[0].query("split == 'test'")
+        (arch, level): apply_thresholds(table, level, settings)[0].query("split == 'test'")
         for arch, table in images.items()
         for level in LEVELS
     }
-    resamples = resample(test["cnn", "study"]["patient"], 200, seed=1)
+    resamples = bootstrap_weights(test["cnn", "study"]["patient"], 200, seed=1)
     compare = {
         f"{one}_vs_{two}": compare_networks(
             {level: (test[one, level], test[two, level]) for level in LEVELS}, resamples, 10
@@ -50,7 +50,7 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
     }
     half = images["ensemble"].query("split == 'test'")
     hidden = {
-        arch: judge_hidden(
+        arch: evaluate_occlusion(
             {"whole": images[arch], "frame_hidden": half, "centre_hidden": half}, settings, seed=1
         )
         for arch in NETWORKS
@@ -64,7 +64,7 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
         for kind in ("", "_gap")
         for end in ("", "_low", "_high")
     }
-    course = describe_course("cnn", history.assign(phase="scratch"), {"scratch": 2}, 8)
+    course = summarize_history("cnn", history.assign(phase="scratch"), {"scratch": 2}, 8)
     overfitting = {"course": course, "conclusion": "overfitted"}
     overfitting |= {split: gap | {"patients": 8} for split in ("train", "test")}
     game = {"n": 5, "patients": 5, "value": 0.5, "low": 0.2, "high": 0.8, "chance_even": 0.1}
@@ -75,9 +75,9 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
     sides = dict.fromkeys(("seen", "unseen", "seen_minus_unseen"), SIDE | {"studies": 9})
     baseline = SIDE | ENDS | {"n": 9, "flag": False, "informative": False}
     metrics = {arch: found.metrics | origin for arch, found in judged.items()} | {
-        "occlusion": summarize(hidden),
+        "occlusion": summarize_occlusion(hidden),
         "compare": compare,
-        "transfer": {"WRIST": sides},
+        "cross_part": {"WRIST": sides},
         "audit": {"images": 9, "studies": 5, "patients": 4, "set_aside": 0, "findings": counts},
         "baselines": {"conclusion": "no_alarm", "max_auroc_high": 0.6}
         | dict.fromkeys(BASELINES, baseline),
@@ -97,8 +97,8 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
     rows = [{"network": "cnn", "split": name, "n": 9, "patients": 8} for name in ("train", "val")]
     tables = {
         "splits": pd.DataFrame(splits | {"studies": [3, 1203, 5], "images": 4}),
-        "transfer": pd.DataFrame([cell]),
-        "occlusion": tabulate(hidden),
+        "cross_part": pd.DataFrame([cell]),
+        "occlusion": tabulate_occlusion(hidden),
         "overfitting": pd.DataFrame([row | gap for row in rows]),
         "learning_curve": pd.DataFrame(),
     }

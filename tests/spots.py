@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 from keras import layers
 
+from ulna.core.params import Augment
 from ulna.data.cache import Cache
 from ulna.networks.dataset import Examples, examples
-from ulna.params import Augment
 
 STILL = Augment(
     rotation_degrees=0.0,

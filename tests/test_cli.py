@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from ulna import cli
-from ulna.errors import InputError
+from ulna.core import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 

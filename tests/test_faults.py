@@ -18,27 +18,27 @@ from faulty_disk import FAULTS, Disk, no_file_larger_than, used
 from tiny_stages import Stages, bytes_below
 
 from stages.preprocess import preprocess
-from ulna import files, paths
+from ulna.core import InputError, paths
+from ulna.core import io as ulna_io
 from ulna.data import cache
-from ulna.errors import InputError
-from ulna.maps.gallery import write_gallery
+from ulna.evaluation.localization import write_gallery
 from ulna.phantom.tree import write_phantom
 
 HERE = Path(__file__).parent
 
 
 def write_a_folder(folder: Path, number: int) -> None:
-    with files.replacing_folder(folder) as partial:
+    with ulna_io.atomic_directory(folder) as partial:
         (partial / "inner").mkdir()
         (partial / "inner" / "deep.txt").write_text(f"deep {number}\n" * 3000)
-        files.write_json(partial / "a.json", {"number": number})
+        ulna_io.write_json(partial / "a.json", {"number": number})
 
 
 # Each writes something that depends on a number: the old and the new differ.
 WRITERS: dict[str, Callable[[Path, int], None]] = {
-    "write_csv": lambda path, k: files.write_csv(path, pd.DataFrame({"x": range(k, 9000 + k)})),
-    "write_json": lambda path, k: files.write_json(path, {"x": list(range(k, 9000 + k))}),
-    "write_text": lambda path, k: files.write_text(path, f"{k}\n" * 9000),
+    "write_csv": lambda path, k: ulna_io.write_csv(path, pd.DataFrame({"x": range(k, 9000 + k)})),
+    "write_json": lambda path, k: ulna_io.write_json(path, {"x": list(range(k, 9000 + k))}),
+    "write_text": lambda path, k: ulna_io.write_text(path, f"{k}\n" * 9000),
     "replacing_folder": write_a_folder,
     "write_gallery": lambda path, k: write_gallery(
         path, pd.DataFrame({"image": ["a"]}), np.full((1, 60, 60), k, np.float32)
@@ -63,7 +63,7 @@ def test_whatever_fails_the_old_or_the_new_is_there_whole(writer, fault, tmp_pat
     assert set(old) == set(new) and old != new
     for operation in range(1, disk.done + 1):
         write(target, 1)
-        with used(Disk(operation, fault)), pytest.raises(files.WriteError) as raised:
+        with used(Disk(operation, fault)), pytest.raises(ulna_io.WriteError) as raised:
             write(target, 2)
         assert f"{target}" in str(raised.value)
         assert FAULTS[fault] in str(raised.value)
@@ -104,7 +104,7 @@ def test_all_is_on_the_disk_before_it_gets_its_name_and_the_name_after(writer, t
 def test_what_a_killed_run_left_behind_goes_and_nothing_else(tmp_path):
     (tmp_path / ".partial-1-a.txt").write_text("half")
     (tmp_path / ".partial-1-b-a.txt").write_text("of another file")
-    files.write_text(tmp_path / "a.txt", "whole")
+    ulna_io.write_text(tmp_path / "a.txt", "whole")
     for name in (".partial-1-cache", ".partial-1-replaced-cache", ".partial-1-my-cache"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "WRIST.npy").write_bytes(b"half")
@@ -116,8 +116,8 @@ def test_what_a_killed_run_left_behind_goes_and_nothing_else(tmp_path):
 @pytest.mark.promise("C19")
 def test_a_fault_of_reading_is_not_taken_for_one_of_writing(tmp_path):
     with (
-        pytest.raises(files.WriteError, match=r"out .*in\.csv"),
-        files.replacing(tmp_path / "out"),
+        pytest.raises(ulna_io.WriteError, match=r"out .*in\.csv"),
+        ulna_io.atomic_write(tmp_path / "out"),
     ):
         (tmp_path / "in.csv").read_text()
 
@@ -275,6 +275,6 @@ def test_a_cache_on_another_disk_needs_no_room_here(config, copies, tmp_path, mo
     Path(".dvc/config.local").write_text(config)
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**9 * copies))
-    files.check_space(Path("data/cache"), 10**9, "the cache")
+    ulna_io.require_free_space(Path("data/cache"), 10**9, "the cache")
     with pytest.raises(InputError, match="[12],001 MB"):
-        files.check_space(Path("data/cache"), 10**9 + 1, "the cache")
+        ulna_io.require_free_space(Path("data/cache"), 10**9 + 1, "the cache")

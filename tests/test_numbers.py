@@ -15,19 +15,27 @@ import pandas as pd
 import pytest
 from made_tables import made_table
 
-from ulna.checks.baselines import BASELINES, judge
-from ulna.checks.occlusion import judge_hidden, tabulate
+from ulna.checks.shortcuts import (
+    BASELINES,
+    evaluate_baselines,
+    evaluate_occlusion,
+    tabulate_occlusion,
+)
+from ulna.core.params import Evaluate, load_params
 from ulna.data.cross_part import Network
-from ulna.judging import transfer_matrix
-from ulna.judging.bootstrap import resample
-from ulna.judging.comparison import all_pairs, compare_networks
-from ulna.judging.ensemble import average
-from ulna.judging.epochs import describe_course, gaps_by_epoch
-from ulna.judging.evaluation import LEVELS, decided, evaluate_table
-from ulna.judging.metrics import precision_recall
-from ulna.judging.overfitting import judge_splits, summarize
-from ulna.judging.size_curve import judge_sizes
-from ulna.params import Evaluate, load_params
+from ulna.evaluation import cross_part
+from ulna.evaluation.bootstrap import bootstrap_weights
+from ulna.evaluation.comparison import all_pairs, compare_networks
+from ulna.evaluation.ensemble import average
+from ulna.evaluation.evaluate import LEVELS, apply_thresholds, evaluate_table
+from ulna.evaluation.metrics import precision_recall
+from ulna.evaluation.overfitting import (
+    evaluate_learning_curve,
+    evaluate_splits,
+    gaps_by_epoch,
+    summarize_history,
+    summarize_splits,
+)
 
 TESTS = Path(__file__).parent
 SEED = 2017
@@ -66,9 +74,9 @@ def compare() -> dict[str, Any]:
     tables["ensemble"] = average(tables)
     test = {}
     for name, level in [(name, level) for name in tables for level in LEVELS]:
-        rows, _ = decided(tables[name], level, settings())
+        rows, _ = apply_thresholds(tables[name], level, settings())
         test[name, level] = rows[rows["split"] == "test"]
-    resamples = resample(CNN.loc[CNN["split"] == "test", "patient"], 200, SEED)
+    resamples = bootstrap_weights(CNN.loc[CNN["split"] == "test", "patient"], 200, SEED)
     return {
         f"{first}_vs_{second}_of_{least}": compare_networks(
             {level: (test[first, level], test[second, level]) for level in LEVELS},
@@ -83,27 +91,27 @@ def compare() -> dict[str, Any]:
 def transfer() -> dict[str, Any]:
     networks = [Network("WRIST", ("WRIST",)), Network("ELBOW+HAND", ("ELBOW", "HAND"))]
     tests = {
-        network: transfer_matrix.judged_studies(network, table, settings())
+        network: cross_part.test_studies(network, table, settings())
         for network, table in zip(networks, (CNN, DENSENET), strict=True)
     }
-    resamples = resample(tests[networks[0]]["patient"], 200, SEED)
+    resamples = bootstrap_weights(tests[networks[0]]["patient"], 200, SEED)
     summaries = {
-        network.name: transfer_matrix.seen_and_unseen(network, test, resamples, 10)
+        network.name: cross_part.seen_and_unseen(network, test, resamples, 10)
         for network, test in tests.items()
     }
-    return {"matrix": transfer_matrix.matrix(tests, resamples, 10), "summary": summaries}
+    return {"matrix": cross_part.cross_part_table(tests, resamples, 10), "summary": summaries}
 
 
 def overfitting() -> dict[str, Any]:
     learnt = made_table(1, ("train",), patients=90, gain=3.0)
     learnt["patient"] = "t" + learnt["patient"]
     splits = {
-        str(parts): judge_splits("cnn", learnt, CNN, parts, settings(), SEED)
+        str(parts): evaluate_splits("cnn", learnt, CNN, parts, settings(), SEED)
         for parts in ("all", ("ELBOW", "WRIST"), ("FINGER",))
     }
     sizes = pd.DataFrame({"fraction": [0.5, 1.0], "patients": [45, 90]})
     sizes = sizes.assign(studies=[60, 120], images=[100, 200])
-    curve, step = judge_sizes({0.5: DENSENET, 1.0: CNN}, sizes, "all", settings(), SEED)
+    curve, step = evaluate_learning_curve({0.5: DENSENET, 1.0: CNN}, sizes, "all", settings(), SEED)
     history = pd.DataFrame(
         {
             "epoch": [1, 2, 3, 4],
@@ -116,9 +124,9 @@ def overfitting() -> dict[str, Any]:
         }
     )
     return {
-        "splits": {parts: [table, summarize(table)] for parts, table in splits.items()},
+        "splits": {parts: [table, summarize_splits(table)] for parts, table in splits.items()},
         "sizes": {"curve": curve, "step": step},
-        "course": describe_course("densenet169", history, {"head": 2, "finetune": 9}, 1),
+        "course": summarize_history("densenet169", history, {"head": 2, "finetune": 9}, 1),
         "gaps": gaps_by_epoch("densenet169", history),
     }
 
@@ -132,8 +140,8 @@ def occlusion() -> dict[str, Any]:
             region: half[half["split"] == "test"].reset_index(drop=True)
             for region, half in zip(("frame_hidden", "centre_hidden"), halves, strict=True)
         }
-        judged[name] = judge_hidden({"whole": whole} | hidden, settings(), SEED)
-    return judged | {"table": tabulate(judged)}
+        judged[name] = evaluate_occlusion({"whole": whole} | hidden, settings(), SEED)
+    return judged | {"table": tabulate_occlusion(judged)}
 
 
 def baselines() -> dict[str, Any]:
@@ -143,7 +151,7 @@ def baselines() -> dict[str, Any]:
         name: made_table(k, ("train",), patients=60, gain=gains[name])
         for k, name in enumerate(gains)
     }
-    return {"table": judge(tables, crossed, settings(), SEED)}
+    return {"table": evaluate_baselines(tables, crossed, settings(), SEED)}
 
 
 STAGES: dict[str, Callable[[], dict[str, Any]]] = {

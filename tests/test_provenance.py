@@ -13,9 +13,9 @@ import pytest
 from small_repository import git, ulna
 from tiny_pipeline import ROOT, change, checkout, commit, dvc, read_yaml, run
 
+from ulna.core import InputError
+from ulna.core.params import NETWORKS, load_params
 from ulna.data import pretrained
-from ulna.errors import InputError
-from ulna.params import NETWORKS, load_params
 
 PUBLISHED = NETWORKS["densenet169"].pretrained
 

@@ -21,8 +21,8 @@ from tiny_pipeline import (
     run,
 )
 
+from ulna.core.params import NETWORKS
 from ulna.data.source import open_root, read_file
-from ulna.params import NETWORKS
 
 pytestmark = pytest.mark.slow
 

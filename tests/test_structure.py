@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from ulna.params import Params
+from ulna.core.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "ulna"

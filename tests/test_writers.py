@@ -1,4 +1,4 @@
-"""Who writes: nothing but ulna.files opens, renames or removes what another stage may read."""
+"""Who writes: nothing but ulna.core.io opens, renames or removes what another stage may read."""
 
 import ast
 from pathlib import Path
@@ -28,7 +28,7 @@ WRITES = {
 # Also of other things: strings have `replace` with two arguments, tables `copy` and `rename`.
 OF_PATHS = {"rename", "replace"}
 OF_TABLES = {"copy"}
-# The functions of ulna.files replace whole files themselves.
+# The functions of ulna.core.io replace whole files themselves.
 SAFE = {"write_csv", "write_json", "write_text"}
 # File, call -> why it may.
 EXCEPTIONS = {
@@ -87,7 +87,7 @@ def given(tree: ast.AST) -> set[str]:
 
 
 def writes(call: ast.Call) -> bool:
-    """Whether a call may change the disk otherwise than by ulna.files."""
+    """Whether a call may change the disk otherwise than by ulna.core.io."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     if name == "open":
         words = [value for value in ast.walk(call) if isinstance(value, ast.Constant)]
@@ -107,7 +107,7 @@ def writes(call: ast.Call) -> bool:
 
 
 def unsafe_calls(source: str) -> list[str]:
-    """The calls that write elsewhere than under a name given by ulna.files."""
+    """The calls that write elsewhere than under a name given by ulna.core.io."""
     found = []
     for function in ast.parse(source).body:
         names = given(function)

@@ -9,7 +9,7 @@ from pathlib import Path
 import params_files
 from conftest import THREADS
 
-from ulna.yaml12 import parse_yaml
+from ulna.core.yaml12 import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = [

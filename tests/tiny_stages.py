@@ -14,8 +14,9 @@ from scipy.special import expit
 from stages.evaluate import evaluate
 from stages.prepare import prepare
 from stages.preprocess import preprocess
-from ulna import console, files, paths
-from ulna.predictions import write_predictions
+from ulna.core import io as ulna_io
+from ulna.core import paths
+from ulna.core.predictions import write_predictions
 
 HERE = Path(__file__).parent
 
@@ -77,13 +78,13 @@ class Stages:
             evaluate={"bootstrap_draws": 100},
         )
         write_predictions(folder / paths.predictions("cnn"), judged())
-        files.write_json(folder / paths.origin("cnn"), {"model_sha256": "0" * 64})
+        ulna_io.write_json(folder / paths.provenance("cnn"), {"model_sha256": "0" * 64})
 
     def run(self, stage: Callable[..., None]) -> None:
         arguments = ["cnn"] if stage is evaluate else []
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
-            console.run(stage, *arguments)
+            stage.run(stage, *arguments)
 
     def written(self, stage: Callable[..., None]) -> dict[str, bytes]:
         return {

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from ulna.errors import InputError
+from ulna.core import InputError
 
 # Command -> what it does. Each is a module of `ulna.team` of that name, with two functions:
 # `add_arguments(parser)` and `run(arguments)`; the module's docstring is its help.

@@ -14,22 +14,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ulna.checks.duplicates import (
-    LARGE_PX,
-    Enlarged,
-    find_conflicts,
-    find_copies,
-    with_correlation,
-)
-from ulna.checks.quality import SMALL_PX, likeness, measure_pictures, resized
-from ulna.console import progress
+from ulna.checks.duplicates import LARGE_PX, Enlarged, find_conflicts, find_copies, with_correlation
+from ulna.checks.quality import SMALL_PX, measure_images, resize_content, similarity
+from ulna.core import InputError
+from ulna.core.stage import progress
 from ulna.data.cache import Cache
 from ulna.data.images import Fit
-from ulna.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
 
-# Finding, one of `ulna.params.Finding` -> what it says, in the order of the table.
+# Finding, one of `ulna.core.params.Finding` -> what it says, in the order of the table.
 FINDINGS = {
     "inverted": "brighter than mid-grey on average and along the rim (value: the lower, of 255)",
     "nearly_blank": "hardly any contrast (value: grey levels from the 1% to the 99% quantile)",
@@ -57,22 +51,22 @@ COLUMNS = [
 MID_GREY = 127.5
 # Likeness as it is, less that of the inverse: those 3 have 0.15 or more; the planted ones -0.25 or
 # less, about 0 where a part has others like them.
-LIKED_AS_IS = 0.1
+UPRIGHT_MARGIN = 0.1
 # The planted ones have 1 to 7, the flattest of the others 56.
-BLANK_BELOW = 25
+LOW_CONTRAST_BELOW = 25
 # Ordinary images of the phantom have 0.05 at most; 39 of FracAtlas are above: white beds, trunks.
 SATURATED_FROM = 0.1
 # The phantom's long bones have 3.8 at most; MURA's short sides go down to about 90 of 512.
 ASPECT_FROM = 4.0
 # In five phantoms 12 of 15 that were cut off are below (the others look like fingers or an elbow),
 # and none of the other 4,000: the least has 0.63.
-UNLIKE_BELOW = 0.55
+OUTLIER_BELOW = 0.55
 # Images of a body part. The fewer, the more have no like: of FracAtlas's mixed HAND 0.4% of all
 # 1,254, 2% of any 400, 8% of any 100; of the phantom's parts, 84 to 159 images, none.
 COMPARED = 80
 SAMPLE = 500  # images of a part, at least, that each is compared with first
 # Findings that a picture shows.
-SEEN = tuple(name for name in FINDINGS if name not in ("colour", "single_view", "both_labels"))
+VISIBLE = tuple(name for name in FINDINGS if name not in ("colour", "single_view", "both_labels"))
 GREYSCALE = ("1", "L", "LA", "I;16")
 
 BLOCK = 512
@@ -81,7 +75,7 @@ BLOCK = 512
 NAMED = 10
 
 
-def stop_on(findings: pd.DataFrame, fail_on: Sequence[str], table: Path) -> None:
+def fail_on_findings(findings: pd.DataFrame, fail_on: Sequence[str], table: Path) -> None:
     """Stop if a finding that must not occur has rows.
 
     Args:
@@ -107,7 +101,7 @@ def stop_on(findings: pd.DataFrame, fail_on: Sequence[str], table: Path) -> None
         )
 
 
-def with_measurements(rows: pd.DataFrame, cache: Cache) -> pd.DataFrame:
+def join_measurements(rows: pd.DataFrame, cache: Cache) -> pd.DataFrame:
     """Add what the cache measured of each file: mode, bit_depth, width_px and so on.
 
     Args:
@@ -125,7 +119,7 @@ def audit_images(images: pd.DataFrame, cache: Cache, fit: Fit) -> pd.DataFrame:
     """Find everything in FINDINGS.
 
     Args:
-        images: One row a cached image: see `with_measurements`.
+        images: One row a cached image: see `join_measurements`.
         cache: The cached images.
         fit: How they were fitted into the cached square: pad or stretch.
 
@@ -137,19 +131,19 @@ def audit_images(images: pd.DataFrame, cache: Cache, fit: Fit) -> pd.DataFrame:
     images = images.sort_values("image", kind="stable", ignore_index=True)
 
     def enlarged(positions: npt.NDArray[np.int64]) -> Pixels:
-        return resized(cache, images.iloc[positions], fit, LARGE_PX)
+        return resize_content(cache, images.iloc[positions], fit, LARGE_PX)
 
     blocks = range(0, len(images), BLOCK)
     pictures = np.empty((len(images), SMALL_PX, SMALL_PX), np.uint8)
     measured = []
     for start in progress(blocks, len(blocks), "audit", unit=f"x {BLOCK} images"):
         block = slice(start, start + BLOCK)
-        pictures[block] = resized(cache, images.iloc[block], fit, SMALL_PX)
-        measured.append(measure_pictures(pictures[block]))
+        pictures[block] = resize_content(cache, images.iloc[block], fit, SMALL_PX)
+        measured.append(measure_images(pictures[block]))
     grey = pd.concat(measured, ignore_index=True)
     found = pd.concat(
         [
-            _of_pictures(images, pictures, grey, cache.size_px),
+            _of_images(images, pictures, grey, cache.size_px),
             _of_studies(images),
             _of_copies(images, pictures, enlarged),
         ],
@@ -171,7 +165,7 @@ def choose_examples(findings: pd.DataFrame, pictures: int) -> pd.DataFrame:
         The chosen rows of the findings that can be seen in a picture, in order.
     """
     chosen = [findings[:0]]
-    for _, rows in findings[findings["finding"].isin(SEEN)].groupby("finding", sort=False):
+    for _, rows in findings[findings["finding"].isin(VISIBLE)].groupby("finding", sort=False):
         places = min(len(rows), pictures // 2 if rows["other_image"].iloc[0] else pictures)
         chosen.append(
             rows.iloc[[(2 * place + 1) * len(rows) // (2 * places) for place in range(places)]]
@@ -185,7 +179,7 @@ def count_findings(findings: pd.DataFrame) -> dict[str, int]:
     return {name: int(rows.get(name, 0)) for name in FINDINGS}
 
 
-def summarise(images: pd.DataFrame, set_aside: int) -> dict[str, int]:
+def summarize_audit(images: pd.DataFrame, set_aside: int) -> dict[str, int]:
     """Count what was audited.
 
     Args:
@@ -214,16 +208,16 @@ def _rows(finding: str, chosen: npt.NDArray[np.bool_], values: npt.ArrayLike) ->
     )
 
 
-def _of_pictures(
+def _of_images(
     images: pd.DataFrame, pictures: Pixels, grey: pd.DataFrame, size_px: int
 ) -> pd.DataFrame:
     light = (grey["polarity"] > MID_GREY).to_numpy()
     like, like_inverted = np.full((2, len(images)), np.nan)
     for at in images.groupby("body_part").indices.values():
         if len(at) >= COMPARED:
-            like[at], like_inverted[at] = _likeness_within(pictures[at], light[at])
-    inverted = light & ~(like - like_inverted >= LIKED_AS_IS)
-    blank = (grey["contrast"] < BLANK_BELOW).to_numpy()
+            like[at], like_inverted[at] = _similarity_within(pictures[at], light[at])
+    inverted = light & ~(like - like_inverted >= UPRIGHT_MARGIN)
+    blank = (grey["contrast"] < LOW_CONTRAST_BELOW).to_numpy()
     longer = images[["width_px", "height_px"]].max(axis=1)
     aspect = longer / images[["width_px", "height_px"]].min(axis=1)
     found = {
@@ -232,7 +226,7 @@ def _of_pictures(
         # Of an inverted or blank picture these tell nothing more.
         "saturated": ((grey["saturated"] >= SATURATED_FROM) & ~inverted, grey["saturated"]),
         "bright_border": ((grey["bright_sides"] > 0) & ~inverted, grey["bright_sides"]),
-        "unlike_its_part": ((like < UNLIKE_BELOW) & ~inverted & ~blank, like),
+        "unlike_its_part": ((like < OUTLIER_BELOW) & ~inverted & ~blank, like),
         "extreme_aspect": (aspect >= ASPECT_FROM, aspect),
         "tiny": (longer < size_px, longer),
         "colour": (~images["mode"].isin(GREYSCALE), images["bit_depth"]),
@@ -242,19 +236,19 @@ def _of_pictures(
     )
 
 
-def _likeness_within(
+def _similarity_within(
     pictures: Pixels, light: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """See `likeness`; of pictures that are like some of a sample and not light, that of the sample.
+    """See `similarity`; of pictures that are like some of a sample and not light, that of the sample.
 
     Nothing depends on more than that these are above UNLIKE_BELOW. All pairs of MURA's 40,005
     images took 33 s of a core, this takes 5.
     """
     everyone = np.arange(len(pictures))
     sample = everyone[:: max(1, len(pictures) // SAMPLE)]
-    as_is, inverted = likeness(pictures, everyone, sample)
-    doubtful = np.flatnonzero((as_is < UNLIKE_BELOW) | light)
-    as_is[doubtful], inverted[doubtful] = likeness(pictures, doubtful, everyone)
+    as_is, inverted = similarity(pictures, everyone, sample)
+    doubtful = np.flatnonzero((as_is < OUTLIER_BELOW) | light)
+    as_is[doubtful], inverted[doubtful] = similarity(pictures, doubtful, everyone)
     return as_is, inverted
 
 

@@ -18,7 +18,7 @@ COARSE_PX = 16  # side of the pictures that are compared within a body part
 BLOCK = 512  # rows of a matrix product
 
 
-def resized(cache: Cache, images: pd.DataFrame, fit: Fit, side_px: int) -> Pixels:
+def resize_content(cache: Cache, images: pd.DataFrame, fit: Fit, side_px: int) -> Pixels:
     """Read cached images without their padding, as squares of another size.
 
     Args:
@@ -40,7 +40,7 @@ def resized(cache: Cache, images: pd.DataFrame, fit: Fit, side_px: int) -> Pixel
     return pictures
 
 
-def measure_pictures(pictures: Pixels) -> pd.DataFrame:
+def measure_images(pictures: Pixels) -> pd.DataFrame:
     """Measure grey levels.
 
     Args:
@@ -72,7 +72,7 @@ def measure_pictures(pictures: Pixels) -> pd.DataFrame:
     )
 
 
-def likeness(pictures: Pixels, chosen: Positions, others: Positions) -> tuple[Floats, Floats]:
+def similarity(pictures: Pixels, chosen: Positions, others: Positions) -> tuple[Floats, Floats]:
     """Tell how well pictures of a body part resemble others of it, as they are and inverted.
 
     Args:

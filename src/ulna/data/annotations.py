@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ulna.core import InputError
 from ulna.data.source import Root, display_path, has_file, read_file
-from ulna.errors import InputError
 
 FILE = "annotations.csv"
 COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ulna.params import Augment
+from ulna.core.params import Augment
 
 AUGMENT_STREAM = 2  # of Philox; the order of images is drawn from another
 

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ulna.console import progress
+from ulna.core import InputError, first_ten
+from ulna.core.io import atomic_directory, require_free_space, write_csv
+from ulna.core.params import Image
+from ulna.core.stage import cores, process_map, progress
 from ulna.data.images import Measurements, Pixels, decode, letterbox, measure
 from ulna.data.source import image_reader
-from ulna.errors import InputError, first_ten
-from ulna.files import check_space, replacing_folder, write_csv
-from ulna.params import Image
-from ulna.processes import cores, process_map
 
 IMAGES = "images.csv"
 REJECTED = "rejected.csv"
@@ -161,8 +160,8 @@ def build_cache(
             for the cache. The old cache stays.
     """
     what = f"the cache of {len(images):,} images of {image.size_px} x {image.size_px} pixels"
-    check_space(folder, len(images) * image.size_px**2, what)
-    with replacing_folder(folder) as target:
+    require_free_space(folder, len(images) * image.size_px**2, what)
+    with atomic_directory(folder) as target:
         jobs = _lay_out(images, target, image.size_px)
         workers = workers or (cores() if len(jobs) >= PROCESSES_FROM else 1)
         work = process_map(partial(_worker, root, image), jobs, workers, BATCH)

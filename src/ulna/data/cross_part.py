@@ -1,6 +1,6 @@
 """Train on some body parts, test on each: which networks there are, and what each learns from.
 
-How the networks are judged is written in `ulna.judging.transfer_matrix`.
+How the networks are judged is written in `ulna.evaluation.cross_part`.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Literal
 
 import pandas as pd
 
-from ulna.errors import InputError
+from ulna.core import InputError
 
 WITHOUT = "without "
 AND = "+"

@@ -20,7 +20,7 @@ from PIL import Image, ImageChops, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from ulna.errors import InputError
+from ulna.core import InputError
 
 Fit = Literal["pad", "stretch"]
 # Half of an image each: the frame (borders and corners) has markers, letters, collimators and the

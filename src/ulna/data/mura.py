@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 import pandas as pd
 
+from ulna.core import InputError, first_ten
 from ulna.data.source import (
     OFFICIAL_SPLITS,
     Root,
@@ -20,7 +21,6 @@ from ulna.data.source import (
     read_file,
     reject_mura_v1_0,
 )
-from ulna.errors import InputError, first_ten
 
 IMAGE_COLUMNS = ["image", "official_split", "body_part", "patient", "study", "label"]
 

@@ -9,9 +9,9 @@ import shutil
 import urllib.request
 from pathlib import Path
 
-from ulna.errors import InputError
-from ulna.files import replacing, sha256
-from ulna.params import NETWORKS, FineTuned, Params, PretrainedFile, TrainingConfig
+from ulna.core import InputError
+from ulna.core.io import atomic_write, sha256
+from ulna.core.params import NETWORKS, FineTuned, Params, PretrainedFile, TrainingConfig
 
 KERAS_FOLDER = Path("~/.keras/models")
 CONNECT_SECONDS = 10
@@ -83,7 +83,7 @@ def _find_imagenet(name: str, published: PretrainedFile, folder: Path) -> Path:
     try:
         with (
             urllib.request.urlopen(published.url, timeout=CONNECT_SECONDS) as response,
-            replacing(ours) as partial,
+            atomic_write(ours) as partial,
             partial.open("wb") as file,
         ):
             shutil.copyfileobj(response, file)

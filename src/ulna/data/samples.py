@@ -6,9 +6,9 @@ from typing import Literal
 
 import pandas as pd
 
+from ulna.core import InputError, first_ten
 from ulna.data.cache import Cache
 from ulna.data.mura import IMAGE_COLUMNS
-from ulna.errors import InputError, first_ten
 
 SPLITS = ("train", "val", "test")
 SPLIT_COLUMNS = ["patient", "split"]

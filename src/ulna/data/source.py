@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ulna.errors import InputError
+from ulna.core import InputError
 
 CSV_FILES = (
     "train_image_paths.csv",

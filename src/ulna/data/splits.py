@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ulna.core import InputError
+from ulna.core.io import read_table
 from ulna.data.samples import SPLIT_COLUMNS, SPLITS
-from ulna.errors import InputError
-from ulna.files import read_table
 
 SIZES = "sizes.csv"
 SIZE_COLUMNS = ("fraction", "patients", "studies", "images")

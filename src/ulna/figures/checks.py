@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from ulna.checks.baselines import AUROC, CHANCE
-from ulna.checks.occlusion import SHOWN, show_example
+from ulna.checks.shortcuts import AUROC, CHANCE, SHOWN, occlusion_example
 from ulna.data.cache import Cache, gather_samples
 from ulna.data.images import Fit
+from ulna.evaluation import conclusions
+from ulna.evaluation.conclusions import BASELINES, NOTES
+from ulna.evaluation.localization import OUTCOMES
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -46,9 +48,6 @@ from ulna.figures.style import (
     title,
     with_interval,
 )
-from ulna.judging import conclusions
-from ulna.judging.names import BASELINES, NOTES
-from ulna.maps.gallery import OUTCOMES
 
 Maps = npt.NDArray[np.floating]
 
@@ -74,10 +73,10 @@ def dots_and_intervals(
     """Draw the AUROC of every baseline with its interval, over those of the networks.
 
     Args:
-        scores: See `ulna.checks.baselines.judge`; NaN where undefined.
+        scores: See `ulna.checks.shortcuts.evaluate_baselines`; NaN where undefined.
         networks: A network's study-level numbers: auroc, auroc_low, auroc_high; None or NaN where
             undefined.
-        verdict: See `ulna.judging.conclusions.baselines`; it is set under the figure.
+        verdict: See `ulna.evaluation.conclusions.baselines`; it is set under the figure.
 
     Returns:
         A figure with one axes, a row a baseline, then a row a network.
@@ -144,10 +143,10 @@ def halves(scores: pd.DataFrame, pictures: Mapping[str, Pixels], verdict: str) -
     """Draw AUROC and kappa of each network, of whole images and of each half, with intervals.
 
     Args:
-        scores: See `ulna.checks.occlusion.tabulate`; NaN where undefined.
-        pictures: One image as it is shown, for each name of `ulna.checks.occlusion.SHOWN`,
+        scores: See `ulna.checks.shortcuts.tabulate_occlusion`; NaN where undefined.
+        pictures: One image as it is shown, for each name of `ulna.checks.shortcuts.SHOWN`,
             (size_px, size_px) uint8.
-        verdict: See `ulna.judging.conclusions.occlusion`; it is set under the figure.
+        verdict: See `ulna.evaluation.conclusions.occlusion`; it is set under the figure.
 
     Returns:
         A figure with an image for each name of SHOWN, above one another, then two axes.
@@ -206,13 +205,13 @@ def saliency_gallery(
 
     Args:
         arch: The network.
-        gallery: See `ulna.maps.gallery.choose_gallery`; also map_x_px and map_y_px, the highest
+        gallery: See `ulna.evaluation.localization.choose_gallery`; also map_x_px and map_y_px, the highest
             point of the map, and x0, y0, x1, y1, the ground-truth box: NaN where there is
             none. All in pixels of the square.
         pixels: The cached images in the same order, (images, size_px, size_px) uint8.
         maps: Their maps, signed towards abnormal, of the same shape; None where they failed the
             randomisation test: then none is shown.
-        verdict: See `ulna.judging.conclusions.randomization`, for the line under the title.
+        verdict: See `ulna.evaluation.conclusions.randomization`, for the line under the title.
 
     Returns:
         A figure with one axes an image: a row a body part, a column an outcome. One opacity stands
@@ -302,12 +301,12 @@ def draw(
         fit: How they were made square.
         tables: The files of `plots/tables` by name.
         metrics: The files of `metrics` by name.
-        galleries: See `ulna.maps.gallery.read_gallery`.
+        galleries: See `ulna.evaluation.localization.read_gallery`.
 
     Returns:
         Figures by name.
     """
-    example = show_example(rows[rows["split"] == "test"], cache, fit)
+    example = occlusion_example(rows[rows["split"] == "test"], cache, fit)
     scores = {arch: metrics[arch]["study"] for arch in networks}
     drawn = {
         "baselines": dots_and_intervals(

@@ -13,6 +13,7 @@ from ulna.checks.audit import FINDINGS
 from ulna.checks.audit import select_examples as choose_odd
 from ulna.data.cache import Cache, gather_samples
 from ulna.data.samples import select_examples
+from ulna.evaluation.conclusions import number
 from ulna.figures.style import (
     CENTRED,
     LABEL_COLOURS,
@@ -32,7 +33,6 @@ from ulna.figures.style import (
     new_figure,
     show_image,
 )
-from ulna.judging.conclusions import number
 
 BOLD = {"fontweight": "bold"}
 # Of the sheet of odd images, in inches; a pair of copies takes two of the columns.

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from ulna.data.cache import Cache, gather_samples
 from ulna.data.samples import first_views
+from ulna.evaluation.conclusions import number
 from ulna.figures.style import (
     LABELS,
     RC_PARAMS,
@@ -20,7 +21,6 @@ from ulna.figures.style import (
     show_image,
     title,
 )
-from ulna.judging.conclusions import number
 
 COLUMNS = 6
 

@@ -17,6 +17,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from ulna.data.cross_part import network_named
+from ulna.evaluation import conclusions
+from ulna.evaluation.comparison import OVERALL, REFERENCE_NOTE, read_reference
+from ulna.evaluation.conclusions import METRICS, NOTES, number
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -41,10 +44,6 @@ from ulna.figures.style import (
     title,
     with_interval,
 )
-from ulna.judging import conclusions
-from ulna.judging.conclusions import number
-from ulna.judging.names import METRICS, NOTES
-from ulna.judging.reference import NOTE, OVERALL, read_reference
 
 Floats = npt.NDArray[np.float64]
 
@@ -193,10 +192,10 @@ def kappa_by_body_part(
         by_body_part: A table a network: body_part, n, abnormal, kappa, kappa_low and kappa_high
             (NaN where there are too few patients).
         scores: A network's study-level numbers over all body parts, by the same names.
-        reference: See `ulna.judging.reference.read_reference`.
+        reference: See `ulna.evaluation.comparison.read_reference`.
 
     Returns:
-        A figure with one axes; what is published carries `ulna.judging.reference.NOTE`.
+        A figure with one axes; what is published carries `ulna.evaluation.comparison.REFERENCE_NOTE`.
     """
     ours = {arch: _with_overall(by_body_part[arch], scores[arch]) for arch in by_body_part}
     sizes = pd.concat(list(ours.values()))
@@ -227,7 +226,7 @@ def kappa_by_body_part(
     ends: Look = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
     axis.add_artist(axis.legend(handles=bars, title="our networks", **ends, **key))
     ends = {"loc": "lower right", "bbox_to_anchor": (1, 1)}
-    axis.legend(handles=marks, title=f"published: {NOTE}", **ends, **key)
+    axis.legend(handles=marks, title=f"published: {REFERENCE_NOTE}", **ends, **key)
     add_note(
         figure,
         "Bars: our networks on our test set, each at its threshold; lines: 95% intervals over "
@@ -288,8 +287,8 @@ def reliability_diagrams(
     """Draw the share of abnormal studies over the probability, before and after temperature.
 
     Args:
-        curves: A table a network, see `ulna.judging.reliability.reliability_curves`.
-        calibration: A network's numbers, see `ulna.judging.calibration.summarize`; None or NaN
+        curves: A table a network, see `ulna.evaluation.calibration.reliability_curves`.
+        calibration: A network's numbers, see `ulna.evaluation.calibration.summarize_calibration`; None or NaN
             where undefined.
         verdicts: A sentence on each network; they are set under the figure.
 
@@ -428,7 +427,7 @@ def heat_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame) -> F
 
     Args:
         trained_on: Name in the table -> body parts; a row each, in this order.
-        cells: See `ulna.judging.transfer_matrix.matrix`; a note is NaN or "" for none.
+        cells: See `ulna.evaluation.cross_part.cross_part_table`; a note is NaN or "" for none.
 
     Returns:
         A figure with two axes, one over the other. A frame marks a part that the network was
@@ -548,7 +547,7 @@ def draw(
     scores = {arch: metrics[arch]["study"] for arch in networks}
     calibration = {arch: metrics[arch]["calibration"] for arch in networks}
     verdicts = [conclusions.calibration(found, arch) for arch, found in calibration.items()]
-    cells = tables["transfer"]
+    cells = tables["cross_part"]
     parts = sorted(set(cells["tested_on"]) - {OVERALL})
     trained_on = {name: network_named(name, parts).parts for name in cells["trained_on"].unique()}
     return {
@@ -557,5 +556,5 @@ def draw(
         "kappa_by_body_part": kappa_by_body_part(of_each("by_body_part"), scores, read_reference()),
         "calibration": reliability_diagrams(of_each("reliability"), calibration, verdicts),
         "compare": forest(tables["compare"]),
-        "transfer": heat_maps(trained_on, cells),
+        "cross_part": heat_maps(trained_on, cells),
     }

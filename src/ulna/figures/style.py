@@ -16,9 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from ulna.judging.conclusions import number
-from ulna.judging.names import NAMES
-from ulna.params import NETWORKS
+from ulna.core.params import NETWORKS
+from ulna.evaluation.conclusions import NAMES, number
 
 Pixels = npt.NDArray[np.uint8]
 Colour = str | tuple[float, float, float, float]

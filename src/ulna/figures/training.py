@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from ulna.evaluation.conclusions import number
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -31,7 +32,6 @@ from ulna.figures.style import (
     new_figure,
     title,
 )
-from ulna.judging.conclusions import number
 
 PHASES = {"scratch": "from scratch", "head": "head only", "finetune": "fine-tuning"}
 CURVES = {"loss": "loss", "auroc": "AUROC", "accuracy": "accuracy"}
@@ -175,9 +175,9 @@ def overfitting_panels(
     """Draw what each network does on train, val and test; the gap by epoch; the size curve.
 
     Args:
-        splits: See `ulna.judging.overfitting.judge_splits`, of all networks.
-        gaps: See `ulna.judging.epochs.gaps_by_epoch`, of all networks.
-        curve: See `ulna.judging.size_curve.judge_sizes`; no rows where it is off.
+        splits: See `ulna.evaluation.overfitting.evaluate_splits`, of all networks.
+        gaps: See `ulna.evaluation.overfitting.gaps_by_epoch`, of all networks.
+        curve: See `ulna.evaluation.overfitting.evaluate_learning_curve`; no rows where it is off.
         arch: The network of the size curve.
 
     Returns:

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 import tensorflow as tf
 
+from ulna.core.params import Augment
 from ulna.data.augmentation import augment_images, image_key, sample_params
 from ulna.data.cache import Cache, gather
-from ulna.params import Augment
 
 ORDER_STREAM = 1  # of Philox; augmentation draws from another
 WORKERS = 2  # batches that are made at a time

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ulna.errors import InputError
-from ulna.params import Focal
+from ulna.core import InputError
+from ulna.core.params import Focal
 
 
 def build_loss(loss: Literal["bce", "weighted_bce", "focal"], focal: Focal) -> keras.losses.Loss:

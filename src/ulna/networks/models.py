@@ -16,9 +16,9 @@ import pandas as pd
 import tensorflow as tf
 from keras import layers
 
-from ulna.errors import InputError
+from ulna.core import InputError
+from ulna.core.params import NETWORKS, Cnn, FineTuned, Network
 from ulna.networks.predict import make_predict_fn
-from ulna.params import NETWORKS, Cnn, FineTuned, Network
 
 # Of Keras' ImageNet pictures in [0, 1], as keras.applications.densenet.preprocess_input uses them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -32,7 +32,7 @@ HEAD = "head_"
 
 
 def build_network(name: str, size_px: int, network: Network) -> keras.Model:
-    """Build a network of `ulna.params.NETWORKS` as its section of the parameters describes it."""
+    """Build a network of `ulna.core.params.NETWORKS` as its section of the parameters describes it."""
     return BUILDERS[name](size_px, network)
 
 
@@ -158,7 +158,7 @@ def build_finetuned(
     return keras.Model(inputs, outputs, name=name)
 
 
-# One for each network of `ulna.params.NETWORKS`: (size_px, its section) -> the model, named so.
+# One for each network of `ulna.core.params.NETWORKS`: (size_px, its section) -> the model, named so.
 BUILDERS: dict[str, Callable[[int, Any], keras.Model]] = {
     "cnn": build_cnn,
     "densenet169": build_densenet169,

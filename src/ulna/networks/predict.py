@@ -10,7 +10,7 @@ import pandas as pd
 import tensorflow as tf
 from scipy.special import expit
 
-from ulna.console import progress
+from ulna.core.stage import progress
 from ulna.data.cache import Cache
 from ulna.data.images import Fit, Pixels, Region, content_boxes, mask_region
 from ulna.networks.dataset import Transform, examples, plain_batches

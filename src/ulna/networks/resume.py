@@ -24,7 +24,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from ulna.files import replacing
+from ulna.core.io import atomic_write
 from ulna.networks.dataset import Examples
 from ulna.networks.runtime import environment
 
@@ -56,7 +56,7 @@ class Checkpoints:
 
     Attributes:
         folder: Holds those of the last training that wrote to it; one process at a time may do so,
-            see `ulna.processes.only_one`.
+            see `ulna.core.stage.exclusive_lock`.
         key: 64 hexadecimal digits: the same for trainings that give the same bytes, see
             `training_key`.
     """
@@ -67,7 +67,7 @@ class Checkpoints:
     def save(self, number: int, state: State) -> None:
         """Write a checkpoint, number larger than before; remove older ones and other trainings'."""
         path = self.folder / f"{self.key[:KEY_DIGITS]}-{number:06d}.checkpoint"
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_bytes(encode(self.key, state))
         kept = self._own()[-MAX_TO_KEEP:]
         for other in self.folder.iterdir():

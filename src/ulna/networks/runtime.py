@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from ulna.errors import InputError
+from ulna.core import InputError
 
 # Bits depend on how sums are cut over threads: the count is fixed, not taken from the machine. Two
 # threads run on any machine; a GPU does not use them.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from scipy.stats import rankdata
 
-from ulna.console import progress
+from ulna.core.stage import progress
 from ulna.networks.models import crossing_tensors
 
 Pixels = npt.NDArray[np.uint8]

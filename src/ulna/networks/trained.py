@@ -10,11 +10,11 @@ from pathlib import Path
 
 import keras
 
-from ulna.errors import InputError
-from ulna.files import check_space, replacing_folder, sha256, write_csv, write_json
+from ulna.core import InputError
+from ulna.core.io import atomic_directory, require_free_space, sha256, write_csv, write_json
+from ulna.core.params import NETWORKS, FineTuned, TrainingConfig, check_arch
 from ulna.networks.models import build_network, describe_layers
 from ulna.networks.runtime import environment
-from ulna.params import NETWORKS, FineTuned, TrainingConfig, check_arch
 
 WEIGHTS = "model.weights.h5"
 METADATA = "model.json"
@@ -37,12 +37,14 @@ def write_trained(folder: Path, model: keras.Model, size_px: int, config: Traini
         InputError: The disk has no room for it.
     """
     # On a full disk HDF5 ends the process by SIGSEGV, without a word (seen at 5 of 9 places).
-    check_space(folder, BYTES_PER_WEIGHT * model.count_params() + OVERHEAD_BYTES, "the network")
+    require_free_space(
+        folder, BYTES_PER_WEIGHT * model.count_params() + OVERHEAD_BYTES, "the network"
+    )
     network = config.network
     if isinstance(network, FineTuned):
         # All weights are in this folder; where the backbone's came from may be a local path.
         network = network.model_copy(update={"weights": "none", "weights_sha256": None})
-    with replacing_folder(folder) as partial:
+    with atomic_directory(folder) as partial:
         # The file of a compiled model would hold Adam's state too, twice the size of the weights.
         # The name is in it: Keras would number this model among all that the process has made.
         keras.Model(model.input, model.output, name=model.name).save_weights(partial / WEIGHTS)

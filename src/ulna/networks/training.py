@@ -14,12 +14,12 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
-from ulna import paths
-from ulna.console import SECONDS_BETWEEN_LINES
+from ulna.core import InputError, paths
+from ulna.core.io import require_free_space, sha256, write_csv
+from ulna.core.params import NETWORKS, Augment, Cnn, FineTuned, Section, Train, TrainingConfig
+from ulna.core.stage import SECONDS_BETWEEN_LINES
 from ulna.data.cache import Cache
 from ulna.data.pretrained import find_weights
-from ulna.errors import InputError
-from ulna.files import check_space, sha256, write_csv
 from ulna.networks import runtime
 from ulna.networks.dataset import (
     Examples,
@@ -50,7 +50,6 @@ from ulna.networks.resume import (
     restore_state,
     training_key,
 )
-from ulna.params import NETWORKS, Augment, Cnn, FineTuned, Section, Train, TrainingConfig
 
 MEASURES = ("loss", "accuracy", "auroc", "val_loss", "val_accuracy", "val_auroc")
 
@@ -69,7 +68,7 @@ def train_model(
     those that the process has trained before it.
 
     Args:
-        config: See `ulna.params.Params.training`.
+        config: See `ulna.core.params.Params.training`.
         cache: The cached images.
         train: Rows of the training images, see `ulna.data.samples.join_samples`; their counts make the
             weights of both.
@@ -105,7 +104,7 @@ def train_model(
     # With each weight its best value and two averages of Adam's, in 4 bytes each; a new file is
     # whole before an old one goes.
     needed = (MAX_TO_KEEP + 1) * 4 * 4 * model.count_params() - resumable.size_bytes()
-    check_space(checkpoints, needed, "the checkpoints of a training", output=False)
+    require_free_space(checkpoints, needed, "the checkpoints of a training", output=False)
     data = TrainingData(source, choosing, network.batch_size, config.seed, config.augment)
     phases = PHASES[NETWORKS[config.name].phases](model, network, data)
     epoch = steps(len(train), network.batch_size)
@@ -194,7 +193,7 @@ def finetune_phases(model: keras.Model, network: FineTuned, data: TrainingData) 
     return phases
 
 
-# By the names that `ulna.params.NetworkSpec.phases` may have: (model, its section, its data).
+# By the names that `ulna.core.params.NetworkSpec.phases` may have: (model, its section, its data).
 PHASES: Mapping[str, Callable[[keras.Model, Any, TrainingData], list[Phase]]] = {
     "scratch": scratch_phases,
     "head_then_finetune": finetune_phases,

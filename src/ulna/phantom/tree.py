@@ -19,14 +19,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from ulna.console import progress
-from ulna.files import check_space, replacing
-from ulna.params import Phantom
+from ulna.core.io import atomic_write, require_free_space
+from ulna.core.params import Phantom
+from ulna.core.stage import cores, process_map, progress
 from ulna.phantom.anatomy import build_scene
 from ulna.phantom.pathology import SHARES, insert_finding, sample_finding
 from ulna.phantom.radiograph import Pixels, expose, sample_camera
 from ulna.phantom.skeleton import sample_person
-from ulna.processes import cores, process_map
 
 # Studies in MURA v1.1, normal and abnormal, train and valid (counted from its CSV files).
 MURA_STUDIES = {
@@ -309,8 +308,8 @@ def write_phantom(path: Path, phantom: Phantom, workers: int | None = None) -> p
     """
     studies = plan_studies(phantom)
     views = plan_views(studies, phantom)
-    check_space(path, len(views) * BYTES_PER_VIEW, f"a phantom of {len(views):,} images")
-    with replacing(path) as target, zipfile.ZipFile(target, "w") as archive:
+    require_free_space(path, len(views) * BYTES_PER_VIEW, f"a phantom of {len(views):,} images")
+    with atomic_write(path) as target, zipfile.ZipFile(target, "w") as archive:
         rows = []
         encoded = process_map(partial(_encoder, phantom), views, workers or cores(), BATCH)
         for row, png in progress(encoded, len(views), "phantom"):

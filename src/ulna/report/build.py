@@ -5,9 +5,9 @@ Nothing is computed here: what the page says stands in `metrics/` and `plots/`.
 
 import pandas as pd
 
-from ulna import paths
-from ulna.judging import conclusions
-from ulna.judging.reference import NOTE, OVERALL, read_reference
+from ulna.core import paths
+from ulna.evaluation import conclusions
+from ulna.evaluation.comparison import OVERALL, REFERENCE_NOTE, read_reference
 from ulna.report import sections
 from ulna.report.html import Answer, number, page
 from ulna.report.sections import NOT_A_DEVICE, ReportData
@@ -79,7 +79,7 @@ def verdict(data: ReportData) -> list[Answer]:
             [
                 *sections.compared(data, networks),
                 f"Stanford's published model: kappa "
-                f"{number(published['model', OVERALL])} ({NOTE}).",
+                f"{number(published['model', OVERALL])} ({REFERENCE_NOTE}).",
             ],
         ),
         (

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from ulna.checks.occlusion import SHOWN
-from ulna.judging import conclusions
-from ulna.judging.names import BASELINES, METRICS, NAMES
-from ulna.judging.reference import NOTE, read_reference
-from ulna.paths import ENSEMBLE
+from ulna.checks.shortcuts import SHOWN
+from ulna.core.paths import ENSEMBLE
+from ulna.evaluation import conclusions
+from ulna.evaluation.comparison import REFERENCE_NOTE, read_reference
+from ulna.evaluation.conclusions import BASELINES, METRICS, NAMES
 from ulna.report.html import (
     Section,
     bullets,
@@ -71,11 +71,11 @@ class ReportData:
 
 def inputs(networks: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """The names of the metrics, tables and figures that the report is made from."""
-    metrics = ["compare", "overfitting", "transfer", "audit", "baselines", "occlusion"]
-    tables = ["splits", "overfitting", "learning_curve", "transfer", "occlusion"]
+    metrics = ["compare", "overfitting", "cross_part", "audit", "baselines", "occlusion"]
+    tables = ["splits", "overfitting", "learning_curve", "cross_part", "occlusion"]
     figures = [
         *("splits", "examples", "architecture", "training_curves", "overfitting", "roc"),
-        *("confusion", "kappa_by_body_part", "calibration", "compare", "transfer", "audit"),
+        *("confusion", "kappa_by_body_part", "calibration", "compare", "cross_part", "audit"),
         *("baselines", "occlusion", "disagreements"),
     ]
     for arch in networks:
@@ -320,11 +320,11 @@ def body_parts(data: ReportData) -> Section:
             "kappa_by_body_part",
             "Bars of kappa by body part with intervals, beside "
             "published values; the tables have the numbers.",
-            f"Cohen's kappa by body part. Published: {NOTE}.",
+            f"Cohen's kappa by body part. Published: {REFERENCE_NOTE}.",
         ),
         table(
             published,
-            f"Published kappas, 207 studies: {NOTE}; radiologists' values by body "
+            f"Published kappas, 207 studies: {REFERENCE_NOTE}; radiologists' values by body "
             "part were recalled, not checked against the paper",
         ),
         table(
@@ -441,9 +441,9 @@ def transfer(data: ReportData) -> Section:
             "AUROC": span(cell, "auroc", 2),
             "kappa": span(cell, "kappa", 2),
         }
-        for cell in data.tables["transfer"].to_dict("records")
+        for cell in data.tables["cross_part"].to_dict("records")
     ]
-    sides = data.metrics["transfer"]
+    sides = data.metrics["cross_part"]
     return section(
         "transfer",
         "Trained on some body parts, tested on all",

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ulna.errors import InputError
-from ulna.judging.bootstrap import METRICS, resample, with_intervals
-from ulna.judging.comparison import differences
-from ulna.judging.evaluation import LEVELS, decided
-from ulna.judging.metrics import score
-from ulna.judging.names import METRICS as METRIC_NAMES
-from ulna.judging.names import NAMES
-from ulna.params import Evaluate
+from ulna.core import InputError
+from ulna.core.params import Evaluate
+from ulna.evaluation.bootstrap import METRICS, bootstrap_weights, metrics_with_ci
+from ulna.evaluation.comparison import differences
+from ulna.evaluation.conclusions import METRICS as METRIC_NAMES
+from ulna.evaluation.conclusions import NAMES
+from ulna.evaluation.evaluate import LEVELS, apply_thresholds
+from ulna.evaluation.metrics import score
 from ulna.team.revisions import (
     NETWORKS,
     WORKSPACE,
@@ -97,7 +97,7 @@ def compare_tables(
     rows = []
     for level in levels:
         old, new = (_test(table, level, evaluate) for table, evaluate in (before, after))
-        resamples = resample(new["patient"], after[1].bootstrap_draws, seed)
+        resamples = bootstrap_weights(new["patient"], after[1].bootstrap_draws, seed)
         paired = differences(new, old, resamples, after[1].min_patients)
         was, now = (score(t["label"], t["probability"], t["threshold"]) for t in (old, new))
         sizes = {"level": level, "n": paired["n"], "patients": paired["patients"]}
@@ -111,7 +111,7 @@ def compare_tables(
 
 def _test(images: pd.DataFrame, level: str, evaluate: Evaluate) -> pd.DataFrame:
     """The test rows in an order that all revisions share."""
-    table, _ = decided(images, level, evaluate)
+    table, _ = apply_thresholds(images, level, evaluate)
     return table[table["split"] == "test"].sort_values(level, ignore_index=True)
 
 
@@ -205,8 +205,8 @@ def rank(revisions: Sequence[Revision], network: str, level: str, metric: str) -
     for each in order:
         table, first = each.tables[network], best.tables[network]
         test = _test(table, level, each.evaluate)
-        resamples = resample(test["patient"], each.evaluate.bootstrap_draws, each.seed)
-        result = with_intervals(test, resamples, each.evaluate.min_patients)
+        resamples = bootstrap_weights(test["patient"], each.evaluate.bootstrap_draws, each.seed)
+        result = metrics_with_ci(test, resamples, each.evaluate.min_patients)
         row = {"name": each.name, "val": scores[each.name], "significance": BEST}
         ends = {"test": "", "low": "_low", "high": "_high"}
         row |= {column: result[f"{metric}{end}"] for column, end in ends.items()}
@@ -225,7 +225,7 @@ def rank(revisions: Sequence[Revision], network: str, level: str, metric: str) -
 
 def val_score(revision: Revision, network: str, level: str, metric: str) -> float:
     """A metric on val: what a choice may look at."""
-    table, _ = decided(revision.tables[network], level, revision.evaluate)
+    table, _ = apply_thresholds(revision.tables[network], level, revision.evaluate)
     val = table[table["split"] == "val"]
     return float(score(val["label"], val["probability"], val["threshold"])[metric])
 

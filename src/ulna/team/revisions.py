@@ -13,11 +13,10 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from ulna import paths
-from ulna.errors import InputError
-from ulna.params import NETWORKS as TABLE
-from ulna.params import Evaluate
-from ulna.predictions import read_predictions
+from ulna.core import InputError, paths
+from ulna.core.params import NETWORKS as TABLE
+from ulna.core.params import Evaluate
+from ulna.core.predictions import read_predictions
 
 WORKSPACE = "workspace"
 NETWORKS = (*TABLE, paths.ENSEMBLE)

@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
-from ulna.console import progress
-from ulna.errors import InputError
+from ulna.core import InputError
+from ulna.core.stage import progress
 from ulna.team.revisions import LOCK, git, open_repo
 from ulna.team.verify import (
     CACHE,

@@ -23,9 +23,9 @@ from pathlib import Path, PurePosixPath
 from shlex import quote
 from typing import IO, Any, NamedTuple
 
-from ulna.console import progress
-from ulna.errors import InputError
-from ulna.files import write_text
+from ulna.core import InputError
+from ulna.core.io import write_text
+from ulna.core.stage import progress
 from ulna.team.revisions import LOCK, WORKSPACE, git, in_full, open_repo, parse_yaml
 
 MANIFEST = Path("manifest.sha256")

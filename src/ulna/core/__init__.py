@@ -1,0 +1,17 @@
+"""Parameters, paths, files, how a stage runs, the prediction table; and the one error that a user can mend."""
+
+from collections.abc import Sequence
+
+
+class InputError(ValueError):
+    """Bad input: a file, a parameter or a data set that breaks a stated rule.
+
+    The message is one sentence (or a short list) that names the file and line or the key, what was
+    expected, what came, and what to do. Stages print it without a traceback and exit with code 1.
+    """
+
+
+def first_ten(items: Sequence[str], separator: str = "\n") -> str:
+    """Join the first ten items of a message, and say how many more there are."""
+    more = f"{separator.strip(',')}and {len(items) - 10:,} more" if len(items) > 10 else ""
+    return separator.join(items[:10]) + more

@@ -1,0 +1,237 @@
+"""Write files whole or not at all, read and hash them; undefined numbers become null."""
+
+import configparser
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ulna.core import InputError
+
+# What to do about a disk that does not take what is written.
+ADVICE = {
+    errno.ENOSPC: "free some, then run `dvc repro` again",
+    errno.EDQUOT: "free some of your share, then run `dvc repro` again",
+    errno.EFBIG: "see `ulimit -f` and what the file system allows",
+    errno.EIO: "the disk may be failing; once it is mended, run `dvc repro` again",
+    errno.EROFS: "mount it for writing, or work in another folder",
+    errno.EACCES: "give yourself the right to write there",
+}
+
+
+class WriteError(OSError):
+    """A file that was not written: the message names it, the fault and what to do."""
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a path to write to, and rename it to `path` once the block ends without an error.
+
+    A reader sees the old file or the new one, never a part, and so it is after a power cut. After
+    an error the old one stays and the partial one is removed; what a killed run left behind goes.
+
+    Args:
+        path: The file to replace; missing folders are made.
+
+    Yields:
+        A path in the same folder with the same ending.
+
+    Raises:
+        WriteError: It cannot be written.
+    """
+    partial = _beside(path)
+    with _naming(path, partial):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        try:
+            yield partial
+            _sync(partial)
+            partial.replace(path)
+            _sync(path.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_directory(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, and rename it to `folder` once the block ends without an error.
+
+    A reader sees the old folder, for a moment none, or the new one; after an error the old one.
+    What a killed run left behind goes: it may be gigabytes.
+
+    Args:
+        folder: The folder to replace; folders above it are made.
+
+    Yields:
+        A folder beside it.
+
+    Raises:
+        WriteError: It cannot be written.
+    """
+    partial, replaced = _beside(folder), _beside(folder, "replaced-")
+    with _naming(folder, partial):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        partial.mkdir()
+        try:
+            yield partial
+            _sync_tree(partial)
+            # A folder cannot be renamed over another that holds files.
+            if folder.exists():
+                folder.rename(replaced)
+            partial.rename(folder)
+            _sync(folder.parent)
+        finally:
+            if replaced.exists() and not folder.exists():
+                replaced.rename(folder)
+            for rest in (partial, replaced):
+                shutil.rmtree(rest, ignore_errors=True)
+
+
+def _beside(path: Path, what: str = "") -> Path:
+    """A name that git and DVC ignore."""
+    return path.with_name(f".partial-{os.getpid()}-{what}{path.name}")
+
+
+def _remove_leftovers(path: Path) -> None:
+    ours = re.compile(rf"\.partial-\d+-(replaced-)?{re.escape(path.name)}")
+    for leftover in path.parent.iterdir():
+        if not ours.fullmatch(leftover.name):
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(folder: Path) -> None:
+    for path, _, names in os.walk(folder):
+        for name in names:
+            _sync(Path(path) / name)
+        _sync(Path(path))
+
+
+@contextmanager
+def _naming(path: Path, partial: Path) -> Iterator[None]:
+    """Turn a fault of the disk into a sentence that names the file and says what to do."""
+    try:
+        yield
+    except WriteError as error:
+        # Of a file inside a folder: whoever reads this knows the folder by its lasting name.
+        raise WriteError(str(error).replace(str(partial), str(path))) from error
+    except OSError as error:
+        fault = error.strerror or str(error).replace(str(partial), str(path))
+        named = str(error.filename or path).replace(str(partial), str(path))
+        if not named.startswith(str(path)):
+            # Something that is read: its name belongs to the fault.
+            named, fault = str(path), f"{fault}: {named}"
+        advice = ADVICE.get(error.errno or 0)
+        message = f"{named} was not written: {fault}" + (f"; {advice}" if advice else "")
+        raise WriteError(message) from error
+
+
+def require_free_space(folder: Path, bytes_needed: int, what: str, output: bool = True) -> None:
+    """Refuse work whose output would fill the disk, before it begins.
+
+    Args:
+        folder: Where the output will lie; it need not be there yet.
+        bytes_needed: Of the files alone.
+        what: What they are, as a reader calls it, such as "the cache of 800 images".
+        output: Whether DVC copies them into its cache, which counts too unless the configuration of
+            this checkout puts that elsewhere or lets it link.
+
+    Raises:
+        InputError: There is less room.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    copied = output and _dvc_copies()
+    needed = bytes_needed * (2 if copied else 1)
+    if free < needed:
+        raise InputError(
+            f"{what} needs {_megabytes(needed)} in {folder}{' (with the copy of DVC)' * copied}, "
+            f"but {_megabytes(free)} are free on that disk: free {_megabytes(needed - free)} more, "
+            "or work on a larger one"
+        )
+
+
+def _megabytes(number: int) -> str:
+    """At least 1 MB: nothing smaller decides."""
+    return f"{max(1, math.ceil(number / 10**6)):,} MB"
+
+
+def _dvc_copies() -> bool:
+    config = configparser.ConfigParser()
+    config.read([".dvc/config", ".dvc/config.local"], encoding="utf-8")
+    return not {"dir", "type"} & set(config["cache"] if "cache" in config else ())
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as UTF-8 CSV with a header line, Unix line ends and no index."""
+    with atomic_write(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write nested mappings as JSON, keys in the order given, NaN and infinities as null."""
+    with atomic_write(path) as partial:
+        text = json.dumps(_null_for_undefined(values), indent=2, allow_nan=False)
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8."""
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV file that an earlier stage wrote; a missing one is an InputError."""
+    return pd.read_csv(io.StringIO(_read(path)))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file that an earlier stage wrote; a missing one is an InputError."""
+    return json.loads(_read(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run `dvc repro`") from None
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _null_for_undefined(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _null_for_undefined(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_null_for_undefined(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,278 @@
+"""The prediction table: the one contract between a network and its evaluation.
+
+One row per image, columns `COLUMNS`. Everything after `predict` reads only this table, so it also
+evaluates an ensemble, a radiologist or another framework that writes the same CSV file.
+"""
+
+import csv
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from ulna.core import InputError
+from ulna.core.io import read_json, write_csv, write_json
+
+TEXT_COLUMNS = ("image", "patient", "study", "body_part", "split")
+COLUMNS = (*TEXT_COLUMNS, "label", "logit", "probability")
+STUDY_COLUMNS = ("study", "patient", "body_part", "split", "label", "views", "probability")
+SPLITS = ("val", "test")
+PROVENANCE = ("model_sha256", "environment", "predicted_on")
+Aggregation = Literal["mean_probability", "mean_logit", "max", "noisy_or"]
+
+# A float32 sigmoid is off by up to 1e-7; a probability that was clipped, smoothed or taken for the
+# other class is off by far more.
+TOLERANCE = 1e-6
+
+
+def read_predictions(path: Path, splits: tuple[str, ...] = SPLITS) -> pd.DataFrame:
+    """Read and check a prediction table.
+
+    Args:
+        path: A CSV file with a header line; the columns may be in any order.
+        splits: What it may hold, see `check_predictions`.
+
+    Returns:
+        One row an image, in the order of the file, columns `COLUMNS`: text, except label (int64,
+        1 = abnormal), logit (float64, finite) and probability (float64, 0 to 1).
+
+    Raises:
+        InputError: The file is missing or breaks a rule; file, line, rule and fix are named.
+    """
+    lines = _read_lines(path)
+    if not lines:
+        raise InputError(f"{path} is empty: write it again with the predict stage")
+    header, rows = lines[0], lines[1:]
+    _check_columns(header, str(path))
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise InputError(
+                f"{path} line {line}: expected {len(header)} fields, received {len(row)}: "
+                "write the table again with the predict stage"
+            )
+    table = pd.DataFrame(rows, columns=header, dtype=str)[list(COLUMNS)]
+    kinds: dict[str, type[float]] = {"label": int, "logit": float, "probability": float}
+    for column, kind in kinds.items():
+        table[column] = _numbers(table[column].tolist(), kind, column, str(path))
+    check_predictions(table, str(path), splits)
+    return table
+
+
+def write_predictions(path: Path, table: pd.DataFrame, splits: tuple[str, ...] = SPLITS) -> None:
+    """Check a prediction table and write it so that every float reads back to the same bits.
+
+    Args:
+        path: The CSV file to replace.
+        table: One row an image, columns `COLUMNS`.
+        splits: What it may hold, see `check_predictions`.
+
+    Raises:
+        InputError: The table breaks a rule; nothing is written.
+    """
+    check_predictions(table, str(path), splits)
+    types = {"label": "int64", "logit": "float64", "probability": "float64"}
+    write_csv(path, table[list(COLUMNS)].astype(types))
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Read where a prediction table comes from.
+
+    Args:
+        path: The JSON file beside the table.
+
+    Returns:
+        model_sha256 (of the weights); environment (where these were trained, see
+        `ulna.networks.runtime.describe`); predicted_on (the fingerprint of where they scored).
+        All are None where there is no such file, as for a table from elsewhere.
+    """
+    return dict.fromkeys(PROVENANCE) | (read_json(path) if path.exists() else {})
+
+
+def write_provenance(
+    path: Path,
+    model_sha256: str | None,
+    environment: Mapping[str, Any] | None,
+    predicted_on: str | None,
+) -> None:
+    """Write where a prediction table comes from, see `read_provenance`."""
+    write_json(path, dict(zip(PROVENANCE, (model_sha256, environment, predicted_on), strict=True)))
+
+
+def check_predictions(table: pd.DataFrame, source: str, splits: tuple[str, ...] = SPLITS) -> None:
+    """Check a prediction table: columns, values, and rows that contradict each other.
+
+    Args:
+        table: One row an image.
+        source: What to call the file in an error; row 0 of the table is its line 2.
+        splits: What it may hold; of the last, what the table is for, there must be an image.
+
+    Raises:
+        InputError: A rule is broken; the first row that breaks it is named.
+    """
+    _check_columns(list(table.columns), source)
+    present = table["split"].unique().tolist()
+    if splits[-1] not in present:
+        raise InputError(
+            f"{source} holds no row of split {splits[-1]}, nothing to judge, only of {present}: "
+            f"predict the {splits[-1]} images too"
+        )
+    for broken, sentence in _rules(table, splits):
+        if broken.any():
+            position = int(np.argmax(broken))
+            values = {str(column): value for column, value in table.iloc[position].items()}
+            raise InputError(f"{source} line {position + 2}: {sentence.format(**values)}")
+
+
+def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability") -> pd.DataFrame:
+    """Give each study one probability from those of its views.
+
+    Every sum is exact before it is rounded, and every study is worked out by itself, so the order
+    of the views and the other studies of the table cannot change a bit of it.
+
+    Args:
+        table: A checked prediction table.
+        aggregation: mean_probability; mean_logit, the sigmoid of the mean of the logits; max, the
+            view that looks most abnormal; noisy_or, 1 - prod(1 - p): at least one view is abnormal,
+            as if the views erred independently.
+
+    Returns:
+        One row a study, sorted by study, columns `STUDY_COLUMNS`; views (int64) counts its images.
+        With one view, every aggregation gives that view's probability up to rounding.
+
+    Example:
+        >>> table = pd.DataFrame({"image": ["a", "b"], "patient": "p", "study": "s",
+        ...                       "body_part": "HAND", "split": "test", "label": 1,
+        ...                       "logit": [0.0, 0.0], "probability": [0.5, 0.5]})
+        >>> by_study(table, "noisy_or")["probability"].tolist()
+        [0.75]
+
+    Reference:
+        Rajpurkar et al., "MURA", arXiv 1712.06957, section 3: the mean over a study's views.
+    """
+    pools: dict[Aggregation, tuple[str, Callable[[list[float]], float]]] = {
+        "mean_probability": ("probability", lambda views: math.fsum(views) / len(views)),
+        "mean_logit": ("logit", _mean_logit),
+        "max": ("probability", max),
+        "noisy_or": ("probability", _noisy_or),
+    }
+    column, pool = pools[aggregation]
+    groups = table.groupby("study", sort=True)
+    studies = groups.agg(
+        patient=("patient", "first"),
+        body_part=("body_part", "first"),
+        split=("split", "first"),
+        label=("label", "first"),
+        views=("image", "size"),
+    ).reset_index()
+    # One list, a study after the other: as a function given to groupby this took 4 times as long.
+    values = table[column].to_numpy()[np.argsort(groups.ngroup(), kind="stable")].tolist()
+    ends = [0, *np.cumsum(studies["views"]).tolist()]
+    return studies.assign(probability=[pool(values[i:j]) for i, j in pairwise(ends)])
+
+
+def _mean_logit(logits: list[float]) -> float:
+    # A power of two costs no bit, and keeps the sum of the largest floats from overflowing.
+    scale = 4096.0
+    return float(expit(math.fsum(logit / scale for logit in logits) / len(logits) * scale))
+
+
+def _noisy_or(probabilities: list[float]) -> float:
+    # Of small probabilities, 1 - p would keep no digit; and log1p(-1) is no number.
+    if max(probabilities) == 1:
+        return 1.0
+    return -math.expm1(math.fsum(math.log1p(-probability) for probability in probabilities))
+
+
+def _read_lines(path: Path) -> list[list[str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file, strict=True))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run `dvc repro`") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} is not CSV in UTF-8 ({error}): write it again with the predict stage"
+        ) from None
+
+
+def _check_columns(columns: list[str], source: str) -> None:
+    missing = [column for column in COLUMNS if column not in columns]
+    extra = [column for column in columns if column not in COLUMNS]
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    for names, fault, fix in (
+        (missing, "lacks", "add"),
+        (extra, "has the unknown", "remove"),
+        (twice, "repeats the", "keep one of each of"),
+    ):
+        if names:
+            raise InputError(
+                f"{source} line 1: the header {fault} columns {', '.join(names)}: {fix} them, "
+                f"a prediction table has {', '.join(COLUMNS)}"
+            )
+
+
+def _numbers(texts: list[str], kind: type[float], column: str, source: str) -> list[float]:
+    # float() gives the bits that were written; pandas' reader does so only from 3.1 on.
+    expected = "0 or 1" if kind is int else "a number"
+    numbers = []
+    for line, text in enumerate(texts, start=2):
+        try:
+            numbers.append(kind(text))
+        except ValueError:
+            raise InputError(
+                f"{source} line {line}: {column} is {text!r}, expected {expected}: correct it"
+            ) from None
+    return numbers
+
+
+def _rules(table: pd.DataFrame, splits: tuple[str, ...]) -> Iterator[tuple[pd.Series, str]]:
+    """Yield which rows break a rule, and the sentence for it; a rule may rely on those before."""
+    for column in TEXT_COLUMNS:
+        yield (
+            table[column].isna() | (table[column] == ""),
+            f"{column} is empty: fill it in",
+        )
+    yield (
+        ~table["split"].isin(splits),
+        f"split is {{split!r}}, expected {' or '.join(splits)}: predict no other split",
+    )
+    yield (
+        ~table["label"].isin((0, 1)),
+        "label is {label}, expected 0 (normal) or 1 (abnormal): correct it",
+    )
+    yield (
+        ~np.isfinite(table["logit"]),
+        "logit is {logit}, expected a finite number: training may have diverged, "
+        "try a lower learning rate",
+    )
+    yield (
+        ~table["probability"].between(0, 1),
+        "probability is {probability}, expected 0 to 1: write 1 / (1 + exp(-logit))",
+    )
+    yield (
+        (table["probability"] - expit(table["logit"])).abs() > TOLERANCE,
+        "probability is {probability}, not the sigmoid of logit {logit}: "
+        "write 1 / (1 + exp(-logit)), the probability of abnormal",
+    )
+    yield (
+        table["image"].duplicated(),
+        "image {image!r} is on an earlier line too: keep one row an image",
+    )
+    for owner, column, fix in (
+        ("study", "patient", "put the patient into the name of the study"),
+        ("study", "body_part", "put the body part into the name of the study"),
+        ("study", "label", "a study has one label, correct the others"),
+        ("study", "split", "a study is in one split, keep one"),
+        ("patient", "split", "a patient is in one split over all body parts, split by patient"),
+    ):
+        first = table.groupby(owner)[column].transform("first")
+        yield (
+            table[column] != first,
+            f"{owner} {{{owner}!r}} has {column} {{{column}}} here and another on an earlier line: "
+            f"{fix}",
+        )

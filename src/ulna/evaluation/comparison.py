@@ -1,0 +1,330 @@
+"""Paired comparison of networks: bootstrap differences, DeLong's and McNemar's tests by patient."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import norm, rankdata
+
+from ulna.evaluation.bootstrap import METRICS, Replicates, bootstrap_metrics, percentile_ci
+from ulna.evaluation.evaluate import LEVELS
+from ulna.evaluation.metrics import score
+
+# Whoever shows these numbers shows this note with them.
+REFERENCE_NOTE = "hidden test set, other gold standard: not comparable"
+
+OVERALL = "overall"
+REFERENCE_COLUMNS = ("reader", "body_part", "kappa", "source")
+
+_REFERENCE = Path(__file__).with_name("reference.csv")
+
+
+def read_reference() -> pd.DataFrame:
+    """Read the kappas of Stanford's model and of three radiologists.
+
+    They are from MURA's hidden test set of 207 studies, where the majority of three other
+    radiologists is the truth.
+
+    Returns:
+        Columns `REFERENCE_COLUMNS`: reader (model, radiologist 1, 2 or 3), body_part (upper case, or
+        `OVERALL`), kappa (float64, -1 to 1), and source: paper, or recalled for a number that was
+        not checked against the paper.
+
+    Reference:
+        Rajpurkar et al., "MURA: Large Dataset for Abnormality Detection in Musculoskeletal
+        Radiographs", arXiv 1712.06957, the table of kappas.
+    """
+    return pd.read_csv(_REFERENCE)
+
+
+def delong(
+    labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike, patients: npt.ArrayLike
+) -> dict[str, float]:
+    """DeLong's test of two correlated AUROCs, clustered by patient.
+
+    A patient's studies may hang together, so what they contribute is summed before it is squared
+    (Obuchowski's extension). With one study a patient it is DeLong's own test. No library here
+    ships either.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        first: Probabilities of the first network, or any scores that rise with them, shape (n,).
+        second: Those of the second network.
+        patients: Of each row, shape (n,).
+
+    Returns:
+        difference (first minus second), standard_error, z and the two-sided p. All NaN without two
+        patients of each class. A difference of 0 has z 0 and p 1, even without any spread; another
+        difference without spread has neither.
+
+    Reference:
+        DeLong et al. 1988, Biometrics 44(3), 837-845; Obuchowski 1997, Biometrics 53(2), 567-578,
+        "Nonparametric analysis of clustered ROC curve data".
+
+    Example:
+        >>> scores = [0.1, 0.3, 0.2, 0.4], [0.2, 0.1, 0.3, 0.4]
+        >>> delong([0, 0, 1, 1], *scores, patients=["p1", "p2", "p3", "p4"])["difference"]
+        -0.25
+    """
+    abnormal = np.asarray(labels) == 1
+    names, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    classes = (abnormal, ~abnormal)
+    rows = [np.bincount(patient[chosen], minlength=len(names)) for chosen in classes]
+    clusters = [int((each > 0).sum()) for each in rows]
+    if min(clusters) < 2:
+        return dict.fromkeys(("difference", "standard_error", "z", "p"), np.nan)
+    # Twice the pairs that a row is part of and that are in the right order, ties half, by the first
+    # network less those by the second: whole numbers, so that equal sums are equal to the bit.
+    more = _twice_concordant(np.asarray(first), abnormal) - _twice_concordant(
+        np.asarray(second), abnormal
+    )
+    sizes, total = [int(each.sum()) for each in rows], int(more[abnormal].sum())
+    # Of each class and patient: what its rows add to the difference, beyond as many mean rows.
+    beyond = [
+        np.bincount(patient[chosen], more[chosen], len(names)) - each * total / size
+        for chosen, each, size in zip(classes, rows, sizes, strict=True)
+    ]
+    small = [count / (count - 1) for count in (*clusters, len(names))]
+    squares = (
+        small[0] * float(beyond[0] @ beyond[0])
+        + small[1] * float(beyond[1] @ beyond[1])
+        + 2 * small[2] * float(beyond[0] @ beyond[1])
+    )
+    pairs = 2 * sizes[0] * sizes[1]
+    difference, error = total / pairs, math.sqrt(max(0.0, squares)) / pairs
+    if error > 0:
+        z = difference / error
+    else:
+        z = 0.0 if difference == 0 else np.nan
+    return {
+        "difference": difference,
+        "standard_error": error,
+        "z": z,
+        "p": float(2 * norm.sf(abs(z))),
+    }
+
+
+def _twice_concordant(
+    scores: npt.NDArray[Any], abnormal: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Of each row, twice the rows of the other class on the right side of it, ties half."""
+    found = np.empty(scores.size, dtype=np.int64)
+    for rows, side in ((abnormal, 1), (~abnormal, -1)):
+        # Its rank among all less its rank among its own class: the others below it.
+        ranks, own = rankdata(side * scores)[rows], rankdata(side * scores[rows])
+        found[rows] = 2 * (ranks - own)
+    return found
+
+
+def mcnemar(
+    labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike, patients: npt.ArrayLike
+) -> dict[str, float]:
+    """McNemar's exact test: does one network decide rightly more often than the other?
+
+    By patient: were both networks as good, then of each patient's studies that only one decides
+    rightly, the other might as well have been the one. Over all ways to swap them, p is the share
+    of those that leave the two as far apart as they are. With one study a patient it is McNemar's
+    own test, where b of b + c is binomial with 1/2.
+
+    Args:
+        labels: 0 or 1, shape (n,).
+        first: Decisions of the first network, 0 or 1, shape (n,).
+        second: Those of the second network.
+        patients: Of each row, shape (n,).
+
+    Returns:
+        b, the rows that only the first decides rightly, c, those that only the second does (int),
+        and the two-sided p; 1 if there are none.
+
+    Reference:
+        McNemar 1947, Psychometrika 12(2), 153-157; swapping within pairs: Fisher 1935, The Design
+        of Experiments, section 21.
+
+    Example:
+        >>> mcnemar([1, 1, 0, 1], [1, 1, 1, 1], [0, 0, 1, 0], patients=["p1", "p2", "p3", "p4"])
+        {'b': 3, 'c': 0, 'p': 0.25}
+    """
+    truth = np.asarray(labels) == 1
+    right, other_right = (np.asarray(decided) == truth for decided in (first, second))
+    ahead = right.astype(np.int64) - other_right
+    names, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
+    lead = np.bincount(patient, ahead, len(names)).astype(np.int64)
+    # The chance of each sum of +lead or -lead over the patients: its middle is a sum of 0.
+    chances = np.ones(1)
+    for steps in np.abs(lead[lead != 0]):
+        chances = np.convolve(chances, [0.5, *[0.0] * (2 * steps - 1), 0.5])
+    sums = np.abs(np.arange(chances.size) - chances.size // 2)
+    p = float(min(1.0, chances[sums >= abs(lead.sum())].sum()))
+    return {"b": int((ahead > 0).sum()), "c": int((ahead < 0).sum()), "p": p}
+
+
+ComparisonCode = Literal[
+    "first_better", "second_better", "not_significant", "no_ci", "one_class", "too_few"
+]
+COLUMNS = (
+    "first",
+    "second",
+    "level",
+    "metric",
+    "difference",
+    "low",
+    "high",
+    "n",
+    "abnormal",
+    "patients",
+)
+
+
+def all_pairs(networks: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs to compare: the networks among themselves, then their ensemble with each.
+
+    Example:
+        >>> all_pairs(["cnn", "densenet169"])
+        [('cnn', 'densenet169'), ('ensemble', 'cnn'), ('ensemble', 'densenet169')]
+    """
+    return [*combinations(networks, 2), *(("ensemble", network) for network in networks)]
+
+
+def compare_networks(
+    levels: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
+    resamples: Replicates,
+    min_patients: int,
+) -> dict[str, Any]:
+    """Compare two networks on the same test set.
+
+    Args:
+        levels: study and image -> a table of each of the two networks, row for row of the same
+            study or image: patient, label, probability, threshold. Differences are first minus
+            second.
+        resamples: Draws of patients, the same for both networks.
+        min_patients: With fewer patients, or one class only, every number but the sizes is NaN.
+
+    Returns:
+        conclusion, see `conclude_comparison`; then for each level what `differences` returns; level
+        study also has delong and mcnemar, as these functions return them.
+    """
+    found = {
+        level: differences(*tables, resamples, min_patients) for level, tables in levels.items()
+    }
+    first, second = levels["study"]
+    labels = first["label"].to_numpy()
+    called, other = (table["probability"] > table["threshold"] for table in (first, second))
+    tests = {
+        "delong": delong(labels, first["probability"], second["probability"], first["patient"]),
+        "mcnemar": mcnemar(labels, called, other, first["patient"]),
+    }
+    if _too_few(found["study"], min_patients):
+        tests = {name: dict.fromkeys(test, np.nan) for name, test in tests.items()}
+    found["study"] |= tests
+    return {"conclusion": conclude_comparison(found["study"], min_patients)} | found
+
+
+def differences(
+    first: pd.DataFrame, second: pd.DataFrame, resamples: Replicates, min_patients: int
+) -> dict[str, Any]:
+    """How far the first network is above the second in each metric, with 95% intervals.
+
+    Args:
+        first: One row a study or an image: patient, label, probability, threshold.
+        second: The same rows, judged by the other network.
+        resamples: Draws of patients.
+        min_patients: With fewer patients, or one class only, every difference is NaN.
+
+    Returns:
+        n (rows), abnormal, patients; then for each name in `bootstrap.METRICS` difference, low and
+        high, -1 to 1 (kappa -2 to 2), NaN where undefined: low and high also where all draws give
+        the same difference, see `bootstrap.interval`. Of the same probabilities and thresholds all
+        three are 0, whatever the draw.
+    """
+    sizes = {
+        "n": len(first),
+        "abnormal": int(first["label"].sum()),
+        "patients": int(first["patient"].nunique()),
+    }
+    if _too_few(sizes, min_patients):
+        undefined = dict.fromkeys(("difference", "low", "high"), np.nan)
+        return sizes | {name: dict(undefined) for name in METRICS}
+    one, two = (
+        score(table["label"], table["probability"], table["threshold"]) for table in (first, second)
+    )
+    judged = ["probability", "threshold"]
+    same = bool((first[judged].to_numpy() == second[judged].to_numpy()).all())
+    found: dict[str, Any] = {}
+    for name, drawn in bootstrap_differences(first, second, resamples).items():
+        low, high = (0.0, 0.0) if same else percentile_ci(drawn)
+        found[name] = {"difference": one[name] - two[name], "low": low, "high": high}
+    return sizes | found
+
+
+def bootstrap_differences(
+    first: pd.DataFrame, second: pd.DataFrame, resamples: Replicates
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Score both networks in each draw of patients, and take the difference within the draw.
+
+    Args:
+        first: One row a study or an image: patient, label, probability, threshold.
+        second: The same rows, judged by the other network.
+        resamples: Draws of patients.
+
+    Returns:
+        For each name in `bootstrap.METRICS` (draws,) float64, NaN where one of the two is
+        undefined.
+    """
+    one, two = bootstrap_metrics(first, resamples), bootstrap_metrics(second, resamples)
+    # A patient who is in no row of a draw can still turn the last bit of an area: that is none.
+    return {
+        name: np.where(np.abs(one[name] - two[name]) < 1e-12, 0.0, one[name] - two[name])
+        for name in METRICS
+    }
+
+
+def _too_few(sizes: Mapping[str, Any], min_patients: int) -> bool:
+    return sizes["patients"] < min_patients or sizes["abnormal"] in (0, sizes["n"])
+
+
+def conclude_comparison(study: Mapping[str, Any], min_patients: int) -> ComparisonCode:
+    """Conclude which network is better: whether the CI of the AUROC of studies excludes 0.
+
+    Args:
+        study: See `differences`.
+        min_patients: As given to `differences`.
+
+    Returns:
+        no_ci where there are patients and classes enough, and yet no CI, as of two networks
+        without an error.
+    """
+    if study["patients"] < min_patients:
+        return "too_few"
+    if study["abnormal"] in (0, study["n"]):
+        return "one_class"
+    low, high = study["auroc"]["low"], study["auroc"]["high"]
+    if np.isnan(low):
+        return "no_ci"
+    if low <= 0 <= high:
+        return "not_significant"
+    return "first_better" if low > 0 else "second_better"
+
+
+def tabulate(comparisons: Mapping[tuple[str, str], Mapping[str, Any]]) -> pd.DataFrame:
+    """List the differences of all comparisons, as the forest plot wants them.
+
+    Args:
+        comparisons: Names of the first and the second network -> see `compare_networks`.
+
+    Returns:
+        One row a pair, level and metric, columns `COLUMNS`.
+    """
+    rows = [
+        {"first": first, "second": second, "level": level, "metric": metric}
+        | found[level][metric]
+        | {size: found[level][size] for size in ("n", "abnormal", "patients")}
+        for (first, second), found in comparisons.items()
+        for level in LEVELS
+        for metric in METRICS
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))

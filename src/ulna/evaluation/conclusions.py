@@ -1,0 +1,332 @@
+"""Display names of what tables and metrics name by code."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ulna.core.params import NETWORKS as TABLE
+
+NETWORKS = {name: spec.title for name, spec in TABLE.items()}
+NAMES = NETWORKS | {"ensemble": "ensemble"}  # of all that is evaluated
+METRICS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "kappa": "kappa",
+    "accuracy": "accuracy",
+    "recall": "sensitivity",
+    "specificity": "specificity",
+    "precision": "precision",
+    "f1": "F1",
+}
+BASELINES = {
+    "prevalence": "prevalence (constant)",
+    "body_part": "body part",
+    "picture": "image size and mode",
+    "views": "number of views",
+    "metadata": "all metadata together",
+    "corners_and_border": "corners and border",
+    "intensity": "mean intensity",
+}
+# Of the column `note`: why a row has no numbers, or which CI it has.
+NOTES = {"": "", "too_few": "too few", "one_class": "one class", "exact_ci": "no error: exact CI"}
+
+
+Numbers = Mapping[str, Any]
+
+FAULTS = {
+    "too_moderate": "probabilities are too close to 0.5",
+    "too_extreme": "probabilities are too extreme",
+    "underestimated": "abnormal is more frequent than predicted",
+    "overestimated": "abnormal is rarer than predicted",
+}
+CALIBRATION = {
+    "calibrated": "is calibrated after temperature scaling",
+    "not_calibrated": "is not calibrated after temperature scaling",
+    "not_shown_no_temperature": "is not shown to be calibrated",
+    "not_shown_undefined": "is not shown to be calibrated",
+    "not_shown_too_few": "is not shown to be calibrated",
+    "not_shown_no_discrimination": "is not shown to be calibrated",
+}
+PHASE_ENDS = {"limit": "ended at its epoch limit", "early_stopping": "ended by early stopping"}
+LOOKS = {
+    "frame": "predicts the label from the border alone, and no better from the centre, where "
+    "bone is",
+    "both": "predicts the label best from the centre, but also from the border alone",
+    "centre": "needs the centre, and is no better than chance on the border alone",
+    "neither": "is no better than chance on either half alone",
+    "weak": "is no better than chance on whole images, so their halves say nothing",
+    "too_few": "was tested on too few patients",
+}
+
+
+def performance(scores: Numbers, network: str) -> str:
+    """Say whether a network is better than chance, by the AUROC of studies or images."""
+    name = _subject(network)
+    if scores["conclusion"] == "too_few":
+        return _sentence(f"{name} cannot be evaluated: too few test patients, or one class only")
+    relation = {
+        "above_chance": "better than chance",
+        "no_better_than_chance": "no better than chance",
+        "below_chance": "worse than chance",
+    }[scores["conclusion"]]
+    auroc, kappa = ci(scores, "auroc"), ci(scores, "kappa")
+    return _sentence(f"{name} is {relation}: AUROC {auroc}, Cohen's kappa {kappa}")
+
+
+def calibration(summary: Numbers, network: str) -> str:
+    """Say whether probabilities are calibrated, with slope, intercept and sizes."""
+    code, after, least = summary["conclusion"], summary["after"], summary["min_per_class"]
+    studies = f"on {summary['n']:,} test studies ({summary['abnormal']:,} abnormal)"
+    line = (
+        f"{studies} the slope is {ci(after, 'slope', 2)}, ideally 1, and the intercept "
+        f"{ci(after, 'intercept', 2)}, ideally 0"
+    )
+    if code == "not_calibrated":
+        few = min(summary["abnormal"], summary["n"] - summary["abnormal"]) < least
+        precision = f"; {least} studies per class would be more precise" if few else ""
+        line = f"{' and '.join(FAULTS[fault] for fault in summary['faults'])}; {line}{precision}"
+    reasons = {
+        "not_shown_no_temperature": "no temperature fits the val studies best: they are of one "
+        "class, without an error at 0.5, or ranked no better than chance",
+        "not_shown_undefined": f"{studies} slope and intercept are undefined; they need two "
+        "patients of each class, and an error at every threshold",
+        "not_shown_too_few": f"too few test studies, at least {least} per class are needed; {line}",
+        "not_shown_no_discrimination": f"the probabilities do not discriminate; {line}",
+    }
+    return _sentence(f"{_subject(network)} {CALIBRATION[code]}: {reasons.get(code, line)}")
+
+
+def calibration_in_short(summary: Numbers, network: str) -> str:
+    """Say the same without the reasons."""
+    return _sentence(f"{_subject(network)} {CALIBRATION[summary['conclusion']]}")
+
+
+def comparison(found: Numbers, first: str, second: str) -> str:
+    """Say which of two networks is better, by the paired difference in AUROC per study."""
+    code, study = found["conclusion"], found["study"]
+    pair = _subject(first), _subject(second)
+    both = " and ".join(pair)
+    sizes = f"{study['n']:,} test studies of {study['patients']:,} patients"
+    if code == "too_few":
+        return _sentence(f"{both} are not compared: fewer patients than evaluate.min_patients, "
+                         f"{sizes}")  # fmt: skip
+    if code == "one_class":
+        kind = "abnormal" if study["abnormal"] else "normal"
+        return _sentence(f"{both} are not compared: all studies are {kind}, {sizes}")
+    value, low, high = (study["auroc"][key] for key in ("difference", "low", "high"))
+    if code == "no_ci":
+        return _sentence(
+            f"{both} are not compared: the AUROC difference, {number(value)}, has no CI (too many "
+            f"bootstrap replicates hold one class only, or all are the same), {sizes}"
+        )
+    if code == "not_significant":
+        difference = interval(value, low, high)
+        return _sentence(
+            f"{both} do not differ significantly: AUROC difference {difference}, {sizes}"
+        )
+    if code == "second_better":
+        pair, (value, low, high) = pair[::-1], (-value, -high, -low)
+    higher = interval(value, low, high)
+    return _sentence(f"{pair[0]} is better than {pair[1]}: AUROC higher by {higher}, {sizes}")
+
+
+def overfitting(summary: Numbers, network: str) -> str:
+    """Say whether a network is better on its training studies than on test studies."""
+    name, train, test = _subject(network), summary["train"], summary["test"]
+    sizes = f"{train['patients']:,} patients of train, {test['patients']:,} of test"
+    claim = {
+        "overfitted": f"{name} is overfitted",
+        "slightly_overfitted": f"{name} is slightly overfitted",
+        "no_gap": f"{name} shows no overfitting",
+        "inconclusive": f"it is inconclusive whether {name} is overfitted",
+        "too_few": f"it cannot be estimated whether {name} is overfitted",
+    }[summary["conclusion"]]
+    if summary["conclusion"] == "too_few":
+        return _sentence(f"{claim}: too few patients, {sizes}")
+    return _sentence(f"{claim}: AUROC of train minus test is {ci(test, 'auroc_gap')}, {sizes}")
+
+
+def history(course: Numbers, network: str) -> str:
+    """Say which epoch was kept, and what ended the training."""
+    sentences = [
+        f"{_subject(network)} keeps epoch {course['kept']} of {course['epochs']}, which has the "
+        f"lowest loss on val ({number(course['val_loss_kept'])})"
+    ]
+    for phase, span in course["phases"].items():
+        first, last = span["first"], span["last"]
+        epochs = f"epochs {first} to {last}" if last > first else f"epoch {first}"
+        end = PHASE_ENDS[span["ended"]]
+        if span["ended"] == "early_stopping":
+            end = f"{end} after {course['early_stopping_epochs']} without a lower loss"
+        sentences.append(f"phase {phase}, {epochs}, {end}")
+    if course["conclusion"] == "still_improving":
+        sentences.append("the last epoch was the best: more epochs may help")
+    return " ".join(map(_sentence, sentences))
+
+
+def learning_curve(found: Numbers) -> str:
+    """Say whether more patients would help, by the last step of the curve."""
+    code, step = found["conclusion"], found["step"]
+    if code == "off":
+        return (
+            "The learning curve is off: set learning_curve.fractions in params.yaml, such as "
+            "[0.25, 0.5], and run `dvc repro`; each fraction costs one training."
+        )
+    name = _subject(found["arch"])
+    span = f"from {step['from_patients']:,} to {step['to_patients']:,} training patients"
+    if code == "too_few":
+        return _sentence(f"it cannot be estimated whether more patients help {name}: too few "
+                         f"test patients, {span}")  # fmt: skip
+    claim = {
+        "improves": f"more patients still help {name}",
+        "worsens": f"more patients have not helped {name}",
+        "inconclusive": f"it is inconclusive whether more patients still help {name}",
+    }[code]
+    value, low, high = (step["auroc"][key] for key in ("difference", "low", "high"))
+    change = interval(value, low, high, signed=True)
+    return _sentence(f"{claim}: {span}, AUROC on test changes by {change}")
+
+
+def baselines(summary: Numbers) -> str:
+    """Say whether labels can be predicted without looking at bone."""
+    if summary["conclusion"] == "too_few":
+        return "Too few test patients to say whether labels can be predicted without bone."
+    rows = {name: summary[name] for name in BASELINES if name in summary}
+    flagged = [name for name, row in rows.items() if row["flag"]]
+    bright = [name for name, row in rows.items() if row["informative"] and not row["flag"]]
+
+    def listed(names: list[str]) -> str:
+        return "; ".join(f"{BASELINES[name]}, AUROC {ci(rows[name], 'auroc')}" for name in names)
+
+    if summary["conclusion"] == "alarm":
+        said = [
+            f"Alarm: the label can be predicted without bone, from {listed(flagged)}.",
+            "A network that scores no better than this may have learned nothing else.",
+        ]
+    else:
+        n = next(iter(rows.values()))["n"]
+        said = [
+            "No alarm: without bone no baseline is better than chance on both test and train.",
+            f"With {n:,} test studies an AUROC of up to {number(summary['max_auroc_high'], 2)} is "
+            "not excluded.",
+        ]
+    if bright:
+        said.append(
+            f"Brightness also predicts the label, from {listed(bright)}: metal and casts are "
+            "bright, so this alone is no alarm."
+        )
+    return " ".join(said)
+
+
+def occlusion(summary: Numbers) -> str:
+    """Say whether networks need the centre, where bone is, or the border around it."""
+    head = {"alarm": "Alarm.", "no_alarm": "No alarm.", "inconclusive": "Inconclusive."}
+    said = [head[summary["conclusion"]]]
+    networks = {name: found for name, found in summary.items() if isinstance(found, Mapping)}
+    for network, found in networks.items():
+        claim = f"{_subject(network)} {LOOKS[found['finding']]}"
+        if found["finding"] != "too_few":
+            shown = {
+                "whole images": "whole",
+                "the centre alone": "frame_hidden",
+                "the border alone": "centre_hidden",
+            }
+            scores = ", ".join(f"{ci(found[key], 'auroc')} on {w}" for w, key in shown.items())
+            claim = f"{claim}: AUROC {scores}"
+        said.append(_sentence(claim))
+    return " ".join(said)
+
+
+def randomization(summary: Numbers, network: str) -> str:
+    """Say whether maps depend on the weights that were learned."""
+    head, *_, last = summary["rank_correlation"].values()
+    result = "passed" if summary["passed"] else "failed"
+    return _sentence(
+        f"{_subject(network)}: randomization test {result}, rank correlation with the trained "
+        f"network's maps {number(head, 2)} with a random head (limit {summary['head_limit']}), "
+        f"{number(last, 2)} with all weights random (limit {summary['all_limit']}), "
+        f"{summary['images']:,} test images"
+    )
+
+
+def localization(summary: Numbers | None) -> str:
+    """Say how often maps point at synthetic findings; nothing where there are none."""
+    if not summary:
+        return ""
+    game = summary["abnormal"]["pointing_game"]
+    hits = interval(game["value"], game["low"], game["high"], 2)
+    return _sentence(
+        f"the maximum of the map lies in the ground-truth box in {hits} of {game['n']:,} abnormal "
+        f"images; by chance in {number(game['chance_even'], 2)}"
+    )
+
+
+def cross_part(sides: Numbers, trained_on: str) -> str:
+    """Compare the body parts that a network was trained on with the others."""
+    seen, unseen = (
+        f"AUROC {ci(sides[side], 'auroc')} on {sides[side]['studies']:,} test studies"
+        for side in ("seen", "unseen")
+    )
+    difference = ci(sides["seen_minus_unseen"], "auroc")
+    return _sentence(
+        f"trained on {trained_on}: {seen} of these parts, {unseen} of others, difference "
+        f"{difference}"
+    )
+
+
+def audit(summary: Numbers) -> str:
+    """Count the anomalies and duplicates among the images."""
+    found = [
+        f"{count:,} {code.replace('_', ' ')}"
+        for code, count in summary["findings"].items()
+        if count
+    ]
+    return _sentence(
+        f"{summary['images']:,} images of {summary['studies']:,} studies: "
+        f"{', '.join(found) or 'no finding'}"
+    )
+
+
+def ci(row: Numbers, name: str, digits: int = 3) -> str:
+    """A number of a row with its CI, which stands beside it as `<name>_low` and `<name>_high`."""
+    return interval(row[name], row[f"{name}_low"], row[f"{name}_high"], digits)
+
+
+def interval(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    digits: int = 3,
+    signed: bool = False,
+) -> str:
+    """A number with its 95% CI.
+
+    Example:
+        >>> interval(0.8553, 0.7601, 0.9311), interval(None, None, None)
+        ('0.855 (95% CI 0.760 to 0.931)', 'undefined')
+    """
+    if value is None or math.isnan(value):
+        return "undefined"
+    ends = f"{number(low, digits, signed)} to {number(high, digits, signed)}"
+    return f"{number(value, digits, signed)} (95% CI {ends})"
+
+
+def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
+    """A number to so many decimals, with a typographic minus, and without a minus before 0.
+
+    Example:
+        >>> number(-0.12345), number(-0.0001), number(0.2, 1, signed=True), number(None)
+        ('−0.123', '0.000', '+0.2', 'undefined')
+    """
+    if value is None or math.isnan(value):
+        return "undefined"
+    return format(value, f"{'+' if signed else ''}z,.{digits}f").replace("-", "−")
+
+
+def _subject(network: str) -> str:
+    """The network inside a sentence; a prediction table from elsewhere is called by its code."""
+    return "the ensemble" if network == "ensemble" else NAMES.get(network, network)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,212 @@
+"""The operating points: thresholds that are chosen on val and applied to test."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ulna.core import InputError
+from ulna.core.predictions import Aggregation, by_study
+from ulna.evaluation.calibration import brier
+from ulna.evaluation.metrics import Counts, count, kappa, score, youden
+
+Floats = npt.NDArray[np.float64]
+Rule = Literal["half", "youden", "kappa", "sensitivity"]
+
+AGGREGATION_COLUMNS = (
+    "aggregation",
+    "n",
+    "abnormal",
+    "auroc",
+    "kappa",
+    "threshold",
+    "brier",
+)
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Operating points, each 0 to 1.
+
+    Attributes:
+        overall: That of every body part without its own.
+        by_body_part: Body part -> its own.
+    """
+
+    overall: float
+    by_body_part: Mapping[str, float]
+
+    def for_part(self, body_part: str) -> float:
+        """The threshold of a body part; one that val lacks has the overall one."""
+        return self.by_body_part.get(body_part, self.overall)
+
+    def of(self, body_parts: Iterable[str]) -> Floats:
+        """The threshold of each row of a table by its body part, shape (rows,).
+
+        Example:
+            >>> Thresholds(0.5, {"HAND": 0.25}).of(["HAND", "WRIST"]).tolist()
+            [0.25, 0.5]
+        """
+        return np.array([self.for_part(part) for part in body_parts], dtype=np.float64)
+
+
+def choose_threshold(
+    rule: Rule,
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike,
+    min_sensitivity: float | None = None,
+) -> float:
+    """Choose the threshold above which a probability is called abnormal.
+
+    Several cuts can be equally good for youden and kappa: then the one nearest to 0.5 is taken, and
+    the lower of two equally near ones.
+
+    Args:
+        rule: half is 0.5 whatever the data; youden and kappa take the cut with the highest
+            Youden's J (sensitivity + specificity - 1) or Cohen's kappa; sensitivity takes the
+            highest cut that still finds enough of the abnormal.
+        labels: Of split val, 0 or 1, shape (n,).
+        probabilities: Of split val, 0 to 1, shape (n,).
+        min_sensitivity: Of rule sensitivity, which needs it: the share of the abnormal that must
+            lie above the cut, over 0 to 1.
+
+    Returns:
+        A threshold, 0 to 1.
+
+    Raises:
+        InputError: Val lacks a class that the rule needs, or no cut is sensitive enough.
+
+    Example:
+        >>> choose_threshold("youden", [0, 0, 1, 1], [0.1, 0.2, 0.4, 0.9])
+        0.30000000000000004
+    """
+    if rule == "half":
+        return 0.5
+    abnormal = int(np.sum(np.asarray(labels) == 1))
+    normal = int(np.size(labels)) - abnormal
+    if abnormal == 0 or (normal == 0 and rule != "sensitivity"):
+        needed = "abnormal" if rule == "sensitivity" else "normal and abnormal"
+        raise InputError(
+            f"evaluate.threshold {rule} needs {needed} rows in split val, which has "
+            f"{normal} normal and {abnormal} abnormal: set evaluate.threshold to half, or enlarge "
+            "split.val_fraction"
+        )
+    candidates = candidate_thresholds(probabilities)
+    counts = count(labels, probabilities, candidates)
+    if rule == "sensitivity":
+        return _by_sensitivity(candidates, counts, min_sensitivity)
+    # Both objectives are quotients of integers, so equally good cuts are equal to the bit.
+    objective = {"youden": youden, "kappa": kappa}[rule](counts)
+    best = candidates[objective == objective.max()]
+    return float(best[np.argmin(np.abs(best - 0.5))])
+
+
+def _by_sensitivity(candidates: Floats, counts: Counts, min_sensitivity: float | None) -> float:
+    if min_sensitivity is None:
+        raise ValueError("rule sensitivity needs min_sensitivity")
+    # A quotient, not a product: 11 / 20 is the float 0.55, but 0.55 * 20 lies above 11.
+    enough = counts.tp / (counts.tp + counts.fn) >= min_sensitivity
+    if not enough.any():
+        raise InputError(
+            f"evaluate.min_sensitivity {min_sensitivity} is out of reach: {counts.fn[0]} of the "
+            f"{counts.tp[0] + counts.fn[0]} abnormal rows of split val have probability 0, which "
+            "lies above no threshold: lower it"
+        )
+    return float(candidates[enough].max())
+
+
+def candidate_thresholds(probabilities: npt.ArrayLike) -> Floats:
+    """List one threshold for every set of decisions that a threshold can make.
+
+    Args:
+        probabilities: 0 to 1, shape (n,).
+
+    Returns:
+        Rising, shape (cuts,): midway between neighbouring distinct values of the probabilities, 0
+        and 1; and 1 itself, where a probability of 1 is not above the threshold either.
+
+    Example:
+        >>> cuts([0.5, 1.0]).tolist()
+        [0.25, 0.75, 1.0]
+    """
+    values = np.unique(np.append(np.asarray(probabilities, dtype=np.float64), (0.0, 1.0)))
+    lower, upper = values[:-1], values[1:]
+    midway = (lower + upper) / 2
+    # Between neighbouring floats the middle can round up to the upper one, which is not above it.
+    return np.append(np.where(midway < upper, midway, lower), 1.0)
+
+
+def choose_thresholds(
+    val: pd.DataFrame,
+    rule: Rule,
+    min_sensitivity: float,
+    threshold_per: Literal["overall", "body_part"],
+    shrinkage_studies: float,
+) -> Thresholds:
+    """Choose the threshold of all rows and, if wanted, one for each body part.
+
+    A part's own best cut rests on few studies, so it is drawn towards the overall one:
+    (n * own + k * overall) / (n + k), with n the part's studies and k = shrinkage_studies.
+
+    Args:
+        val: Rows of split val, studies or images: columns study, body_part, label, probability.
+        rule: See `choose_threshold`.
+        min_sensitivity: See `choose_threshold`. A part's threshold can miss it: what is drawn
+            towards the overall one is no longer the part's own cut.
+        threshold_per: overall gives no part a threshold of its own.
+        shrinkage_studies: A part with so many studies gets half its own, half the overall one; 0
+            gives each part its own.
+
+    Returns:
+        Thresholds, 0 to 1. A part without both classes gets the overall one.
+
+    Raises:
+        InputError: See `choose_threshold`.
+    """
+    overall = choose_threshold(rule, val["label"], val["probability"], min_sensitivity)
+    if threshold_per == "overall":
+        return Thresholds(overall, {})
+    by_body_part = {}
+    for body_part, rows in val.groupby("body_part", sort=True):
+        threshold = overall
+        if rows["label"].nunique() == 2:
+            own = choose_threshold(rule, rows["label"], rows["probability"], min_sensitivity)
+            studies = rows["study"].nunique()
+            # The weighted mean, written so that k = 0 keeps every bit of the own threshold.
+            drawn = shrinkage_studies / (studies + shrinkage_studies)
+            threshold = own + (overall - own) * drawn
+        by_body_part[str(body_part)] = threshold
+    return Thresholds(overall, by_body_part)
+
+
+def compare_aggregations(val: pd.DataFrame, rule: Rule, min_sensitivity: float) -> pd.DataFrame:
+    """Judge on val each way to make one probability of a study's views.
+
+    It is for choosing evaluate.aggregation. Kappa is that of the rows which its threshold was
+    chosen on, so it flatters each of them alike; it is no evidence of how good the network is.
+
+    Args:
+        val: The rows of split val of a checked prediction table, one an image.
+        rule: See `choose_threshold`; each aggregation has its own threshold.
+        min_sensitivity: See `choose_threshold`.
+
+    Returns:
+        One row an aggregation, columns `AGGREGATION_COLUMNS`; n and abnormal count studies.
+
+    Raises:
+        InputError: See `choose_threshold`.
+    """
+    rows = []
+    for aggregation in get_args(Aggregation):
+        studies = by_study(val, aggregation)
+        truth, probabilities = studies["label"], studies["probability"]
+        threshold = choose_threshold(rule, truth, probabilities, min_sensitivity)
+        rows.append(
+            {"aggregation": aggregation}
+            | score(truth, probabilities, threshold)
+            | {"threshold": threshold, "brier": brier(truth, probabilities)}
+        )
+    return pd.DataFrame(rows, columns=list(AGGREGATION_COLUMNS))

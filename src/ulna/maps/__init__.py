@@ -1,1 +1,0 @@
-"""Where a network looks, and whether that may be shown."""

@@ -1,0 +1,38 @@
+"""Average the networks into an ensemble: one more prediction table, judged like any other."""
+
+import sys
+
+from ulna.core import paths
+from ulna.core.params import load_params
+from ulna.core.predictions import (
+    read_predictions,
+    read_provenance,
+    write_predictions,
+    write_provenance,
+)
+from ulna.core.stage import run
+from ulna.evaluation.ensemble import average
+from ulna.evaluation.ensemble import common, sha256_of_members
+
+
+def ensemble() -> None:
+    """Load the prediction tables of all networks, average them, write the ensemble's."""
+    networks = load_params(paths.PARAMS).networks
+    tables = {arch: read_predictions(paths.predictions(arch)) for arch in networks}
+    origins = [read_provenance(paths.provenance(arch)) for arch in networks]
+    mean = average(tables)
+    write_predictions(paths.predictions(paths.ENSEMBLE), ensemble)
+    write_provenance(
+        paths.provenance(paths.ENSEMBLE),
+        sha256_of_members([origin["model_sha256"] for origin in origins]),
+        common([origin["environment"] for origin in origins]),
+        common([origin["predicted_on"] for origin in origins]),
+    )
+    print(
+        f"ensemble: {len(mean)} images, mean probability of {' and '.join(networks)}, "
+        f"in {paths.predictions('ensemble')}"
+    )
+
+
+if __name__ == "__main__":
+    run(ensemble, *sys.argv[1:])

@@ -1,0 +1,57 @@
+import json
+import math
+
+import pandas as pd
+import pytest
+
+from ulna.core.io import atomic_write, sha256, write_csv, write_json
+
+
+@pytest.mark.promise("C19")
+def test_an_error_leaves_the_old_file_and_no_partial_one(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(OSError, match="disk full"), atomic_write(path) as partial:
+        partial.write_text("ne")
+        raise OSError("disk full")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folders_are_made_and_the_file_is_replaced(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    for text in ("one", "two"):
+        with atomic_write(path) as partial:
+            partial.write_text(text)
+    assert path.read_text() == "two"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_file_is_not_visible_before_the_end(tmp_path):
+    path = tmp_path / "a.txt"
+    with atomic_write(path) as partial:
+        partial.write_text("x")
+        assert not path.exists()
+
+
+def test_undefined_numbers_become_null(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"study": {"kappa": math.nan, "n": 3, "list": [1.0, math.inf]}})
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
+        "study": {"kappa": None, "n": 3, "list": [1.0, None]}
+    }
+
+
+def test_a_table_comes_back_with_the_same_numbers(tmp_path):
+    table = pd.DataFrame({"x": [0.1, 1 / 3, 5e-324], "name": ["a", "b,c", 'd"e']})
+    write_csv(tmp_path / "t.csv", table)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table, check_exact=True)
+    assert b"\r" not in (tmp_path / "t.csv").read_bytes()
+
+
+def test_sha256_of_three_letters_is_the_published_one(tmp_path):
+    """FIPS 180-2, appendix B.1."""
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256(tmp_path / "abc") == (
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )

@@ -1,0 +1,185 @@
+"""Every code of every decision has sentences, with the numbers and without the code's own name."""
+
+import re
+from typing import get_args
+
+import pytest
+
+from ulna.checks.shortcuts import BASELINES, SHOWN, BaselinesCode, Finding, OcclusionCode
+from ulna.evaluation import conclusions
+from ulna.evaluation.calibration import CalibrationCode, Fault
+from ulna.evaluation.comparison import ComparisonCode
+from ulna.evaluation.cross_part import CellNote
+from ulna.evaluation.evaluate import Note, PerformanceCode
+from ulna.evaluation.overfitting import End, HistoryCode, LearningCurveCode, OverfittingCode
+
+UNDEFINED = {"too_few", "one_class", "off", "not_shown_no_temperature", "not_shown_undefined"}
+
+
+def estimate(name: str, value: float | None = 0.123) -> dict[str, float | None]:
+    """A number and its CI, all of them undefined if one is."""
+    ends = (None, None) if value is None else (value - 0.2, value + 0.2)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), (value, *ends), strict=True))
+
+
+def calibration(code: str, faults: tuple[str, ...] = ()) -> dict[str, object]:
+    slope = None if code in UNDEFINED else 0.71
+    return {
+        "conclusion": code, "faults": faults, "n": 1234, "abnormal": 567, "min_per_class": 100,
+        "after": estimate("slope", slope) | estimate("intercept", slope),
+    }  # fmt: skip
+
+
+def step(code: str) -> dict[str, object]:
+    if code == "off":
+        return {}
+    value = None if code == "too_few" else -0.456
+    auroc = dict(zip(("difference", "low", "high"), estimate("", value).values(), strict=True))
+    return {"from_patients": 60, "to_patients": 1200, "auroc": auroc}
+
+
+def pair(code: str) -> dict[str, object]:
+    auroc = {"difference": -0.111, "low": -0.222, "high": -0.033}
+    if code in ("too_few", "one_class", "no_ci"):
+        auroc = {"difference": None if code != "no_ci" else 0.0, "low": None, "high": None}
+    study = {"n": 1234, "abnormal": 0, "patients": 987, "auroc": auroc}
+    return {"conclusion": code, "study": study}
+
+
+def baselines(code: str) -> dict[str, object]:
+    def row(name: str) -> dict[str, object]:
+        flag = code == "alarm" and name in ("views", "picture")
+        informative = flag or (code != "too_few" and name == "intensity")
+        score = estimate("auroc", None if code == "too_few" else 0.765)
+        return score | {"n": 1234, "flag": flag, "informative": informative}
+
+    return {"conclusion": code, "max_auroc_high": 0.61} | {name: row(name) for name in BASELINES}
+
+
+def occlusion(code: str, finding: str = "weak") -> dict[str, object]:
+    value = None if finding == "too_few" else 0.765
+    found = {"finding": finding} | {shown: estimate("auroc", value) for shown in SHOWN}
+    return {"conclusion": code, "flag": code == "alarm", "cnn": found}
+
+
+def course(code: str, end: str = "limit") -> dict[str, object]:
+    phases = {"head": {"first": 1, "last": 1, "ended": end},
+              "finetune": {"first": 2, "last": 9, "ended": end}}  # fmt: skip
+    return {"conclusion": code, "kept": 7, "epochs": 9, "val_loss_kept": 0.321, "phases": phases,
+            "early_stopping_epochs": 8}  # fmt: skip
+
+
+def gap(code: str) -> dict[str, object]:
+    value = None if code == "too_few" else 0.123
+    sides = {"train": {"patients": 1200}, "test": {"patients": 61} | estimate("auroc_gap", value)}
+    return {"conclusion": code} | sides
+
+
+def scores(code: str) -> dict[str, object]:
+    value = None if code == "too_few" else 0.765
+    return {"conclusion": code} | estimate("auroc", value) | estimate("kappa", value)
+
+
+SAID = [
+    *((c, conclusions.performance(scores(c), "cnn"), ("CNN",)) for c in get_args(PerformanceCode)),
+    *((c, conclusions.calibration(calibration(c), "cnn"), ("CNN",))
+      for c in get_args(CalibrationCode)),
+    *((c, conclusions.calibration_in_short(calibration(c), "cnn"), ("CNN",))
+      for c in get_args(CalibrationCode)),
+    *((f, conclusions.calibration(calibration("not_calibrated", (f,)), "cnn"), ("1,234", "0.71"))
+      for f in get_args(Fault)),
+    *((c, conclusions.comparison(pair(c), "ensemble", "densenet169"),
+       ("nsemble", "DenseNet169", "1,234", "987")) for c in get_args(ComparisonCode)),
+    *((c, conclusions.overfitting(gap(c), "cnn"), ("CNN", "1,200", "61"))
+      for c in get_args(OverfittingCode)),
+    *((c, conclusions.history(course(c), "cnn"), ("7", "9", "0.321"))
+      for c in get_args(HistoryCode)),
+    *((e, conclusions.history(course("past_best", e), "cnn"), ("epoch 1,", "epochs 2 to 9"))
+      for e in get_args(End)),
+    *((c, conclusions.learning_curve({"conclusion": c, "arch": "cnn", "step": step(c)}),
+       () if c == "off" else ("CNN", "60", "1,200")) for c in get_args(LearningCurveCode)),
+    *((c, conclusions.baselines(baselines(c)), () if c == "too_few" else ("mean intensity",))
+      for c in get_args(BaselinesCode)),
+    *((c, conclusions.occlusion(occlusion(c)), ("CNN", "0.765")) for c in get_args(OcclusionCode)),
+    *((f, conclusions.occlusion(occlusion("no_alarm", f)), ("CNN",)) for f in get_args(Finding)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "said", "parts"), SAID)
+def test_every_code_is_said_with_its_numbers(code: str, said: str, parts: tuple[str, ...]) -> None:
+    assert "_" not in said.replace("learning_curve.", "").replace("min_patients", "")
+    assert said[0].isupper() and said.endswith(".") and "  " not in said
+    assert not re.search(r"nan|None|-\d", said)
+    for part in parts:
+        assert part in said, said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [conclusions.performance(scores(c), "cnn") for c in get_args(PerformanceCode)],
+        [conclusions.calibration(calibration(c), "cnn") for c in get_args(CalibrationCode)],
+        [conclusions.comparison(pair(c), "cnn", "ensemble") for c in get_args(ComparisonCode)],
+        [conclusions.overfitting(gap(c), "cnn") for c in get_args(OverfittingCode)],
+        [conclusions.baselines(baselines(c)) for c in get_args(BaselinesCode)],
+        [conclusions.occlusion(occlusion("alarm", f)) for f in get_args(Finding)],
+    ],
+)
+def test_no_two_codes_read_alike(said: list[str]) -> None:
+    assert len(set(said)) == len(said)
+
+
+def test_the_better_network_is_named_first_and_its_lead_is_positive() -> None:
+    first = conclusions.comparison(pair("first_better"), "cnn", "ensemble")
+    second = conclusions.comparison(pair("second_better"), "cnn", "ensemble")
+    assert first.index("CNN") < first.index("ensemble")
+    assert second.index("ensemble") < second.index("CNN")
+    assert "0.111 (95% CI 0.033 to 0.222)" in second
+
+
+def test_an_alarm_names_what_raised_it() -> None:
+    said = conclusions.baselines(baselines("alarm"))
+    assert conclusions.BASELINES["views"] in said and conclusions.BASELINES["picture"] in said
+    assert conclusions.BASELINES["body_part"] not in said
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_randomization_test_is_said_with_its_limits(passed: bool) -> None:
+    correlations = {"head": 0.456, "block1": None if passed else 0.345}
+    summary = {
+        "passed": passed, "images": 32, "head_limit": 0.7, "all_limit": 0.5,
+        "rank_correlation": correlations,
+    }  # fmt: skip
+    said = conclusions.randomization(summary, "densenet169")
+    assert all(part in said for part in ("DenseNet169", "0.46", "0.7", "0.5", "32"))
+    assert ("0.34" in said) is not passed and ("undefined" in said) is passed
+
+
+def test_maps_without_ground_truth_are_not_mentioned() -> None:
+    game = {"value": 0.731, "low": 0.578, "high": 0.871, "n": 1078, "chance_even": 0.123}
+    said = conclusions.localization({"abnormal": {"pointing_game": game}})
+    assert all(part in said for part in ("0.73", "0.58", "0.87", "1,078", "0.12"))
+    assert conclusions.localization(None) == ""
+
+
+def test_body_parts_and_findings_are_said() -> None:
+    side = {"studies": 1234} | estimate("auroc", 0.9)
+    difference = estimate("auroc", -0.05)
+    sides = {
+        "seen": side,
+        "unseen": side | estimate("auroc", None),
+        "seen_minus_unseen": difference,
+    }
+    said = conclusions.cross_part(sides, "FOREARM+HUMERUS")
+    assert all(
+        part in said for part in ("FOREARM+HUMERUS", "1,234", "0.900", "undefined", "−0.050")
+    )
+    counted = {"images": 1009, "studies": 348, "findings": {"both_labels": 4, "tiny": 0}}
+    said = conclusions.audit(counted)
+    assert "1,009" in said and "4 both labels" in said and "tiny" not in said
+
+
+@pytest.mark.parametrize("codes", [Note, CellNote])
+def test_every_note_of_a_table_has_a_name(codes: object) -> None:
+    assert set(get_args(codes)) <= set(conclusions.NOTES)
+    assert set(conclusions.BASELINES) == set(BASELINES)

@@ -1,0 +1,103 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from spots import SIDE, table
+
+from ulna.core.predictions import check_predictions
+from ulna.data.cache import Cache
+from ulna.networks.models import build_network
+from ulna.networks.predict import make_predict_fn, predict_batches, predict_images, score_hidden
+
+
+@pytest.fixture(scope="module")
+def model(params) -> keras.Model:
+    return build_network("cnn", SIDE, params.cnn.model_copy(update={"filters": (4, 8)}))
+
+
+@pytest.mark.fault("few batches")
+def test_every_image_is_scored_once_in_the_order_of_the_rows(model):
+    cache, rows = table(70, 1)
+    scored = predict_images(model, cache, rows)
+    check_predictions(scored, "predictions")
+    assert list(scored["image"]) == list(rows["image"])
+    alone = model.predict_on_batch(cache.arrays["WRIST"][69:70, :, :, None])
+    assert scored["logit"].iloc[69] == pytest.approx(float(alone[0, 0]), abs=1e-5)
+
+
+def test_a_score_does_not_depend_on_the_order_of_the_rows(model):
+    cache, rows = table(40, 1)
+    turned = predict_images(model, cache, rows.iloc[::-1].reset_index(drop=True))
+    straight = predict_images(model, cache, rows)
+    np.testing.assert_allclose(turned["logit"][::-1], straight["logit"], atol=1e-5)
+
+
+def test_probabilities_are_of_the_logits(model):
+    cache, rows = table(5, 1)
+    scored = predict_images(model, cache, rows)
+    np.testing.assert_allclose(scored["probability"], 1 / (1 + np.exp(-scored["logit"])))
+
+
+def sized(width_px: int, height_px: int):
+    cache, rows = table(40, 1)
+    files = cache.images.assign(width_px=width_px, height_px=height_px)
+    return Cache(files, cache.rejected, cache.arrays), rows
+
+
+@pytest.mark.parametrize("region", ["frame", "centre"])
+def test_a_hidden_half_is_scored_as_a_picture_that_is_black_there(model, region):
+    """The centre of 32 x 32 is 23 x 22 = 506 pixels of 1,024; what is black is drawn by hand."""
+    cache, rows = sized(100, 100)
+    centre = np.zeros((SIDE, SIDE), bool)
+    centre[4:27, 5:27] = True
+    seen = np.where(centre == (region == "frame"), cache.arrays["WRIST"], np.uint8(0))
+    by_hand = predict_images(model, Cache(cache.images, cache.rejected, {"WRIST": seen}), rows)
+    hidden = score_hidden(make_predict_fn(model), cache, rows, "test", region, "pad")
+    np.testing.assert_allclose(hidden["logit"], by_hand["logit"], atol=1e-5)
+    whole = predict_images(model, cache, rows)
+    assert (hidden["logit"] != whole["logit"]).all()
+
+
+def test_each_row_is_hidden_in_the_box_of_its_own_picture(model):
+    """Wide pictures leave padding above and below: rows in another order, other boxes."""
+    cache, rows = sized(100, 50)
+    files = cache.images.assign(height_px=np.where(np.arange(40) < 20, 50, 100))
+    cache = Cache(files, cache.rejected, cache.arrays)
+    turned = rows.iloc[::-1].reset_index(drop=True)
+    one, other = (
+        score_hidden(make_predict_fn(model), cache, each, "test", "centre", "pad")
+        for each in (rows, turned)
+    )
+    np.testing.assert_allclose(one["logit"], other["logit"][::-1], atol=1e-5)
+    stretched = score_hidden(make_predict_fn(model), cache, rows, "test", "centre", "stretch")
+    same = np.isclose(one["logit"], stretched["logit"], atol=1e-6)
+    assert not same[:20].any() and same[20:].all()
+
+
+@pytest.fixture
+def network() -> keras.Model:
+    """Triples its input; while it trains it drops everything but one in a million."""
+    inputs = keras.Input((4,))
+    dropped = keras.layers.Dropout(0.999999)(inputs)
+    return keras.Model(inputs, keras.layers.Rescaling(3.0)(dropped))
+
+
+def test_outputs_come_in_order_for_batches_of_any_size(network):
+    rows = np.arange(28, dtype=np.float32).reshape(7, 4)
+    batches = tf.data.Dataset.from_tensor_slices((rows, np.zeros(7))).batch(3)
+    outputs = predict_batches(make_predict_fn(network), batches, "test")
+    np.testing.assert_allclose(outputs, 3 * rows)
+
+
+def test_the_network_is_traced_once(network):
+    function = make_predict_fn(network)
+    for count in (3, 3, 1):
+        function(tf.zeros((count, 4)))
+    assert function.experimental_get_tracing_count() == 1
+
+
+def test_half_precision_comes_out_as_single():
+    inputs = keras.Input((4,))
+    network = keras.Model(inputs, keras.layers.Rescaling(3.0, dtype="bfloat16")(inputs))
+    batches = tf.data.Dataset.from_tensors((tf.ones((2, 4)),))
+    assert predict_batches(make_predict_fn(network), batches, "test").dtype == np.float32
