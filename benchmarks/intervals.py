@@ -56,9 +56,9 @@ def groups(tables: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:
 def ours(tables: dict[str, pd.DataFrame]) -> float:
     """Seconds for `DRAWS` draws."""
     start = time.perf_counter()
-    resamples = bootstrap_weights(tables["image"]["patient"], DRAWS, seed=1)
+    replicates = bootstrap_weights(tables["image"]["patient"], DRAWS, seed=1)
     for group in groups(tables):
-        bootstrap_metrics(group, resamples)
+        bootstrap_metrics(group, replicates)
     return time.perf_counter() - start
 
 

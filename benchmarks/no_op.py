@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 5
 AIM_NO_OP, AIM_START = 1.2, 1.0
 LIGHT = (
-    "phantom", "prepare", "preprocess", "audit", "average", "evaluate", "compare", "matrix",
+    "phantom", "prepare", "preprocess", "audit", "ensemble", "evaluate", "compare", "cross_part",
     "baselines", "occlusion", "overfitting", "plot", "report",
 )  # fmt: skip
 DVC = (sys.executable, "-m", "dvc")

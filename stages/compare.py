@@ -27,11 +27,11 @@ def compare() -> None:
         test[name, level] = rows[rows["split"] == "test"]
 
     patients = test[paths.ENSEMBLE, "study"]["patient"]
-    resamples = bootstrap_weights(patients, settings.bootstrap_draws, params.seed)
+    replicates = bootstrap_weights(patients, settings.bootstrap_replicates, params.seed)
     comparisons = {}
     for first, second in all_pairs(params.networks):
         levels = {level: (test[first, level], test[second, level]) for level in LEVELS}
-        found = compare_networks(levels, resamples, settings.min_patients)
+        found = compare_networks(levels, replicates, settings.min_patients)
         comparisons[first, second] = found
         print(f"compare: {conclusions.comparison(found, first, second)}")
 

@@ -1,4 +1,4 @@
-"""Judge the networks of `transfer` on each body part, on those seen in training and on the rest."""
+"""Evaluate the networks of `transfer` on each body part, seen in training or not."""
 
 import sys
 
@@ -8,23 +8,29 @@ from ulna.core import paths
 from ulna.core.io import write_csv, write_json
 from ulna.core.params import load_params
 from ulna.core.stage import run
-from ulna.evaluation import conclusions, cross_part
+from ulna.evaluation import conclusions
 from ulna.evaluation.bootstrap import bootstrap_weights
+from ulna.evaluation.cross_part import (
+    cross_part_table,
+    evaluated_studies,
+    read_tables,
+    seen_and_unseen,
+)
 
 
 def cross_part() -> None:
-    """Choose thresholds on val, judge on test, write the matrix and its summary."""
+    """Choose thresholds on val, evaluate on test, write the table and its summary."""
     params = load_params(paths.PARAMS)
     evaluate = params.evaluate
     tests = {
-        network: cross_part.test_studies(network, images, evaluate)
-        for network, images in cross_part.read_tables(paths.TRANSFER).items()
+        network: evaluated_studies(network, images, evaluate)
+        for network, images in read_tables(paths.TRANSFER).items()
     }
     patients = pd.concat([test["patient"] for test in tests.values()])
-    resamples = bootstrap_weights(patients, evaluate.bootstrap_draws, params.seed)
-    cells = cross_part.cross_part_table(tests, resamples, evaluate.min_patients)
+    replicates = bootstrap_weights(patients, evaluate.bootstrap_replicates, params.seed)
+    cells = cross_part_table(tests, replicates, evaluate.min_patients)
     summary = {
-        network.name: cross_part.seen_and_unseen(network, test, resamples, evaluate.min_patients)
+        network.name: seen_and_unseen(network, test, replicates, evaluate.min_patients)
         for network, test in tests.items()
     }
     write_csv(paths.table("cross_part"), cells)

@@ -1,18 +1,13 @@
-"""Average the networks into an ensemble: one more prediction table, judged like any other."""
+"""Average the networks into an ensemble: one more prediction table, evaluated like any other."""
 
 import sys
 
 from ulna.core import paths
 from ulna.core.params import load_params
-from ulna.core.predictions import (
-    read_predictions,
-    read_provenance,
-    write_predictions,
-    write_provenance,
-)
+from ulna.core.predictions import read_predictions, write_predictions
+from ulna.core.provenance import read_provenance, write_provenance
 from ulna.core.stage import run
-from ulna.evaluation.ensemble import average
-from ulna.evaluation.ensemble import common, sha256_of_members
+from ulna.evaluation.ensemble import average, common, sha256_of_members
 
 
 def ensemble() -> None:
@@ -21,7 +16,7 @@ def ensemble() -> None:
     tables = {arch: read_predictions(paths.predictions(arch)) for arch in networks}
     origins = [read_provenance(paths.provenance(arch)) for arch in networks]
     mean = average(tables)
-    write_predictions(paths.predictions(paths.ENSEMBLE), ensemble)
+    write_predictions(paths.predictions(paths.ENSEMBLE), mean)
     write_provenance(
         paths.provenance(paths.ENSEMBLE),
         sha256_of_members([origin["model_sha256"] for origin in origins]),

@@ -5,7 +5,8 @@ import sys
 from ulna.core import paths
 from ulna.core.io import write_csv, write_json
 from ulna.core.params import load_params
-from ulna.core.predictions import read_predictions, read_provenance
+from ulna.core.predictions import read_predictions
+from ulna.core.provenance import read_provenance
 from ulna.core.stage import run
 from ulna.evaluation import conclusions
 from ulna.evaluation.evaluate import LEVELS, evaluate_table

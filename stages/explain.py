@@ -44,9 +44,9 @@ def explain(arch: str) -> None:
         pointing = localise(*explained(planted), cells, params.evaluate, params.seed)
     found = {
         "layer": layer.name,
-        "cells_a_side": cells,
-        "randomisation": check.summary,
-        "localisation": pointing,
+        "cells_per_side": cells,
+        "randomization": check.summary,
+        "localization": pointing,
         "model_sha256": read_metadata(paths.trained(arch))["weights_sha256"],
     }
     write_json(paths.metrics(f"explain_{arch}"), found)

@@ -4,7 +4,8 @@ import sys
 
 from ulna.core import paths
 from ulna.core.params import check_arch, load_params
-from ulna.core.predictions import SPLITS, write_predictions, write_provenance
+from ulna.core.predictions import SPLITS, write_predictions
+from ulna.core.provenance import write_provenance
 from ulna.core.stage import run
 from ulna.data.cache import load_cache
 from ulna.data.images import REGIONS

@@ -5,18 +5,18 @@ import re
 from html import unescape
 
 import pandas as pd
+from evaluation.test_evaluate import random_predictions
 from scipy.special import expit
-from test_evaluation import random_predictions
 
 from ulna.checks.shortcuts import evaluate_occlusion, summarize_occlusion, tabulate_occlusion
 from ulna.core.params import Evaluate
+from ulna.core.provenance import describe
 from ulna.evaluation.bootstrap import bootstrap_weights
 from ulna.evaluation.comparison import all_pairs, compare_networks
 from ulna.evaluation.conclusions import BASELINES
 from ulna.evaluation.evaluate import LEVELS, apply_thresholds, evaluate_table
 from ulna.evaluation.overfitting import summarize_history
 from ulna.figures.style import new_figure, to_svg
-from ulna.networks.runtime import describe
 from ulna.report.sections import ReportData, inputs
 
 NETWORKS = ("cnn", "densenet169")
@@ -27,7 +27,7 @@ ENDS = {"kappa": None, "kappa_low": None, "kappa_high": None}
 
 
 def make_report_data(evaluate: Evaluate) -> ReportData:
-    settings = evaluate.model_copy(update={"bootstrap_draws": 200})
+    settings = evaluate.model_copy(update={"bootstrap_replicates": 200})
     images = {
         arch: random_predictions(1).assign(
             logit=lambda t, k=k: t["logit"] / (k + 1),
@@ -41,10 +41,10 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
         for arch, table in images.items()
         for level in LEVELS
     }
-    resamples = bootstrap_weights(test["cnn", "study"]["patient"], 200, seed=1)
+    replicates = bootstrap_weights(test["cnn", "study"]["patient"], 200, seed=1)
     compare = {
         f"{one}_vs_{two}": compare_networks(
-            {level: (test[one, level], test[two, level]) for level in LEVELS}, resamples, 10
+            {level: (test[one, level], test[two, level]) for level in LEVELS}, replicates, 10
         )
         for one, two in all_pairs(NETWORKS)
     }
@@ -70,7 +70,7 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
     game = {"n": 5, "patients": 5, "value": 0.5, "low": 0.2, "high": 0.8, "chance_even": 0.1}
     test_of_maps = {"images": 32, "head_limit": 0.7, "all_limit": 0.5}
     test_of_maps |= {"rank_correlation": {"head": 0.3, "block1": 0.1}}
-    counts = {"duplicate_across_splits": 1, "contradicting_duplicate": 0, "inverted": 3}
+    counts = {"duplicate_across_splits": 1, "duplicate_label_conflict": 0, "inverted": 3}
     origin = {"model_sha256": "ab" * 32, "environment": ENVIRONMENT}
     sides = dict.fromkeys(("seen", "unseen", "seen_minus_unseen"), SIDE | {"studies": 9})
     baseline = SIDE | ENDS | {"n": 9, "flag": False, "informative": False}
@@ -78,16 +78,22 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
         "occlusion": summarize_occlusion(hidden),
         "compare": compare,
         "cross_part": {"WRIST": sides},
-        "audit": {"images": 9, "studies": 5, "patients": 4, "set_aside": 0, "findings": counts},
+        "audit": {
+            "images": 9,
+            "studies": 5,
+            "patients": 4,
+            "rejected_images": 0,
+            "findings": counts,
+        },
         "baselines": {"conclusion": "no_alarm", "max_auroc_high": 0.6}
         | dict.fromkeys(BASELINES, baseline),
         "explain_cnn": {
-            "randomisation": test_of_maps | {"passed": True},
-            "localisation": {"abnormal": {"pointing_game": game}},
+            "randomization": test_of_maps | {"passed": True},
+            "localization": {"abnormal": {"pointing_game": game}},
         },
         "explain_densenet169": {
-            "randomisation": test_of_maps | {"passed": False},
-            "localisation": None,
+            "randomization": test_of_maps | {"passed": False},
+            "localization": None,
         },
         "overfitting": dict.fromkeys(NETWORKS, overfitting)
         | {"learning_curve": {"conclusion": "off", "arch": "cnn", "step": {}}},

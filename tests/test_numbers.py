@@ -46,7 +46,7 @@ PERFECT, FEW = made_table(3, patients=30, gain=9.0), made_table(4, patients=12)
 
 def settings(**changes: Any) -> Evaluate:
     params = load_params(TESTS / "params.yaml").evaluate
-    return params.model_copy(update={"bootstrap_draws": 200, "min_patients": 10} | changes)
+    return params.model_copy(update={"bootstrap_replicates": 200, "min_patients": 10} | changes)
 
 
 def evaluate() -> dict[str, Any]:
@@ -76,11 +76,11 @@ def compare() -> dict[str, Any]:
     for name, level in [(name, level) for name in tables for level in LEVELS]:
         rows, _ = apply_thresholds(tables[name], level, settings())
         test[name, level] = rows[rows["split"] == "test"]
-    resamples = bootstrap_weights(CNN.loc[CNN["split"] == "test", "patient"], 200, SEED)
+    replicates = bootstrap_weights(CNN.loc[CNN["split"] == "test", "patient"], 200, SEED)
     return {
         f"{first}_vs_{second}_of_{least}": compare_networks(
             {level: (test[first, level], test[second, level]) for level in LEVELS},
-            resamples,
+            replicates,
             least,
         )
         for first, second in all_pairs(("cnn", "densenet169"))
@@ -91,15 +91,15 @@ def compare() -> dict[str, Any]:
 def transfer() -> dict[str, Any]:
     networks = [Network("WRIST", ("WRIST",)), Network("ELBOW+HAND", ("ELBOW", "HAND"))]
     tests = {
-        network: cross_part.test_studies(network, table, settings())
+        network: cross_part.evaluated_studies(network, table, settings())
         for network, table in zip(networks, (CNN, DENSENET), strict=True)
     }
-    resamples = bootstrap_weights(tests[networks[0]]["patient"], 200, SEED)
+    replicates = bootstrap_weights(tests[networks[0]]["patient"], 200, SEED)
     summaries = {
-        network.name: cross_part.seen_and_unseen(network, test, resamples, 10)
+        network.name: cross_part.seen_and_unseen(network, test, replicates, 10)
         for network, test in tests.items()
     }
-    return {"matrix": cross_part.cross_part_table(tests, resamples, 10), "summary": summaries}
+    return {"matrix": cross_part.cross_part_table(tests, replicates, 10), "summary": summaries}
 
 
 def overfitting() -> dict[str, Any]:

@@ -39,7 +39,7 @@ PROMISES = {
     "E29": "No text inside an image reaches a table.",
     "E30": "Probabilities are calibrated, or said not to be.",
     "E31": "Small groups say too few, never a bare number; groups add up to the whole.",
-    "E32": "Maps are shown only if they pass the randomisation test.",
+    "E32": "Maps are shown only if they pass the randomization test.",
     "E33": "The report answers CLAIM 2024 and TRIPOD+AI item by item, or says why not.",
     "F35": "The memory of preprocessing does not grow with the number of images.",
     "G37": "A tiny network overfits one batch; a planted signal is learnt end to end.",

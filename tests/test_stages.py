@@ -157,7 +157,7 @@ def test_another_threshold_rule_trains_and_predicts_nothing(repository):
     # What follows from new numbers is not known before they are there.
     for stage in ("evaluate@cnn", "evaluate_ensemble", "compare"):
         assert f"Running stage '{stage}'" in planned
-    for stage in ("train", "predict", "transfer", "average"):
+    for stage in ("train", "predict", "transfer", "ensemble"):
         assert f"Running stage '{stage}" not in planned
 
 

@@ -20,7 +20,7 @@ TINY = {
     "phantom": {"patients": 60, "marker_shortcut": True},
     "image": {"size_px": 48},
     "augment": {"horizontal_flip": False, "rotation_degrees": 0.0},
-    "evaluate": {"bootstrap_draws": 200},
+    "evaluate": {"bootstrap_replicates": 200},
     # All parts: a part alone may have one label on val.
     "transfer": {
         "train_on": ["ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST"]

@@ -75,7 +75,7 @@ class Stages:
             folder / "params.yaml",
             data={"root": "data/MURA-v1.1"},
             image={"size_px": 32},
-            evaluate={"bootstrap_draws": 100},
+            evaluate={"bootstrap_replicates": 100},
         )
         write_predictions(folder / paths.predictions("cnn"), judged())
         ulna_io.write_json(folder / paths.provenance("cnn"), {"model_sha256": "0" * 64})

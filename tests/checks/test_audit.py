@@ -38,7 +38,7 @@ from ulna.phantom.tree import draw_view, plan_studies, plan_views, write_phantom
 DEFAULT = Phantom(seed=1, patients=290, marker_shortcut=False)
 TABLE = Path("plots/tables/audit.csv")
 # What the phantom plants -> what the audit calls it.
-PLANTED = {"inverted": "inverted", "blank": "nearly_blank", "cut_off": "unlike_its_part"}
+PLANTED = {"inverted": "inverted", "blank": "low_contrast", "cut_off": "body_part_outlier"}
 
 
 def radiographs(count):
@@ -127,8 +127,8 @@ def test_every_kind_of_copy_in_another_split_is_named_and_nothing_else(tmp_path,
     assert rows_of(findings, "exact_duplicate") == [(path("valid", 21), path("train", 1))]
     assert len(rows_of(findings, "near_duplicate")) == 4
     contradicting = [(path("valid", 24, label=1), path("train", 4))]
-    assert rows_of(findings, "contradicting_duplicate") == contradicting
-    [row] = findings[findings["finding"] == "contradicting_duplicate"].to_dict("records")
+    assert rows_of(findings, "duplicate_label_conflict") == contradicting
+    [row] = findings[findings["finding"] == "duplicate_label_conflict"].to_dict("records")
     assert (row["split"], row["other_split"]) == ("test", "val")
     assert (row["label"], row["other_label"]) == (1, 0)
 
@@ -160,7 +160,7 @@ def test_each_fault_of_a_picture_is_found_where_it_is_and_only_there(tmp_path):
     tiny = np.asarray(Image.fromarray(pictures[6]).resize((60, 80)))
     cases = {
         "inverted": png(255 - pictures[1]),
-        "nearly_blank": png((pictures[2] // 16 + 10).astype(np.uint8)),
+        "low_contrast": png((pictures[2] // 16 + 10).astype(np.uint8)),
         "bright_border": png(frame),
         "saturated": png(overexposed),
         "extreme_aspect": png((pictures[5][:, 100:160] * 0.6).astype(np.uint8)),
@@ -183,7 +183,7 @@ def test_each_fault_of_a_picture_is_found_where_it_is_and_only_there(tmp_path):
     [
         # What the thresholds were measured to leave alone, and to find: see beside each of them.
         ("inverted", {"polarity": 127.5}, {"polarity": 127.6}),
-        ("nearly_blank", {"contrast": 25.0}, {"contrast": 24.9}),
+        ("low_contrast", {"contrast": 25.0}, {"contrast": 24.9}),
         ("saturated", {"saturated": 0.09}, {"saturated": 0.1}),
         ("bright_border", {"bright_sides": 0}, {"bright_sides": 1}),
         (
@@ -231,7 +231,7 @@ def test_a_light_picture_is_inverted_only_if_its_part_is_not_like_it(tmp_path):
     assert rows_of(findings, "inverted") == [(path("train", 301, part="HAND"), "")]
 
 
-def test_single_views_and_patients_with_both_labels_are_listed(tmp_path):
+def test_single_views_and_patients_with_mixed_labels_are_listed(tmp_path):
     pictures = radiographs(6)
     names = [
         path("train", 1), path("train", 1, image=2), path("train", 3),
@@ -240,12 +240,12 @@ def test_single_views_and_patients_with_both_labels_are_listed(tmp_path):
     ]  # fmt: skip
     findings = audited(tmp_path, {n: png(p) for n, p in zip(names, pictures, strict=True)})
     assert rows_of(findings, "single_view") == [(name, "") for name in names[2:]]
-    assert rows_of(findings, "both_labels") == [(names[3], names[5])]
-    [row] = findings[findings["finding"] == "both_labels"].to_dict("records")
+    assert rows_of(findings, "mixed_labels") == [(names[3], names[5])]
+    [row] = findings[findings["finding"] == "mixed_labels"].to_dict("records")
     assert (row["label"], row["other_label"], row["value"]) == (0, 1, 3)
 
 
-def test_a_picture_unlike_its_part_needs_a_part_to_compare_with(tmp_path):
+def test_a_picture_body_part_outlier_needs_a_part_to_compare_with(tmp_path):
     usual = np.asarray(Image.fromarray(radiographs(1)[0]).resize((90, 120)))
     draw = np.random.default_rng(0)
     like = [
@@ -260,10 +260,10 @@ def test_a_picture_unlike_its_part_needs_a_part_to_compare_with(tmp_path):
     blank = draw.integers(9, 15, usual.shape, np.uint8)
     more = {path("valid", 97): png(blank), path("valid", 99): png(other)}
     enough = audited(tmp_path / "enough", files | more)
-    assert rows_of(few, "unlike_its_part") == []
+    assert rows_of(few, "body_part_outlier") == []
     # Noise is like nothing, which tells nothing more of a picture that is blank.
-    assert rows_of(enough, "nearly_blank") == [(path("valid", 97), "")]
-    assert rows_of(enough, "unlike_its_part") == [(path("valid", 99), "")]
+    assert rows_of(enough, "low_contrast") == [(path("valid", 97), "")]
+    assert rows_of(enough, "body_part_outlier") == [(path("valid", 99), "")]
 
 
 def test_likeness_to_a_sample_and_then_to_all_finds_what_likeness_to_all_finds(monkeypatch):
@@ -318,8 +318,8 @@ def test_what_was_audited_is_counted():
             "study": ["s"] * COMPARED + ["t", "u"],
         }
     )
-    assert summarize_audit(images, set_aside=4) == {
-        "images": COMPARED + 2, "patients": 2, "studies": 3, "set_aside": 4,
+    assert summarize_audit(images, rejected_images=4) == {
+        "images": COMPARED + 2, "patients": 2, "studies": 3, "rejected_images": 4,
         "too_few_to_compare": 2,
     }  # fmt: skip
 
@@ -380,13 +380,13 @@ def test_the_stage_stops_after_it_has_written_everything_and_names_the_images(re
     without = [out.read_bytes() for out in outs]
     for out in outs:
         out.unlink()
-    set_fail_on(repository, ["contradicting_duplicate"])
+    set_fail_on(repository, ["duplicate_label_conflict"])
     with pytest.raises(SystemExit) as stopped:
         run(audit)
     assert stopped.value.code == 1
     [line] = capsys.readouterr().err.splitlines()[-1:]
     copy, source = path("valid", 9, label=1), path("train", 1)
-    assert all(part in line for part in ("1 contradicting_duplicate", copy, source))
+    assert all(part in line for part in ("1 duplicate_label_conflict", copy, source))
     assert [out.read_bytes() for out in outs] == without
 
 
@@ -439,7 +439,7 @@ def test_real_radiographs_raise_few_alarms_and_a_real_copy_is_found(tmp_path):
     ]
     findings = audited(tmp_path, {name: (FRACATLAS / name).read_bytes() for name in names})
     counts = count_findings(findings)
-    assert counts["inverted"] == counts["nearly_blank"] == 0
+    assert counts["inverted"] == counts["low_contrast"] == 0
     # The same cast, cut short when it was saved the second time, as another patient.
     [(copy, source)] = rows_of(findings, "duplicate_across_splits")
     assert ("patient22550" in copy, "patient21759" in source) == (True, True)

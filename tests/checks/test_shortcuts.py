@@ -69,7 +69,7 @@ def made_up(seed: int = 0, sizes=SIZES) -> pd.DataFrame:
 
 def judged(measured: pd.DataFrame, params) -> pd.DataFrame:
     tables, crossed = predict_baselines(measured), cross_validate(measured)
-    evaluate = params.evaluate.model_copy(update={"bootstrap_draws": 400})
+    evaluate = params.evaluate.model_copy(update={"bootstrap_replicates": 400})
     return evaluate_baselines(tables, crossed, evaluate, seed=1).set_index("baseline")
 
 
@@ -150,7 +150,7 @@ def test_shuffled_labels_are_chance(params):
 @pytest.mark.promise("A7")
 def test_of_baselines_that_tell_nothing_hardly_any_raises_the_alarm(params):
     """Random scores of 40 data sets; one set of patients alone would alarm in 12% of them."""
-    evaluate = params.evaluate.model_copy(update={"bootstrap_draws": 100, "threshold": "half"})
+    evaluate = params.evaluate.model_copy(update={"bootstrap_replicates": 100, "threshold": "half"})
     names = [name for name, baseline in BASELINES.items() if baseline.shortcut][1:]
     alarms, on_test = 0, 0
     for seed in range(40):
@@ -459,7 +459,7 @@ def tables(pixels, rows, logits, boxes=None) -> dict[str, pd.DataFrame]:
 
 @pytest.fixture(scope="module")
 def evaluate(params):
-    return params.evaluate.model_copy(update={"bootstrap_draws": 400})
+    return params.evaluate.model_copy(update={"bootstrap_replicates": 400})
 
 
 def judged_occlusion(evaluate, eyes, seen, seed: int = 0):

@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
-from ulna.networks.runtime import BESIDE, describe, fingerprint, hash_of_lock, read_cpu
+from ulna.core.provenance import NOT_IN_FINGERPRINT, describe, fingerprint, hash_of_lock, read_cpu
 
 AMD = """processor	: 0
 vendor_id	: AuthenticAMD
@@ -49,14 +49,16 @@ def test_a_processor_is_known_by_vendor_family_model_and_instructions(tmp_path):
     assert read_cpu(tmp_path / "none")[1] == ""
 
 
-@pytest.mark.parametrize("name", sorted(set(describe(2, [])) - {"fingerprint", *BESIDE}))
+@pytest.mark.parametrize(
+    "name", sorted(set(describe(2, [])) - {"fingerprint", *NOT_IN_FINGERPRINT})
+)
 def test_another_class_of_machine_or_software_has_another_fingerprint(name):
     record = describe(2, [])
     assert fingerprint(record) == record["fingerprint"]
     assert fingerprint(record | {name: "another"}) != record["fingerprint"]
 
 
-@pytest.mark.parametrize("name", BESIDE)
+@pytest.mark.parametrize("name", NOT_IN_FINGERPRINT)
 def test_what_no_sum_depends_on_is_not_in_the_fingerprint(name):
     record = describe(2, [])
     assert fingerprint(record | {name: "another"}) == record["fingerprint"]
@@ -79,7 +81,7 @@ def test_a_switch_of_a_library_is_another_class(monkeypatch):
 
 
 def test_a_package_under_another_name_is_no_fault(monkeypatch):
-    monkeypatch.setattr("ulna.networks.runtime.PACKAGES", ("numpy", "tensorflow-of-another-make"))
+    monkeypatch.setattr("ulna.core.provenance.PACKAGES", ("numpy", "tensorflow-of-another-make"))
     assert describe(2, [])["tensorflow"] is None
 
 

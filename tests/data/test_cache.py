@@ -78,7 +78,7 @@ def test_the_table_holds_the_measurements_at_full_size(folder):
 
 @pytest.mark.promise("C22")
 @pytest.mark.fault("image replaced")
-def test_bad_images_are_set_aside_by_name_and_reason(images, root, tmp_path):
+def test_bad_images_are_rejected_images_by_name_and_reason(images, root, tmp_path):
     rejected = build_cache(images, root, tmp_path / "cache", IMAGE)
     reasons = ["neither PNG nor JPEG by its content", "the file is empty"]
     assert rejected.to_dict("list") == {"image": list(BAD), "reason": reasons}
@@ -112,7 +112,7 @@ def test_an_error_names_the_first_ten_bad_images(images, root, tmp_path):
     assert lines[0].startswith("30 of 30 images") and lines[-1] == "and 20 more"
 
 
-def test_a_missing_image_is_set_aside_without_an_absolute_path(images, tmp_path):
+def test_a_missing_image_is_rejected_images_without_an_absolute_path(images, tmp_path):
     root = write_root(tmp_path / "set")
     (root / NAMES[0]).unlink()
     rejected = build_cache(images, root, tmp_path / "cache", IMAGE)
@@ -348,7 +348,7 @@ def test_a_cache_without_arrays_is_refused(folder):
         load_cache(folder)
 
 
-def test_a_cache_without_images_set_aside_is_sound(images, root, tmp_path):
+def test_a_cache_without_images_rejected_images_is_sound(images, root, tmp_path):
     good = images[~images["image"].isin(BAD)]
     build_cache(good, root, tmp_path / "cache", IMAGE)
     assert len(load_cache(tmp_path / "cache").images) == 28

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from params_files import write_params
 
-import stages.matrix
+import stages.cross_part
 import stages.transfer
 from ulna.core import InputError
 from ulna.core.io import write_csv
@@ -143,7 +143,7 @@ def write_inputs(root: Path, train_on: str | list[str], unlearnt: int) -> None:
     write_params(
         root / "params.yaml",
         transfer={"arch": "cnn", "train_on": train_on},
-        evaluate={"bootstrap_draws": 100, "min_patients": 2},
+        evaluate={"bootstrap_replicates": 100, "min_patients": 2},
         cnn={"filters": [4, 8], "epochs": 2, "batch_size": 8},
     )
 
@@ -194,7 +194,7 @@ def test_a_network_depends_on_its_own_parts_and_no_other_network(tmp_path, monke
         monkeypatch.chdir(tmp_path / name)
         write_inputs(Path(), train_on, unlearnt)
         stages.transfer.transfer()
-        stages.matrix.matrix()
+        stages.cross_part.cross_part()
         folder = Path("data/transfer")
         tables[name] = {path.stem: read_predictions(path) for path in folder.glob("*.csv")}
         assert {path.stem for path in (folder / "history").iterdir()} == set(tables[name])

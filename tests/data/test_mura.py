@@ -166,7 +166,7 @@ def test_a_label_that_contradicts_its_folder_is_an_error():
         parse_index(changed(STUDIES, f"{ELBOW},0", f"{ELBOW},1"))
 
 
-def test_a_study_with_both_labels_is_an_error():
+def test_a_study_with_mixed_labels_is_an_error():
     other = ELBOW.replace("negative", "positive")
     both = changed(STUDIES, f"{ELBOW},0\n", f"{ELBOW},0\n{other},1\n")
     with pytest.raises(InputError, match=r"line 2: .*study1_positive/ .* line 1"):

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import PARAMS
+from data.test_cross_part import write_inputs
 from dvc.utils.serialize import modify_yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mura_tree import official_studies, tables
-from test_cross_part import write_inputs
 
 import stages.learning_curve
 from ulna.core import InputError, paths
@@ -166,12 +166,12 @@ def test_over_many_seeds_every_patient_is_in_val_as_often():
 
 @settings(deadline=None)
 @given(st.integers(2, 9), st.integers(2, 9), st.floats(0.001, 0.999), st.integers(0, 9))
-def test_val_and_train_have_both_labels_in_small_data_sets(normal, abnormal, val_fraction, seed):
+def test_val_and_train_have_mixed_labels_in_small_data_sets(normal, abnormal, val_fraction, seed):
     images = simple(normal, abnormal)
     check_labels(add_split(images, assign_splits(images, val_fraction, seed)))
 
 
-def test_a_patient_with_both_labels_counts_among_the_abnormal():
+def test_a_patient_with_mixed_labels_counts_among_the_abnormal():
     # 20 normal patients and 8 with both labels: 0.05 of them are one and none, but val needs one.
     mixed = [("train", part, f"m{k}", int(part == "HAND")) for k in range(8) for part in PARTS]
     normal = [("train", "WRIST", f"n{k}", 0) for k in range(20)]

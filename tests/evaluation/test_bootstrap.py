@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from evaluation.test_metrics import pairwise_auroc, stepwise_auprc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -15,7 +16,6 @@ from sklearn.metrics import (
     recall_score,
     roc_auc_score,
 )
-from test_metrics import pairwise_auroc, stepwise_auprc
 
 from ulna.evaluation.bootstrap import (
     METRICS,
@@ -47,9 +47,9 @@ def table(rows: int, patients: int, seed: int, decimals: int = 1) -> pd.DataFram
     )
 
 
-def repeated(rows: pd.DataFrame, resamples: Replicates, draw: int) -> pd.DataFrame:
+def repeated(rows: pd.DataFrame, replicates: Replicates, draw: int) -> pd.DataFrame:
     """A draw as a table, each row as often as its patient is in it."""
-    often = dict(zip(resamples.patients, resamples.weights[:, draw].astype(int), strict=True))
+    often = dict(zip(replicates.patients, replicates.weights[:, draw].astype(int), strict=True))
     return rows.loc[rows.index.repeat(rows["patient"].map(often))]
 
 
@@ -57,10 +57,10 @@ def repeated(rows: pd.DataFrame, resamples: Replicates, draw: int) -> pd.DataFra
 @pytest.mark.parametrize("decimals", [1, 9])
 def test_every_draw_equals_scikit_learn_on_the_drawn_rows(decimals):
     rows = table(60, 15, seed=4, decimals=decimals)
-    resamples = bootstrap_weights(rows["patient"], 30, seed=1)
-    drawn = bootstrap_metrics(rows, resamples)
+    replicates = bootstrap_weights(rows["patient"], 30, seed=1)
+    drawn = bootstrap_metrics(rows, replicates)
     for draw in range(30):
-        chosen = repeated(rows, resamples, draw)
+        chosen = repeated(rows, replicates, draw)
         truth, called = chosen["label"], (chosen["probability"] > 0.5).astype(int)
         expected = {
             "accuracy": accuracy_score(truth, called),
@@ -79,10 +79,10 @@ def test_every_draw_equals_scikit_learn_on_the_drawn_rows(decimals):
 @given(st.integers(2, 25), st.integers(1, 8), st.integers(0, 99))
 def test_areas_of_any_small_table_equal_naive_loops_or_are_undefined(rows, patients, seed):
     data = table(rows, patients, seed)
-    resamples = bootstrap_weights(data["patient"], 5, seed=seed)
-    drawn = bootstrap_metrics(data, resamples)
+    replicates = bootstrap_weights(data["patient"], 5, seed=seed)
+    drawn = bootstrap_metrics(data, replicates)
     for draw in range(5):
-        chosen = repeated(data, resamples, draw)
+        chosen = repeated(data, replicates, draw)
         columns = chosen["label"].tolist(), chosen["probability"].tolist()
         areas = pairwise_auroc(*columns), stepwise_auprc(*columns)
         found = [drawn[name][draw] for name in ("auroc", "auprc")]
@@ -90,10 +90,10 @@ def test_areas_of_any_small_table_equal_naive_loops_or_are_undefined(rows, patie
 
 
 def test_a_draw_holds_as_many_patients_as_there_are():
-    resamples = bootstrap_weights(["b", "a", "b", "c"], 50, seed=1)
-    assert list(resamples.patients) == ["a", "b", "c"]
-    assert resamples.weights.shape == (3, 50)
-    np.testing.assert_array_equal(resamples.weights.sum(axis=0), np.full(50, 3))
+    replicates = bootstrap_weights(["b", "a", "b", "c"], 50, seed=1)
+    assert list(replicates.patients) == ["a", "b", "c"]
+    assert replicates.weights.shape == (3, 50)
+    np.testing.assert_array_equal(replicates.weights.sum(axis=0), np.full(50, 3))
 
 
 def test_a_patient_is_drawn_as_often_as_any_other():
@@ -112,12 +112,12 @@ def test_the_seed_alone_makes_the_draws():
 
 def test_a_body_part_alone_uses_the_draws_of_all():
     rows = table(80, 20, seed=2)
-    resamples = bootstrap_weights(rows["patient"], 10, seed=1)
+    replicates = bootstrap_weights(rows["patient"], 10, seed=1)
     part = rows[rows["patient"] < "p010"]
-    drawn = bootstrap_metrics(part, resamples)["auroc"]
+    drawn = bootstrap_metrics(part, replicates)["auroc"]
     expected = [
         roc_auc_score(chosen["label"], chosen["probability"])
-        for chosen in (repeated(part, resamples, draw) for draw in range(10))
+        for chosen in (repeated(part, replicates, draw) for draw in range(10))
     ]
     np.testing.assert_allclose(drawn, expected, atol=1e-12)
 
@@ -161,9 +161,9 @@ def test_too_few_patients_or_one_class_give_no_number(few):
 
 def test_as_many_patients_as_asked_for_are_enough():
     rows = table(200, 10, seed=3)
-    resamples = bootstrap_weights(rows["patient"], 200, seed=1)
-    assert metrics_with_ci(rows, resamples, min_patients=10)["auroc"] > 0.5
-    assert np.isnan(metrics_with_ci(rows, resamples, min_patients=11)["auroc"])
+    replicates = bootstrap_weights(rows["patient"], 200, seed=1)
+    assert metrics_with_ci(rows, replicates, min_patients=10)["auroc"] > 0.5
+    assert np.isnan(metrics_with_ci(rows, replicates, min_patients=11)["auroc"])
 
 
 @pytest.mark.promise("E31")
@@ -386,8 +386,8 @@ def test_intervals_of_nearly_perfect_networks_cover_what_is_true() -> None:
         right = draw.random(20) >= 0.03
         labels = np.arange(20) % 2
         rows = table_exact([(int(y), int(y == r)) for y, r in zip(labels, right, strict=True)])
-        resamples = bootstrap_weights(rows["patient"], 100, seed=trial)
-        drawn = bootstrap_metrics(rows, resamples)["accuracy"]
+        replicates = bootstrap_weights(rows["patient"], 100, seed=trial)
+        drawn = bootstrap_metrics(rows, replicates)["accuracy"]
         low, high = metric_ci(rows, "accuracy", right.mean(), drawn)
         covered += low <= 0.97 <= high
         low, high = percentile_ci(drawn)

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from params_files import write_params
 from scipy.special import expit
 from scipy.stats import binomtest
-from test_comparison import simulate
 
-from stages.average import average as average_stage
 from stages.compare import compare as compare_stage
+from stages.ensemble import ensemble as ensemble_stage
 from ulna.core import InputError, paths
 from ulna.core.predictions import write_predictions
 from ulna.evaluation import conclusions
@@ -96,19 +95,19 @@ def test_differences_are_those_of_the_scores():
 def test_both_networks_are_scored_on_the_same_draws_of_patients():
     """Against a loop that repeats the rows of each drawn patient and scores both networks."""
     first, second = simulate(2, patients=25, signals=(1.5, 0.5))
-    resamples = bootstrap_weights(first["patient"], 40, 3)
+    replicates = bootstrap_weights(first["patient"], 40, 3)
     drawn = {name: [] for name in METRICS}
-    row_patient = np.searchsorted(resamples.patients, first["patient"])
-    for draw in resamples.weights.T:
+    row_patient = np.searchsorted(replicates.patients, first["patient"])
+    for draw in replicates.weights.T:
         rows = np.repeat(np.arange(len(first)), draw[row_patient].astype(int))
         one, two = (
             score(t["label"].iloc[rows], t["probability"].iloc[rows], 0.5) for t in (first, second)
         )
         for name in METRICS:
             drawn[name].append(one[name] - two[name])
-    for name, redrawn in bootstrap_differences(first, second, resamples).items():
+    for name, redrawn in bootstrap_differences(first, second, replicates).items():
         np.testing.assert_allclose(redrawn, drawn[name], atol=1e-11)
-    found = differences(first, second, resamples, min_patients=2)
+    found = differences(first, second, replicates, min_patients=2)
     for name in METRICS:
         low, high = np.quantile(drawn[name], [0.025, 0.975])
         assert [found[name]["low"], found[name]["high"]] == pytest.approx([low, high], abs=1e-11)
@@ -160,10 +159,10 @@ def test_the_smallest_difference_is_one():
     place = np.flatnonzero((labels[:-1] == 1) & (labels[1:] == 0))[0]
     second, swapped = first.copy(), order[place : place + 2]
     second.loc[swapped, "probability"] = first.loc[swapped[::-1], "probability"].to_numpy()
-    resamples = bootstrap_weights(first["patient"], 200, 1)
-    drawn = bootstrap_differences(first, second, resamples)["auroc"]
+    replicates = bootstrap_weights(first["patient"], 200, 1)
+    drawn = bootstrap_differences(first, second, replicates)["auroc"]
     pairs = labels.sum() * (1 - labels).sum()
-    assert differences(first, second, resamples, 2)["auroc"]["difference"] == pytest.approx(
+    assert differences(first, second, replicates, 2)["auroc"]["difference"] == pytest.approx(
         -1 / pairs
     )
     # The pair is in a draw when both patients are: in 40%, or in 63% if they are one.
@@ -199,8 +198,8 @@ def test_equally_good_networks_are_told_apart_in_about_one_case_of_twenty():
     cases = 300
     for case in range(cases):
         first, second = simulate(1000 + case, patients=50)
-        labels, resamples = first["label"], bootstrap_weights(first["patient"], 200, case)
-        low, high = percentile_ci(bootstrap_differences(first, second, resamples)["auroc"])
+        labels, replicates = first["label"], bootstrap_weights(first["patient"], 200, case)
+        low, high = percentile_ci(bootstrap_differences(first, second, replicates)["auroc"])
         decided = [table["probability"] > 0.5 for table in (first, second)]
         alarms["bootstrap"] += not low <= 0 <= high
         patients, scores = first["patient"], [table["probability"] for table in (first, second)]
@@ -231,8 +230,8 @@ def test_few_patients_or_one_class_give_sizes_but_no_number(patients, label, con
     tables = simulate(8, patients=patients)
     if label is not None:
         tables = [table.assign(label=label) for table in tables]
-    resamples = bootstrap_weights(tables[0]["patient"], 100, 1)
-    found = compare_networks(both(*tables), resamples, min_patients=10)
+    replicates = bootstrap_weights(tables[0]["patient"], 100, 1)
+    found = compare_networks(both(*tables), replicates, min_patients=10)
     assert found["conclusion"] == conclusion
     for level in LEVELS:
         assert found[level]["n"] == len(tables[0])
@@ -345,10 +344,10 @@ def run_stages(folder, monkeypatch, cnn, densenet169):
     """Write the tables, average and compare them with few draws; read metrics/compare.json."""
     folder.mkdir()
     monkeypatch.chdir(folder)
-    write_params(paths.PARAMS, evaluate={"bootstrap_draws": 100})
+    write_params(paths.PARAMS, evaluate={"bootstrap_replicates": 100})
     write_predictions(paths.predictions("cnn"), cnn)
     write_predictions(paths.predictions("densenet169"), densenet169)
-    average_stage()
+    ensemble_stage()
     compare_stage()
     return json.loads(paths.metrics("compare").read_text())
 

@@ -174,7 +174,7 @@ def test_body_parts_and_findings_are_said() -> None:
     assert all(
         part in said for part in ("FOREARM+HUMERUS", "1,234", "0.900", "undefined", "−0.050")
     )
-    counted = {"images": 1009, "studies": 348, "findings": {"both_labels": 4, "tiny": 0}}
+    counted = {"images": 1009, "studies": 348, "findings": {"mixed_labels": 4, "tiny": 0}}
     said = conclusions.audit(counted)
     assert "1,009" in said and "4 both labels" in said and "tiny" not in said
 

@@ -16,9 +16,9 @@ from ulna.evaluation.comparison import OVERALL
 from ulna.evaluation.cross_part import (
     COLUMNS,
     cross_part_table,
+    evaluated_studies,
     read_tables,
     seen_and_unseen,
-    test_studies,
 )
 
 PARTS = ("ELBOW", "HAND", "WRIST")
@@ -49,16 +49,16 @@ def predicted(seed: int = 0, patients: int = 20) -> pd.DataFrame:
 
 @pytest.fixture
 def evaluate(params):
-    return params.evaluate.model_copy(update={"bootstrap_draws": 200, "min_patients": 10})
+    return params.evaluate.model_copy(update={"bootstrap_replicates": 200, "min_patients": 10})
 
 
 @pytest.fixture
 def judge(evaluate):
     def judged(images: pd.DataFrame, network: Network = HAND, min_patients: int = 10):
-        test = test_studies(network, images, evaluate)
-        resamples = bootstrap_weights(test["patient"], 200, seed=3)
-        cells = cross_part_table({network: test}, resamples, min_patients).set_index("tested_on")
-        return cells, seen_and_unseen(network, test, resamples, min_patients), test, resamples
+        test = evaluated_studies(network, images, evaluate)
+        replicates = bootstrap_weights(test["patient"], 200, seed=3)
+        cells = cross_part_table({network: test}, replicates, min_patients).set_index("tested_on")
+        return cells, seen_and_unseen(network, test, replicates, min_patients), test, replicates
 
     return judged
 
@@ -121,13 +121,13 @@ def test_the_threshold_sees_neither_test_labels_nor_parts_that_were_not_trained_
     changed.loc[hidden, "label"] = 1 - changed.loc[hidden, "label"]
     changed.loc[hidden, "probability"] = changed.loc[hidden, "probability"].to_numpy()[::-1]
     before, after = (
-        test_studies(HAND_OR_WRIST, table, evaluate)["threshold"].unique().tolist()
+        evaluated_studies(HAND_OR_WRIST, table, evaluate)["threshold"].unique().tolist()
         for table in (images, changed)
     )
     assert before == after
     seen = (images["split"] == "val") & (images["body_part"] == "WRIST")
     changed.loc[seen, "label"] = 1 - changed.loc[seen, "label"]
-    moved = test_studies(HAND_OR_WRIST, changed, evaluate)["threshold"].unique().tolist()
+    moved = evaluated_studies(HAND_OR_WRIST, changed, evaluate)["threshold"].unique().tolist()
     assert moved != before, "the threshold does not look at the parts trained on either"
 
 
@@ -135,7 +135,7 @@ def test_views_and_rule_are_those_of_the_parameters(evaluate):
     images = predicted()
     largest = images[images["split"] == "test"].groupby("study")["probability"].max()
     other = evaluate.model_copy(update={"aggregation": "max", "threshold": "half"})
-    test = test_studies(HAND, images, other).set_index("study")
+    test = evaluated_studies(HAND, images, other).set_index("study")
     assert test["probability"].to_dict() == largest.to_dict()
     assert set(test["threshold"]) == {0.5}
 
@@ -182,11 +182,11 @@ def test_one_abnormal_patient_is_too_few_for_an_auroc(judge):
 
 def test_the_difference_is_paired_by_patient(judge):
     """Against a loop over the draws, each a table with repeated rows, and scikit-learn."""
-    _, both, test, resamples = judge(predicted(1), HAND_OR_WRIST)
+    _, both, test, replicates = judge(predicted(1), HAND_OR_WRIST)
     seen = test["body_part"].isin(HAND_OR_WRIST.parts)
     drawn = []
-    for weights in resamples.weights.T:
-        often = dict(zip(resamples.patients, weights.astype(int), strict=True))
+    for weights in replicates.weights.T:
+        often = dict(zip(replicates.patients, weights.astype(int), strict=True))
         repeated = test.loc[test.index.repeat(test["patient"].map(often))]
         mask = seen.loc[repeated.index]
         first, second = (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from stages.average import average as average_stage
+from stages.ensemble import ensemble as ensemble_stage
 from ulna.core import InputError, paths
 from ulna.core.predictions import (
     COLUMNS,
@@ -141,7 +141,7 @@ def test_the_stage_writes_a_table_that_is_read_like_any_other(tmp_path, monkeypa
     Path("data/predictions").mkdir(parents=True)
     write_predictions(paths.predictions("cnn"), FIRST)
     write_predictions(paths.predictions("densenet169"), OTHER)
-    average_stage()
+    ensemble_stage()
     written = read_predictions(paths.predictions("ensemble"))
     assert list(written.columns) == list(COLUMNS)
     expected = average({"cnn": FIRST, "densenet169": OTHER})
@@ -154,7 +154,7 @@ def test_the_stage_writes_nothing_when_the_tables_differ(tmp_path, monkeypatch):
     write_predictions(paths.predictions("cnn"), FIRST)
     write_predictions(paths.predictions("densenet169"), OTHER.iloc[:-1])
     with pytest.raises(InputError, match="lack image '007.png'"):
-        average_stage()
+        ensemble_stage()
     assert not paths.predictions("ensemble").exists()
 
 

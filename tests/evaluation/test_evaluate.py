@@ -12,7 +12,8 @@ from scipy.special import expit
 
 from stages.evaluate import evaluate
 from ulna.core import paths
-from ulna.core.predictions import PROVENANCE, by_study, write_predictions, write_provenance
+from ulna.core.predictions import by_study, write_predictions
+from ulna.core.provenance import PROVENANCE, write_provenance
 from ulna.core.stage import run
 from ulna.evaluation import conclusions
 from ulna.evaluation.bootstrap import METRICS
@@ -33,7 +34,7 @@ SAME = 12  # patients alike in all but the name: the rates are those of one, wit
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    text = PARAMS.read_text().replace("bootstrap_draws: 2000", "bootstrap_draws: 200")
+    text = PARAMS.read_text().replace("bootstrap_replicates: 2000", "bootstrap_replicates: 200")
     (tmp_path / "params.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -216,7 +217,7 @@ def test_a_network_without_signal_scores_chance(params) -> None:
         studies = images["study"].unique()
         label = dict(zip(studies, draw.integers(0, 2, len(studies)), strict=True))
         shuffled = images.assign(label=images["study"].map(label))
-        settings = params.evaluate.model_copy(update={"bootstrap_draws": 200})
+        settings = params.evaluate.model_copy(update={"bootstrap_replicates": 200})
         scores = evaluate_table(shuffled, settings, seed=1).metrics["study"]
         held += scores["auroc_low"] <= 0.5 <= scores["auroc_high"]
     assert held >= 17

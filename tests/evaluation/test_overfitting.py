@@ -9,7 +9,6 @@ import pytest
 from conftest import PARAMS
 from scipy.special import expit
 from scipy.stats import norm
-from test_overfitting import images
 
 from stages.learning_curve import learning_curve
 from stages.overfitting import overfitting
@@ -70,7 +69,7 @@ def tables(train: float, other: float, seed: int = 1, patients: int = 120):
 
 @pytest.fixture(scope="module")
 def evaluate(params):
-    return params.evaluate.model_copy(update={"bootstrap_draws": 400})
+    return params.evaluate.model_copy(update={"bootstrap_replicates": 400})
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +87,7 @@ def test_a_planted_gap_is_called(splits):
 
 def test_equal_splits_are_rarely_called_apart(evaluate):
     """About 5% of the 95% intervals miss 0: of 60, 10 or more once in 1000 times."""
-    few = evaluate.model_copy(update={"bootstrap_draws": 200})
+    few = evaluate.model_copy(update={"bootstrap_replicates": 200})
     missed = 0
     for seed in range(60):
         row = evaluate_splits("cnn", *tables(1.0, 1.0, seed, 60), "all", few, seed).iloc[2]
@@ -214,9 +213,9 @@ def test_the_loss_of_a_row_is_minus_the_log_of_what_its_label_was_given():
 def test_a_mean_is_redrawn_as_by_hand():
     patients = pd.Series(["a", "a", "b", "c"])
     values = np.array([1.0, 2.0, 3.0, 7.0])
-    resamples = bootstrap_weights(patients, 50, seed=1)
-    for draw, mean in enumerate(bootstrap_mean(patients, values, resamples)):
-        held = dict(zip(resamples.patients, resamples.weights[:, draw], strict=True))
+    replicates = bootstrap_weights(patients, 50, seed=1)
+    for draw, mean in enumerate(bootstrap_mean(patients, values, replicates)):
+        held = dict(zip(replicates.patients, replicates.weights[:, draw], strict=True))
         rows = [v for p, v in zip(patients, values, strict=True) for _ in range(int(held[p]))]
         assert mean == pytest.approx(np.mean(rows))
 
@@ -245,7 +244,7 @@ HISTORY = pd.DataFrame(
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the stage reads: the splits of two networks, size curve off."""
-    text = PARAMS.read_text().replace("bootstrap_draws: 2000", "bootstrap_draws: 200")
+    text = PARAMS.read_text().replace("bootstrap_replicates: 2000", "bootstrap_replicates: 200")
     (tmp_path / "params.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     learnt, judged = tables(2.5, 1.0)
@@ -400,7 +399,7 @@ def sizes(*fractions: float) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def evaluate_size_curve(params):
-    return params.evaluate.model_copy(update={"bootstrap_draws": 400})
+    return params.evaluate.model_copy(update={"bootstrap_replicates": 400})
 
 
 TABLES = {0.25: table(0.3), 0.5: table(0.6), 1.0: table(2.0)}
@@ -466,7 +465,7 @@ def test_more_patients_that_help_are_told_from_those_that_do_not(evaluate_size_c
 
 def test_equal_networks_are_rarely_called_apart(evaluate_size_curve):
     """Equal noise on the same images: about 2.5% of the steps seem to help, of 40 at most 5."""
-    few = evaluate_size_curve.model_copy(update={"bootstrap_draws": 200})
+    few = evaluate_size_curve.model_copy(update={"bootstrap_replicates": 200})
     helped = 0
     for seed in range(40):
         draw = np.random.default_rng(seed)

@@ -337,7 +337,7 @@ def made_up_predictions() -> pd.DataFrame:
 def fitted_text(table: pd.DataFrame, rule: str) -> list[str]:
     """Run the stage and give the text of every fitted number that it wrote."""
     params = paths.PARAMS.read_text(encoding="utf-8")
-    edits = {"threshold": rule, "threshold_per": "body_part", "bootstrap_draws": "100"}
+    edits = {"threshold": rule, "threshold_per": "body_part", "bootstrap_replicates": "100"}
     for key, value in edits.items():
         params = re.sub(rf"(?m)^  {key}: \w+", f"  {key}: {value}", params)
     paths.PARAMS.write_text(params, encoding="utf-8")

@@ -12,12 +12,12 @@ from matplotlib import rc_context, rcParams
 from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image
 
-from ulna.core.params import NETWORKS
 from ulna.figures.style import (
     FAINT,
     INK,
     LABEL_COLOURS,
     LIFT,
+    LOOKS,
     ON_DARK,
     PAPER,
     PUBLISHED,
@@ -33,7 +33,7 @@ from ulna.figures.style import (
 from ulna.report.html import STYLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COLOURS = [spec.colour for spec in NETWORKS.values()]
+COLOURS = [colour for colour, _ in LOOKS.values()]
 
 DRAW = """
 import sys

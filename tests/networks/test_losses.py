@@ -31,14 +31,14 @@ def test_paper_weights_are_the_fraction_with_the_other_label(part):
     assert weights[part, 1] > weights[part, 0]
 
 
-def test_paper_weights_give_both_labels_of_a_part_the_same_sum():
+def test_paper_weights_give_mixed_labels_of_a_part_the_same_sum():
     train = mura()
     train["weight"] = image_weights(train, train, "weighted_bce", "none").astype(float)
     sums = train.groupby(["body_part", "label"])["weight"].sum().unstack()
     np.testing.assert_allclose(sums[0], sums[1], rtol=1e-5)
 
 
-def test_balanced_weights_give_both_labels_the_same_sum_and_a_mean_of_1():
+def test_balanced_weights_give_mixed_labels_the_same_sum_and_a_mean_of_1():
     train = mura()
     weights = image_weights(train, train, "bce", "balanced").astype(float)
     assert weights[train["label"] == 0].sum() == pytest.approx(weights[train["label"] == 1].sum())
@@ -54,7 +54,7 @@ def test_validation_images_get_weights_counted_on_train():
 
 
 @pytest.mark.parametrize("missing", ["train", "label"])
-def test_a_body_part_without_both_labels_in_train_is_named(missing):
+def test_a_body_part_without_mixed_labels_in_train_is_named(missing):
     train = mura()
     hands = train["body_part"] == "HAND"
     train = train[~hands if missing == "train" else ~hands | (train["label"] == 0)]

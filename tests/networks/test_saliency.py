@@ -9,7 +9,7 @@ from ulna.networks.models import build_cnn, build_densenet169, build_mobilenetv2
 from ulna.networks.saliency import (
     ALL_LIMIT,
     HEAD_LIMIT,
-    Randomisation,
+    Randomization,
     bottleneck_activations,
     from_the_top,
     make_cam_fn,
@@ -279,7 +279,7 @@ def test_a_correlation_counts_if_half_of_the_images_have_one(trained, constant, 
     ],
 )
 def test_the_head_and_the_whole_network_must_matter(head, last, passed):
-    check = Randomisation({"head": head, "block2": 0.8, "block1": last}, 32)
+    check = Randomization({"head": head, "block2": 0.8, "block1": last}, 32)
     assert check.passed is passed
 
 
@@ -311,7 +311,7 @@ def test_a_trained_network_looks_at_the_square_that_it_has_learnt(trained, param
     np.testing.assert_allclose(maps, upsample(coarse, SIDE))
     found = localise(rows, pictures, maps, coarse.shape[1], params.evaluate, seed=1)
     assert found["abnormal"]["pointing_game"]["n"] == 32
-    assert found["called_abnormal"]["pointing_game"]["n"] == 16
+    assert found["predicted_positive"]["pointing_game"]["n"] == 16
     scores = found["abnormal"]["energy_inside"]
     assert scores["low"] > 2 * scores["chance_even"]
     assert found["abnormal"]["pointing_game"]["low"] > 0.5

@@ -152,7 +152,7 @@ def test_the_finding_changes_the_pixels_of_its_box_and_hardly_any_other():
         assert change[inside].mean() > 3 * change[~inside].mean(), view.path
 
 
-def test_each_part_has_both_labels_in_train_even_with_20_patients():
+def test_each_part_has_mixed_labels_in_train_even_with_20_patients():
     seen = {
         (study.body_part, study.finding != "none")
         for study in plan_studies(SMALL)
@@ -187,7 +187,7 @@ def test_official_splits_share_no_patient(params):
 
 
 @pytest.mark.parametrize("params", [SMALL, FULL])
-def test_some_patients_have_several_parts_and_a_study_number_with_both_labels(params):
+def test_some_patients_have_several_parts_and_a_study_number_with_mixed_labels(params):
     parts: dict[int, set[str]] = {}
     labels: dict[tuple[int, int], set[bool]] = {}
     for study in plan_studies(params):

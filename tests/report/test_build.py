@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from report.test_html import Structure
 from report_data import EVALUATED, cells, make_report_data
-from test_report_html import Structure
 
 from ulna.evaluation import conclusions
 from ulna.evaluation.bootstrap import METRICS

@@ -86,7 +86,7 @@ def test_maps_that_fail_their_test_are_said_not_to_be_shown(data):
     passed, failed = html.split("</figure>")[:2]
     assert "not shown" not in passed and "not shown" in failed
     for arch in data.networks:
-        test = data.metrics[f"explain_{arch}"]["randomisation"]
+        test = data.metrics[f"explain_{arch}"]["randomization"]
         assert conclusions.randomization(test, arch) in unescape(html)
 
 

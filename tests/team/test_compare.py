@@ -35,7 +35,7 @@ from ulna.team.compare import (
 from ulna.team.revisions import Revision
 
 RAW = YAML(typ="safe", pure=True).load(PARAMS)
-EVALUATE = parse_params(RAW).evaluate.model_copy(update={"bootstrap_draws": 400})
+EVALUATE = parse_params(RAW).evaluate.model_copy(update={"bootstrap_replicates": 400})
 
 
 def predict(signal: float, seed: int, patients: int = 120, hard: float = 1.0) -> pd.DataFrame:

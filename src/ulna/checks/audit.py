@@ -26,20 +26,20 @@ Pixels = npt.NDArray[np.uint8]
 # Finding, one of `ulna.core.params.Finding` -> what it says, in the order of the table.
 FINDINGS = {
     "inverted": "brighter than mid-grey on average and along the rim (value: the lower, of 255)",
-    "nearly_blank": "hardly any contrast (value: grey levels from the 1% to the 99% quantile)",
+    "low_contrast": "hardly any contrast (value: grey levels from the 1% to the 99% quantile)",
     "saturated": "large overexposed areas (value: share at the brightest grey level)",
     "bright_border": "a bright strip along a whole side, 4% of the picture or more (value: sides)",
-    "unlike_its_part": "cut off, or another part: unlike every picture of its body part, however "
+    "body_part_outlier": "cut off, or another part: unlike every picture of its body part, however "
     "turned or mirrored (value: correlation with the third most alike)",
     "extreme_aspect": "long and narrow (value: longer side over shorter)",
     "tiny": "enlarged to the size of the cache (value: longer side in pixels)",
     "colour": "the file has colours (value: bits a channel)",
     "single_view": "a study of one cached image (value: images)",
-    "both_labels": "a patient with normal and abnormal studies (value: studies)",
+    "mixed_labels": "a patient with normal and abnormal studies (value: studies)",
     "exact_duplicate": "the same pixels (value: correlation)",
     "near_duplicate": "the same picture saved again, shifted or relit (value: correlation)",
     "duplicate_across_splits": "copies in different splits: a leak (value: correlation)",
-    "contradicting_duplicate": "copies in studies of different labels (value: correlation)",
+    "duplicate_label_conflict": "copies in studies of different labels (value: correlation)",
 }
 COLUMNS = [
     "finding", "image", "body_part", "split", "label", "value",
@@ -66,7 +66,7 @@ OUTLIER_BELOW = 0.55
 COMPARED = 80
 SAMPLE = 500  # images of a part, at least, that each is compared with first
 # Findings that a picture shows.
-VISIBLE = tuple(name for name in FINDINGS if name not in ("colour", "single_view", "both_labels"))
+VISIBLE = tuple(name for name in FINDINGS if name not in ("colour", "single_view", "mixed_labels"))
 GREYSCALE = ("1", "L", "LA", "I;16")
 
 BLOCK = 512
@@ -179,23 +179,23 @@ def count_findings(findings: pd.DataFrame) -> dict[str, int]:
     return {name: int(rows.get(name, 0)) for name in FINDINGS}
 
 
-def summarize_audit(images: pd.DataFrame, set_aside: int) -> dict[str, int]:
+def summarize_audit(images: pd.DataFrame, rejected_images: int) -> dict[str, int]:
     """Count what was audited.
 
     Args:
         images: One row a cached image: body_part, patient, study.
-        set_aside: Images that preprocess could not use.
+        rejected_images: Images that preprocess could not use.
 
     Returns:
-        images, patients, studies, set_aside, and too_few_to_compare: images of body parts so small
-        that `unlike_its_part` is not looked for in them.
+        images, patients, studies, rejected_images, and too_few_to_compare: images of body parts so small
+        that `body_part_outlier` is not looked for in them.
     """
     sizes = images.groupby("body_part")["image"].transform("size")
     return {
         "images": len(images),
         "patients": images["patient"].nunique(),
         "studies": images["study"].nunique(),
-        "set_aside": set_aside,
+        "rejected_images": rejected_images,
         "too_few_to_compare": int((sizes < COMPARED).sum()),
     }
 
@@ -222,11 +222,11 @@ def _of_images(
     aspect = longer / images[["width_px", "height_px"]].min(axis=1)
     found = {
         "inverted": (inverted, grey["polarity"]),
-        "nearly_blank": (blank, grey["contrast"]),
+        "low_contrast": (blank, grey["contrast"]),
         # Of an inverted or blank picture these tell nothing more.
         "saturated": ((grey["saturated"] >= SATURATED_FROM) & ~inverted, grey["saturated"]),
         "bright_border": ((grey["bright_sides"] > 0) & ~inverted, grey["bright_sides"]),
-        "unlike_its_part": ((like < OUTLIER_BELOW) & ~inverted & ~blank, like),
+        "body_part_outlier": ((like < OUTLIER_BELOW) & ~inverted & ~blank, like),
         "extreme_aspect": (aspect >= ASPECT_FROM, aspect),
         "tiny": (longer < size_px, longer),
         "colour": (~images["mode"].isin(GREYSCALE), images["bit_depth"]),
@@ -259,7 +259,7 @@ def _of_studies(images: pd.DataFrame) -> pd.DataFrame:
     mixed = images.groupby("patient")["label"].transform("nunique") > 1
     for _, of_patient in images[mixed].groupby("patient"):
         firsts = of_patient.drop_duplicates("label").index
-        rows.append(("both_labels", firsts[0], firsts[1], float(of_patient["study"].nunique())))
+        rows.append(("mixed_labels", firsts[0], firsts[1], float(of_patient["study"].nunique())))
     both = pd.DataFrame(rows, columns=["finding", "at", "other", "value"])
     return pd.concat([single, both])
 
@@ -268,7 +268,7 @@ def _of_copies(images: pd.DataFrame, pictures: Pixels, enlarged: Enlarged) -> pd
     hashes = images["pixel_sha256"].to_numpy()
     copies = find_copies(images["pixel_sha256"], pictures, enlarged)
     found = [copies]
-    for name, kind in (("duplicate_across_splits", "split"), ("contradicting_duplicate", "label")):
+    for name, kind in (("duplicate_across_splits", "split"), ("duplicate_label_conflict", "label")):
         conflicts = with_correlation(find_conflicts(copies, images[kind]), enlarged)
         at, other = (hashes[conflicts[side]] for side in ("at", "other"))
         # An even picture correlates with nothing, itself included.

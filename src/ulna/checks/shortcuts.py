@@ -110,7 +110,6 @@ TEXT = ("body_part", "mode")
 
 AUROC = ("auroc", "auroc_low", "auroc_high")
 BASELINE_SCORES = (*AUROC, "kappa", "kappa_low", "kappa_high")
-SIZES = ("n", "abnormal", "patients")
 ACROSS = tuple(f"train_{name}" for name in AUROC)
 SCORE_COLUMNS = ("baseline", *BASELINE_SCORES, *SIZES, *ACROSS, "informative", "flag", "note")
 
@@ -247,8 +246,8 @@ def evaluate_baselines(
     Args:
         tables: Name of `BASELINES` -> prediction table, see `predict_baselines`.
         crossed: The same names -> train, see `cross_validate`.
-        evaluate: How views become a study, the rule of the threshold, the resamples.
-        seed: Of the resamples of patients.
+        evaluate: How views become a study, the rule of the threshold, the replicates.
+        seed: Of the replicates of patients.
 
     Returns:
         One row a baseline, columns `SCORE_COLUMNS`; intervals of 95%, n, abnormal and patients of
@@ -259,7 +258,7 @@ def evaluate_baselines(
     """
     first, of_train = next(iter(tables.values())), next(iter(crossed.values()))
     drawn = {
-        split: bootstrap_weights(patients, evaluate.bootstrap_draws, seed)
+        split: bootstrap_weights(patients, evaluate.bootstrap_replicates, seed)
         for split, patients in (
             ("test", first.loc[first["split"] == "test", "patient"]),
             ("train", of_train["patient"]),
@@ -333,8 +332,8 @@ def evaluate_occlusion(
     Args:
         tables: The names of `SHOWN` -> a prediction table of one network; whole has val and test,
             the others test alone.
-        evaluate: How views become a study, the rule of the threshold, the resamples.
-        seed: Of the resamples of patients.
+        evaluate: How views become a study, the rule of the threshold, the replicates.
+        seed: Of the replicates of patients.
 
     Returns:
         For each name in SHOWN n, abnormal, patients, `OCCLUSION_SCORES` and `DROPS` (whole minus this);
@@ -354,14 +353,14 @@ def evaluate_occlusion(
         studies = by_study(table, evaluate.aggregation)
         shown[name] = studies.assign(threshold=thresholds.of(studies["body_part"]))
 
-    resamples = bootstrap_weights(shown["whole"]["patient"], evaluate.bootstrap_draws, seed)
+    replicates = bootstrap_weights(shown["whole"]["patient"], evaluate.bootstrap_replicates, seed)
 
     def difference(first: str, second: str) -> dict[str, Any]:
-        return differences(shown[first], shown[second], resamples, evaluate.min_patients)
+        return differences(shown[first], shown[second], replicates, evaluate.min_patients)
 
     found: dict[str, Any] = {}
     for name, studies in shown.items():
-        scores = metrics_with_ci(studies, resamples, evaluate.min_patients)
+        scores = metrics_with_ci(studies, replicates, evaluate.min_patients)
         drops = difference("whole", name)
         found[name] = {column: scores[column] for column in (*SIZES, *OCCLUSION_SCORES)}
         for metric in OCCLUSION_METRICS:

@@ -1,4 +1,4 @@
-"""Parameters, paths, files, how a stage runs, the prediction table; and the one error that a user can mend."""
+"""Parameters, paths, files, how a stage runs, the prediction table; the error that a user mends."""
 
 from collections.abc import Sequence
 

@@ -28,19 +28,19 @@ from ulna.core.yaml12 import parse_yaml
 # What the audit looks for; `ulna.checks.audit.FINDINGS` says what each means.
 Finding = Literal[
     "inverted",
-    "nearly_blank",
+    "low_contrast",
     "saturated",
     "bright_border",
-    "unlike_its_part",
+    "body_part_outlier",
     "extreme_aspect",
     "tiny",
     "colour",
     "single_view",
-    "both_labels",
+    "mixed_labels",
     "exact_duplicate",
     "near_duplicate",
     "duplicate_across_splits",
-    "contradicting_duplicate",
+    "duplicate_label_conflict",
 ]
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -213,28 +213,22 @@ class NetworkSpec:
         section: Type of its section of params.yaml, which is called as the network is.
         phases: scratch, or head_then_finetune: see `ulna.networks.training.PHASES`.
         title: What readers call it.
-        colour: Of Okabe and Ito's palette, in every figure.
-        marker: matplotlib's.
         pretrained: Weights of ImageNet for its backbone.
     """
 
     section: type[Network]
     phases: Literal["scratch", "head_then_finetune"]
     title: str
-    colour: str
-    marker: str
     pretrained: PretrainedFile | None = None
 
 
 KERAS_APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applications"
 NETWORKS: dict[str, NetworkSpec] = {
-    "cnn": NetworkSpec(Cnn, "scratch", "CNN", "#D55E00", "o"),
+    "cnn": NetworkSpec(Cnn, "scratch", "CNN"),
     "densenet169": NetworkSpec(
         FineTuned,
         "head_then_finetune",
         "DenseNet169",
-        "#0072B2",
-        "s",
         PretrainedFile(
             "densenet",
             "densenet169_weights_tf_dim_ordering_tf_kernels_notop.h5",
@@ -245,8 +239,6 @@ NETWORKS: dict[str, NetworkSpec] = {
         FineTuned,
         "head_then_finetune",
         "MobileNetV2",
-        "#009E73",
-        "^",
         PretrainedFile(
             "mobilenet_v2",
             "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
@@ -284,7 +276,7 @@ class Evaluate(Section):
     min_sensitivity: Rate
     threshold_per: Literal["overall", "body_part"]
     shrinkage_studies: Annotated[float, Field(ge=0)]
-    bootstrap_draws: Annotated[int, Field(ge=100, le=100_000)]
+    bootstrap_replicates: Annotated[int, Field(ge=100, le=100_000)]
     min_patients: Annotated[int, Field(ge=2)]
 
 

@@ -6,23 +6,22 @@ evaluates an ensemble, a radiologist or another framework that writes the same C
 
 import csv
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
 from ulna.core import InputError
-from ulna.core.io import read_json, write_csv, write_json
+from ulna.core.io import write_csv
 
 TEXT_COLUMNS = ("image", "patient", "study", "body_part", "split")
 COLUMNS = (*TEXT_COLUMNS, "label", "logit", "probability")
 STUDY_COLUMNS = ("study", "patient", "body_part", "split", "label", "views", "probability")
 SPLITS = ("val", "test")
-PROVENANCE = ("model_sha256", "environment", "predicted_on")
 Aggregation = Literal["mean_probability", "mean_logit", "max", "noisy_or"]
 
 # A float32 sigmoid is off by up to 1e-7; a probability that was clipped, smoothed or taken for the
@@ -77,30 +76,6 @@ def write_predictions(path: Path, table: pd.DataFrame, splits: tuple[str, ...] =
     check_predictions(table, str(path), splits)
     types = {"label": "int64", "logit": "float64", "probability": "float64"}
     write_csv(path, table[list(COLUMNS)].astype(types))
-
-
-def read_provenance(path: Path) -> dict[str, Any]:
-    """Read where a prediction table comes from.
-
-    Args:
-        path: The JSON file beside the table.
-
-    Returns:
-        model_sha256 (of the weights); environment (where these were trained, see
-        `ulna.networks.runtime.describe`); predicted_on (the fingerprint of where they scored).
-        All are None where there is no such file, as for a table from elsewhere.
-    """
-    return dict.fromkeys(PROVENANCE) | (read_json(path) if path.exists() else {})
-
-
-def write_provenance(
-    path: Path,
-    model_sha256: str | None,
-    environment: Mapping[str, Any] | None,
-    predicted_on: str | None,
-) -> None:
-    """Write where a prediction table comes from, see `read_provenance`."""
-    write_json(path, dict(zip(PROVENANCE, (model_sha256, environment, predicted_on), strict=True)))
 
 
 def check_predictions(table: pd.DataFrame, source: str, splits: tuple[str, ...] = SPLITS) -> None:

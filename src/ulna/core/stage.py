@@ -1,4 +1,4 @@
-"""Run a stage: one at a time, progress, one sentence for bad input; processes that end with their parent."""
+"""Run a stage: one at a time, progress, one sentence for bad input, processes that end with it."""
 
 import errno
 import inspect

@@ -1,1 +1,1 @@
-"""From prediction tables to metrics with confidence intervals, calibration, comparisons and conclusions."""
+"""From prediction tables to metrics with confidence intervals, comparisons and conclusions."""

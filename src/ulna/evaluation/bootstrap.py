@@ -143,21 +143,21 @@ def bootstrap_weights(patients: Iterable[str], draws: int, seed: int) -> Replica
     return Replicates(unique, weights)
 
 
-def bootstrap_metrics(table: pd.DataFrame, resamples: Replicates) -> dict[str, Floats]:
+def bootstrap_metrics(table: pd.DataFrame, replicates: Replicates) -> dict[str, Floats]:
     """Compute every metric in every draw.
 
     Args:
         table: One row a study or an image: patient, label, probability, threshold (above it is
-            abnormal). Its patients are among those of `resamples`; a part of them will do.
-        resamples: The draws.
+            abnormal). Its patients are among those of `replicates`; a part of them will do.
+        replicates: The draws.
 
     Returns:
         For each name in METRICS (draws,) float64, NaN where it is undefined in a draw.
     """
-    place = np.searchsorted(resamples.patients, table["patient"].to_numpy(object))
+    place = np.searchsorted(replicates.patients, table["patient"].to_numpy(object))
     present, patient = np.unique(place, return_inverse=True)
-    everyone = len(present) == len(resamples.patients)
-    weights = resamples.weights if everyone else resamples.weights[present]
+    everyone = len(present) == len(replicates.patients)
+    weights = replicates.weights if everyone else replicates.weights[present]
     labels = table["label"].to_numpy() == 1
     probabilities = table["probability"].to_numpy(np.float64)
     called = probabilities > table["threshold"].to_numpy(np.float64)
@@ -298,13 +298,13 @@ def count_rows(table: pd.DataFrame) -> dict[str, int]:
 
 
 def metrics_with_ci(
-    table: pd.DataFrame, resamples: Replicates, min_patients: int
+    table: pd.DataFrame, replicates: Replicates, min_patients: int
 ) -> dict[str, float]:
     """Judge a table, with the 95% interval of each metric.
 
     Args:
         table: See `bootstrap_metrics`.
-        resamples: The draws.
+        replicates: The draws.
         min_patients: With fewer patients, or one class only, every metric is NaN: too few to say.
 
     Returns:
@@ -316,7 +316,7 @@ def metrics_with_ci(
     if sizes["patients"] < min_patients or table["label"].nunique() < 2:
         return sizes | dict.fromkeys(ci_columns(METRICS), np.nan)
     values = score(table["label"], table["probability"], table["threshold"])
-    drawn = bootstrap_metrics(table, resamples)
+    drawn = bootstrap_metrics(table, replicates)
     judged: dict[str, float] = {}
     for name in METRICS:
         low, high = metric_ci(table, name, values[name], drawn[name])

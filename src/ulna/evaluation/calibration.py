@@ -1,4 +1,4 @@
-"""Calibration of probabilities: temperature fitted on val, reliability and its conclusion on test."""
+"""Calibration of probabilities: temperature fitted on val, reliability measured on test."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

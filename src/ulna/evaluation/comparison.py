@@ -192,7 +192,7 @@ def all_pairs(networks: Sequence[str]) -> list[tuple[str, str]]:
 
 def compare_networks(
     levels: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
-    resamples: Replicates,
+    replicates: Replicates,
     min_patients: int,
 ) -> dict[str, Any]:
     """Compare two networks on the same test set.
@@ -201,7 +201,7 @@ def compare_networks(
         levels: study and image -> a table of each of the two networks, row for row of the same
             study or image: patient, label, probability, threshold. Differences are first minus
             second.
-        resamples: Draws of patients, the same for both networks.
+        replicates: Draws of patients, the same for both networks.
         min_patients: With fewer patients, or one class only, every number but the sizes is NaN.
 
     Returns:
@@ -209,7 +209,7 @@ def compare_networks(
         study also has delong and mcnemar, as these functions return them.
     """
     found = {
-        level: differences(*tables, resamples, min_patients) for level, tables in levels.items()
+        level: differences(*tables, replicates, min_patients) for level, tables in levels.items()
     }
     first, second = levels["study"]
     labels = first["label"].to_numpy()
@@ -225,14 +225,14 @@ def compare_networks(
 
 
 def differences(
-    first: pd.DataFrame, second: pd.DataFrame, resamples: Replicates, min_patients: int
+    first: pd.DataFrame, second: pd.DataFrame, replicates: Replicates, min_patients: int
 ) -> dict[str, Any]:
     """How far the first network is above the second in each metric, with 95% intervals.
 
     Args:
         first: One row a study or an image: patient, label, probability, threshold.
         second: The same rows, judged by the other network.
-        resamples: Draws of patients.
+        replicates: Draws of patients.
         min_patients: With fewer patients, or one class only, every difference is NaN.
 
     Returns:
@@ -255,27 +255,27 @@ def differences(
     judged = ["probability", "threshold"]
     same = bool((first[judged].to_numpy() == second[judged].to_numpy()).all())
     found: dict[str, Any] = {}
-    for name, drawn in bootstrap_differences(first, second, resamples).items():
+    for name, drawn in bootstrap_differences(first, second, replicates).items():
         low, high = (0.0, 0.0) if same else percentile_ci(drawn)
         found[name] = {"difference": one[name] - two[name], "low": low, "high": high}
     return sizes | found
 
 
 def bootstrap_differences(
-    first: pd.DataFrame, second: pd.DataFrame, resamples: Replicates
+    first: pd.DataFrame, second: pd.DataFrame, replicates: Replicates
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Score both networks in each draw of patients, and take the difference within the draw.
 
     Args:
         first: One row a study or an image: patient, label, probability, threshold.
         second: The same rows, judged by the other network.
-        resamples: Draws of patients.
+        replicates: Draws of patients.
 
     Returns:
         For each name in `bootstrap.METRICS` (draws,) float64, NaN where one of the two is
         undefined.
     """
-    one, two = bootstrap_metrics(first, resamples), bootstrap_metrics(second, resamples)
+    one, two = bootstrap_metrics(first, replicates), bootstrap_metrics(second, replicates)
     # A patient who is in no row of a draw can still turn the last bit of an area: that is none.
     return {
         name: np.where(np.abs(one[name] - two[name]) < 1e-12, 0.0, one[name] - two[name])

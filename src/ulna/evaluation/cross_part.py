@@ -59,7 +59,7 @@ def read_tables(folder: Path) -> dict[Network, pd.DataFrame]:
     return {network_named(path.stem, present): table for path, table in tables.items()}
 
 
-def test_studies(network: Network, images: pd.DataFrame, evaluate: Evaluate) -> pd.DataFrame:
+def evaluated_studies(network: Network, images: pd.DataFrame, evaluate: Evaluate) -> pd.DataFrame:
     """Test studies with the network's threshold.
 
     The threshold is chosen on the val studies of the parts that the network was trained on, and is
@@ -87,13 +87,13 @@ def test_studies(network: Network, images: pd.DataFrame, evaluate: Evaluate) -> 
 
 
 def cross_part_table(
-    tests: Mapping[Network, pd.DataFrame], resamples: Replicates, min_patients: int
+    tests: Mapping[Network, pd.DataFrame], replicates: Replicates, min_patients: int
 ) -> pd.DataFrame:
     """Judge every network on every body part, and on all together.
 
     Args:
-        tests: Network -> its test studies, see `test_studies`.
-        resamples: Draws of the test patients.
+        tests: Network -> its test studies, see `evaluated_studies`.
+        replicates: Draws of the test patients.
         min_patients: A body part with fewer gets no numbers.
 
     Returns:
@@ -103,7 +103,7 @@ def cross_part_table(
     """
     cells = [
         {"trained_on": network.name, "tested_on": name}
-        | _evaluate(part, resamples, min_patients)
+        | _evaluate(part, replicates, min_patients)
         | {"threshold": test["threshold"].iloc[0]}
         for network, test in tests.items()
         for name, part in [*test.groupby("body_part", sort=True), (OVERALL, test)]
@@ -112,7 +112,7 @@ def cross_part_table(
 
 
 def seen_and_unseen(
-    network: Network, test: pd.DataFrame, resamples: Replicates, min_patients: int
+    network: Network, test: pd.DataFrame, replicates: Replicates, min_patients: int
 ) -> dict[str, Any]:
     """Judge a network on the parts it was trained on, on all others, and take the difference.
 
@@ -121,8 +121,8 @@ def seen_and_unseen(
 
     Args:
         network: Which network.
-        test: Its test studies, see `test_studies`.
-        resamples: Draws of the test patients.
+        test: Its test studies, see `evaluated_studies`.
+        replicates: Draws of the test patients.
         min_patients: A side with fewer gets no numbers.
 
     Returns:
@@ -131,8 +131,8 @@ def seen_and_unseen(
     """
     trained = test["body_part"].isin(network.parts)
     sides = {"seen": test[trained], "unseen": test[~trained]}
-    judged = {name: _evaluate(side, resamples, min_patients) for name, side in sides.items()}
-    seen, unseen = (bootstrap_metrics(side, resamples) for side in sides.values())
+    judged = {name: _evaluate(side, replicates, min_patients) for name, side in sides.items()}
+    seen, unseen = (bootstrap_metrics(side, replicates) for side in sides.values())
     difference: dict[str, Any] = {}
     for name in MEASURES:
         value = judged["seen"][name] - judged["unseen"][name]
@@ -149,9 +149,9 @@ def seen_and_unseen(
     }
 
 
-def _evaluate(studies: pd.DataFrame, resamples: Replicates, min_patients: int) -> dict[str, Any]:
+def _evaluate(studies: pd.DataFrame, replicates: Replicates, min_patients: int) -> dict[str, Any]:
     """SIZES, INTERVALS and note of some studies."""
-    judged = metrics_with_ci(studies, resamples, min_patients)
+    judged = metrics_with_ci(studies, replicates, min_patients)
     one_class = judged["patients"] >= min_patients and studies["label"].nunique() == 1
     note: CellNote = "one_class" if one_class else _too_few(judged)
     sizes = {"patients": judged["patients"], "studies": judged["n"], "abnormal": judged["abnormal"]}

@@ -57,7 +57,7 @@ def evaluate_table(images: pd.DataFrame, evaluate: Evaluate, seed: int) -> Evalu
     Args:
         images: A checked prediction table.
         evaluate: The section of the parameters.
-        seed: Of the resamples of patients.
+        seed: Of the replicates of patients.
 
     Returns:
         The numbers, each with its 95% interval over patients.
@@ -66,10 +66,10 @@ def evaluate_table(images: pd.DataFrame, evaluate: Evaluate, seed: int) -> Evalu
         InputError: The rule needs both classes on val, and one is missing.
     """
     judged = images[images["split"] == "test"]
-    resamples = bootstrap_weights(judged["patient"], evaluate.bootstrap_draws, seed)
+    replicates = bootstrap_weights(judged["patient"], evaluate.bootstrap_replicates, seed)
 
     def row(table: pd.DataFrame, threshold: float) -> dict[str, float]:
-        scores = metrics_with_ci(table, resamples, evaluate.min_patients)
+        scores = metrics_with_ci(table, replicates, evaluate.min_patients)
         return scores | {"threshold": threshold}
 
     found = {level: apply_thresholds(images, level, evaluate) for level in LEVELS}

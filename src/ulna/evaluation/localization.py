@@ -130,13 +130,13 @@ def localise(
     Returns:
         `score_maps` of all images (abnormal) and of those called abnormal.
     """
-    resamples = bootstrap_weights(images["patient"], evaluate.bootstrap_draws, seed)
+    replicates = bootstrap_weights(images["patient"], evaluate.bootstrap_replicates, seed)
     called = (images["probability"] > images["threshold"]).to_numpy()
     return {
         name: score_maps(
-            images[rows], maps[rows], pixels[rows], cells, resamples, evaluate.min_patients
+            images[rows], maps[rows], pixels[rows], cells, replicates, evaluate.min_patients
         )
-        for name, rows in (("abnormal", called | True), ("called_abnormal", called))
+        for name, rows in (("abnormal", called | True), ("predicted_positive", called))
     }
 
 
@@ -215,18 +215,18 @@ def score_maps(
     maps: npt.NDArray[np.floating],
     pixels: npt.NDArray[np.uint8],
     cells: int,
-    resamples: Replicates,
+    replicates: Replicates,
     min_patients: int,
 ) -> dict[str, dict[str, float]]:
     """Pointing game and energy of the maps of images with a planted finding.
 
     Args:
-        table: One row an image: patient (among those of `resamples`), map_x_px and map_y_px (see
+        table: One row an image: patient (among those of `replicates`), map_x_px and map_y_px (see
             `map_maxima`), `BOX` and `CONTENT_BOX` in the square.
         maps: (n, size_px, size_px) in the same order, signed.
         pixels: (n, size_px, size_px) uint8, the pictures.
         cells: Of a map before it was upsampled, a side.
-        resamples: Draws of patients.
+        replicates: Draws of patients.
         min_patients: With fewer there is no number.
 
     Returns:
@@ -235,7 +235,7 @@ def score_maps(
     """
     if table.empty:
         none = (np.empty(0), np.empty(0), np.empty(0), np.empty(0))
-        unknown = summarize_localization(none, np.empty(0, object), resamples, min_patients)
+        unknown = summarize_localization(none, np.empty(0, object), replicates, min_patients)
         return {"pointing_game": unknown, "energy_inside": unknown}
     columns = (["map_x_px", "map_y_px"], BOX, CONTENT_BOX)
     points, boxes, pictures = (table[names].to_numpy(np.float64) for names in columns)
@@ -253,7 +253,7 @@ def score_maps(
     }
     patients = table["patient"].to_numpy(object)
     return {
-        name: summarize_localization(values, patients, resamples, min_patients)
+        name: summarize_localization(values, patients, replicates, min_patients)
         for name, values in found.items()
     }
 
@@ -261,7 +261,7 @@ def score_maps(
 def summarize_localization(
     values: tuple[Floats, Floats, Floats, Floats],
     patients: npt.NDArray[np.object_],
-    resamples: Replicates,
+    replicates: Replicates,
     min_patients: int,
 ) -> dict[str, float]:
     """The mean over images with its 95% interval over patients, beside the chance levels.
@@ -269,8 +269,8 @@ def summarize_localization(
     Args:
         values: From `pointing_game` or `energy_inside`, and what the picture reaches as its own
             map, (n,) each; images where the first is NaN drop out.
-        patients: (n,) whose image it is; among those of `resamples`.
-        resamples: Draws of patients.
+        patients: (n,) whose image it is; among those of `replicates`.
+        replicates: Draws of patients.
         min_patients: With fewer there is no number.
 
     Returns:
@@ -278,11 +278,11 @@ def summarize_localization(
     """
     defined = ~np.isnan(values[0])
     own, *chances = (value[defined] for value in values)
-    place_of = np.searchsorted(resamples.patients, patients[defined])
+    place_of = np.searchsorted(replicates.patients, patients[defined])
     present, patient = np.unique(place_of, return_inverse=True)
     numbers = dict.fromkeys(("value", "low", "high", *CHANCES), np.nan)
     if len(present) >= min_patients:
-        weights = resamples.weights[present]
+        weights = replicates.weights[present]
         images = np.bincount(patient) @ weights
         with np.errstate(invalid="ignore"):
             drawn = np.bincount(patient, weights=own) @ weights / images
@@ -361,7 +361,7 @@ def locate_boxes(images: pd.DataFrame, cache: Cache, fit: Fit, truth: pd.DataFra
 
 
 def choose_sample(images: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Draw the images of the randomisation test: up to `SAMPLE_IMAGES`, without repetition.
+    """Draw the images of the randomization test: up to `SAMPLE_IMAGES`, without repetition.
 
     Args:
         images: One row an image: image and more; in any order.

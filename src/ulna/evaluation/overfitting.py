@@ -149,7 +149,7 @@ def evaluate_splits(
         judged: Its prediction table of val and test.
         body_parts: What the network learnt from; nothing else is judged.
         evaluate: The section of the parameters.
-        seed: Of the resamples of patients.
+        seed: Of the replicates of patients.
 
     Returns:
         One row a split, columns `SPLIT_COLUMNS`, per study. A gap of split train is NaN, as is every
@@ -174,8 +174,10 @@ def evaluate_splits(
     drawn_of_train: dict[str, Floats] = {}
     for split in SPLITS:
         table = studies[studies["split"] == split]
-        resamples = bootstrap_weights(table["patient"], evaluate.bootstrap_draws, seeds[split])
-        sizes, values, drawn = _evaluate_split(table, resamples, evaluate.min_patients)
+        replicates = bootstrap_weights(
+            table["patient"], evaluate.bootstrap_replicates, seeds[split]
+        )
+        sizes, values, drawn = _evaluate_split(table, replicates, evaluate.min_patients)
         row = {"network": network, "split": split, "threshold": thresholds.overall} | sizes
         row |= _with_ci(values, drawn, table)
         if split == "train":
@@ -197,21 +199,21 @@ def filter_body_parts(
 
 
 def _evaluate_split(
-    table: pd.DataFrame, resamples: Replicates, min_patients: int
+    table: pd.DataFrame, replicates: Replicates, min_patients: int
 ) -> tuple[dict[str, int], dict[str, float], dict[str, Floats]]:
     """Sizes of a split, its measures, and these in every draw."""
     sizes = count_rows(table)
-    draws = resamples.weights.shape[1]
+    draws = replicates.weights.shape[1]
     if sizes["patients"] < min_patients or sizes["abnormal"] in (0, sizes["n"]):
         undefined = {name: np.full(draws, np.nan) for name in MEASURES}
         return sizes, dict.fromkeys(MEASURES, np.nan), undefined
     losses = row_losses(table["label"], table["probability"])
     values = score(table["label"], table["probability"], table["threshold"])
-    mean_loss = bootstrap_mean(table["patient"], losses, resamples)
+    mean_loss = bootstrap_mean(table["patient"], losses, replicates)
     return (
         sizes,
         values | {"log_loss": float(losses.mean())},
-        bootstrap_metrics(table, resamples) | {"log_loss": mean_loss},
+        bootstrap_metrics(table, replicates) | {"log_loss": mean_loss},
     )
 
 
@@ -249,21 +251,21 @@ def row_losses(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Floats:
     return row_losses_of_logits(np.asarray(labels), logit(probabilities))
 
 
-def bootstrap_mean(patients: pd.Series, values: Floats, resamples: Replicates) -> Floats:
+def bootstrap_mean(patients: pd.Series, values: Floats, replicates: Replicates) -> Floats:
     """The mean of a number a row, in every draw of patients.
 
     Args:
-        patients: Of each row, shape (n,); all of them are among those of `resamples`.
+        patients: Of each row, shape (n,); all of them are among those of `replicates`.
         values: Shape (n,).
-        resamples: The draws.
+        replicates: The draws.
 
     Returns:
         (draws,); NaN in a draw without any row.
     """
-    place = np.searchsorted(resamples.patients, patients.to_numpy(object))
-    count = len(resamples.patients)
-    sums = np.bincount(place, values, minlength=count) @ resamples.weights
-    rows = np.bincount(place, minlength=count) @ resamples.weights
+    place = np.searchsorted(replicates.patients, patients.to_numpy(object))
+    count = len(replicates.patients)
+    sums = np.bincount(place, values, minlength=count) @ replicates.weights
+    rows = np.bincount(place, minlength=count) @ replicates.weights
     undefined = np.full(rows.shape, np.nan)
     means: Floats = np.divide(sums, rows, out=undefined, where=rows > 0)
     return means
@@ -335,7 +337,7 @@ def evaluate_learning_curve(
         sizes: What each learnt from, in the same order, see `ulna.data.splits.count_sizes`.
         body_parts: What the networks learnt from; nothing else is judged.
         evaluate: The section of the parameters.
-        seed: Of the resamples of patients, as in `evaluate`.
+        seed: Of the replicates of patients, as in `evaluate`.
 
     Returns:
         One row a size, columns `LEARNING_CURVE_COLUMNS`: what was learnt from, and per study of test the measures
@@ -360,22 +362,26 @@ def evaluate_learning_curve(
         studies, thresholds = apply_thresholds(images, "study", evaluate)
         test = filter_body_parts(studies[studies["split"] == "test"], body_parts)
         tests.append((test.reset_index(drop=True), thresholds.overall))
-    resamples = bootstrap_weights(tests[0][0]["patient"], evaluate.bootstrap_draws, seed)
+    replicates = bootstrap_weights(tests[0][0]["patient"], evaluate.bootstrap_replicates, seed)
     rows = [
-        {**learnt, **_evaluate_size(test, resamples, evaluate.min_patients), "threshold": threshold}
+        {
+            **learnt,
+            **_evaluate_size(test, replicates, evaluate.min_patients),
+            "threshold": threshold,
+        }
         for learnt, (test, threshold) in zip(sizes.to_dict("records"), tests, strict=True)
     ]
     (fewer, _), (more, _) = tests[-2:]
-    step = differences(more, fewer, resamples, evaluate.min_patients)
+    step = differences(more, fewer, replicates, evaluate.min_patients)
     patients = [int(number) for number in sizes["patients"].iloc[-2:]]
     ends = dict(zip(("from_patients", "to_patients"), patients, strict=True))
     return pd.DataFrame(rows, columns=list(LEARNING_CURVE_COLUMNS)), ends | step
 
 
 def _evaluate_size(
-    test: pd.DataFrame, resamples: Replicates, min_patients: int
+    test: pd.DataFrame, replicates: Replicates, min_patients: int
 ) -> dict[str, float]:
-    found = metrics_with_ci(test, resamples, min_patients)
+    found = metrics_with_ci(test, replicates, min_patients)
     sizes = {"test_studies": "n", "test_abnormal": "abnormal", "test_patients": "patients"}
     return {ours: found[theirs] for ours, theirs in sizes.items()} | {
         name: found[name] for name in ci_columns(CURVE_MEASURES)

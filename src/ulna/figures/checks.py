@@ -210,7 +210,7 @@ def saliency_gallery(
             none. All in pixels of the square.
         pixels: The cached images in the same order, (images, size_px, size_px) uint8.
         maps: Their maps, signed towards abnormal, of the same shape; None where they failed the
-            randomisation test: then none is shown.
+            randomization test: then none is shown.
         verdict: See `ulna.evaluation.conclusions.randomization`, for the line under the title.
 
     Returns:
@@ -317,7 +317,7 @@ def draw(
         ),
     }
     for arch, (gallery, maps) in galleries.items():
-        said = conclusions.randomization(metrics[f"explain_{arch}"]["randomisation"], arch)
+        said = conclusions.randomization(metrics[f"explain_{arch}"]["randomization"], arch)
         pixels = gather_samples(cache, gallery)
         drawn[f"{arch}/saliency"] = saliency_gallery(arch, gallery, pixels, maps, said)
     return drawn

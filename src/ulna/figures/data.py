@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ulna.checks.audit import FINDINGS
-from ulna.checks.audit import select_examples as choose_odd
+from ulna.checks.audit import choose_examples as choose_odd
 from ulna.data.cache import Cache, gather_samples
 from ulna.data.samples import select_examples
 from ulna.evaluation.conclusions import number
@@ -191,8 +191,8 @@ def draw(
     Returns:
         Figures by name.
     """
-    shown = select_examples(rows, pictures=12)
-    odd = choose_odd(tables["audit"].fillna({"other_image": ""}), pictures=6)
+    shown = select_examples(rows, images=12)
+    odd = choose_odd(tables["audit"].fillna({"other_image": ""}), images=6)
     seen = rows[rows["image"].isin([*odd["image"], *odd["other_image"]])]
     squares = dict(zip(seen["image"], gather_samples(cache, seen), strict=True))
     return {

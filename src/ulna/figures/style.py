@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from ulna.core.params import NETWORKS
 from ulna.evaluation.conclusions import NAMES, number
 
 Pixels = npt.NDArray[np.uint8]
@@ -25,6 +24,9 @@ Look = dict[str, Any]  # of a text, a line or a patch, in matplotlib's words
 
 CENTRED: Look = {"ha": "center", "va": "center"}
 LABELS = ("normal", "abnormal")
+# Okabe and Ito's vermilion, blue and green: told apart with any common colour vision deficiency.
+# Here and not in the table of networks, so that another colour runs plot and report alone.
+LOOKS = {"cnn": ("#D55E00", "o"), "densenet169": ("#0072B2", "s"), "mobilenetv2": ("#009E73", "^")}
 # Tol's teal and purple: they and the networks' colours can be told apart with any common colour
 # blindness.
 LABEL_COLOURS = ("#44AA99", "#AA4499")
@@ -86,12 +88,12 @@ def new_figure(height_inches: float, columns: int = 2) -> Figure:
 
 def colour(network: str) -> str:
     """The colour of a network in every figure."""
-    return NETWORKS[network].colour
+    return LOOKS[network][0]
 
 
 def marker(network: str) -> str:
     """The marker of a network in every figure."""
-    return NETWORKS[network].marker
+    return LOOKS[network][1]
 
 
 def title(network: str) -> str:

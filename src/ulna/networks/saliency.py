@@ -36,8 +36,8 @@ ALL_LIMIT = 0.5
 
 
 @dataclass(frozen=True)
-class Randomisation:
-    """Result of the cascading randomisation test.
+class Randomization:
+    """Result of the cascading randomization test.
 
     Attributes:
         correlations: What is random, "head" first, then one block more each -> Spearman's rank
@@ -155,8 +155,8 @@ def upsample(maps: Maps, size_px: int) -> Maps:
     return large[..., 0]
 
 
-def randomization_test(model: keras.Model, cam: CamFn, pixels: Pixels, seed: int) -> Randomisation:
-    """Cascading randomisation: how much of a map is left when the network's weights are not.
+def randomization_test(model: keras.Model, cam: CamFn, pixels: Pixels, seed: int) -> Randomization:
+    """Cascading randomization: how much of a map is left when the network's weights are not.
 
     From the top down, the head and then block after block get new random weights, and stay random.
     A map that explains the network must change; one that finds edges whatever the network does not.
@@ -187,7 +187,7 @@ def randomization_test(model: keras.Model, cam: CamFn, pixels: Pixels, seed: int
             found[name] = _mean(list(map(rank_correlation, original, cam(pixels))))
     finally:
         model.set_weights(trained)
-    return Randomisation(found, len(pixels))
+    return Randomization(found, len(pixels))
 
 
 def from_the_top(model: keras.Model) -> dict[str, list[keras.Layer]]:

@@ -88,7 +88,7 @@ def verdict(data: ReportData) -> list[Answer]:
                 f"Shortcuts. {conclusions.baselines(data.metrics['baselines'])}",
                 *looks,
                 f"Leaks. Copies of an image in two splits: {alarms['duplicate_across_splits']:,}; "
-                f"with contradicting labels: {alarms['contradicting_duplicate']:,}.",
+                f"with contradicting labels: {alarms['duplicate_label_conflict']:,}.",
                 f"Probabilities. {' '.join(calibrated)}",
             ],
         ),

@@ -419,7 +419,7 @@ def comparison(data: ReportData) -> Section:
         bullets(compared(data, data.evaluated)),
         table(
             difference_frame(data),
-            "Differences per study (95% interval, the same resamples of "
+            "Differences per study (95% interval, the same replicates of "
             "patients for both); the tests of DeLong and of McNemar are by patient too",
         ),
         picture(
@@ -476,13 +476,13 @@ def audit(data: ReportData) -> Section:
     """Odd images, copies, leaks."""
     audit = data.metrics["audit"]
     leaks = audit["findings"]["duplicate_across_splits"]
-    clash = audit["findings"]["contradicting_duplicate"]
+    clash = audit["findings"]["duplicate_label_conflict"]
     return section(
         "audit",
         "Audit of the data",
         paragraph(
             f"{audit['images']:,} images of {audit['studies']:,} studies and "
-            f"{audit['patients']:,} patients were read; {audit['set_aside']:,} could not be read "
+            f"{audit['patients']:,} patients were read; {audit['rejected_images']:,} could not be read "
             "and were rejected by name.",
             f"Copies in different splits: {leaks}. Copies with contradicting labels: {clash}. "
             "Every finding is listed by image in plots/tables/audit.csv.",
@@ -570,7 +570,7 @@ def maps(data: ReportData) -> Section:
     pieces = []
     for arch in data.networks:
         found = data.metrics[f"explain_{arch}"]
-        test = found["randomisation"]
+        test = found["randomization"]
         falls = ", ".join(
             f"{layer} {number(value, 2)}" for layer, value in test["rank_correlation"].items()
         )
@@ -580,7 +580,7 @@ def maps(data: ReportData) -> Section:
                 conclusions.randomization(test, arch),
                 f"Rank correlation once these layers, from the top down, are random: {falls}.",
                 "" if test["passed"] else hidden,
-                conclusions.localization(found["localisation"]),
+                conclusions.localization(found["localization"]),
             ),
             picture(
                 data.figures,

@@ -6,7 +6,7 @@
     ulna compare $(dvc exp list --name-only)   the best on val first, with its test score
 
 `dvc metrics diff` gives two numbers. Here each difference has its 95% interval: both revisions are
-evaluated on the same test patients, which the bootstrap resamples in pairs. A difference whose
+evaluated on the same test patients, which the bootstrap replicates in pairs. A difference whose
 interval holds 0 is not significant. Each revision's thresholds are chosen on its own val. What
 another seed of training would change is not in the intervals: train several.
 """
@@ -97,8 +97,8 @@ def compare_tables(
     rows = []
     for level in levels:
         old, new = (_test(table, level, evaluate) for table, evaluate in (before, after))
-        resamples = bootstrap_weights(new["patient"], after[1].bootstrap_draws, seed)
-        paired = differences(new, old, resamples, after[1].min_patients)
+        replicates = bootstrap_weights(new["patient"], after[1].bootstrap_replicates, seed)
+        paired = differences(new, old, replicates, after[1].min_patients)
         was, now = (score(t["label"], t["probability"], t["threshold"]) for t in (old, new))
         sizes = {"level": level, "n": paired["n"], "patients": paired["patients"]}
         for metric in METRICS:
@@ -205,8 +205,10 @@ def rank(revisions: Sequence[Revision], network: str, level: str, metric: str) -
     for each in order:
         table, first = each.tables[network], best.tables[network]
         test = _test(table, level, each.evaluate)
-        resamples = bootstrap_weights(test["patient"], each.evaluate.bootstrap_draws, each.seed)
-        result = metrics_with_ci(test, resamples, each.evaluate.min_patients)
+        replicates = bootstrap_weights(
+            test["patient"], each.evaluate.bootstrap_replicates, each.seed
+        )
+        result = metrics_with_ci(test, replicates, each.evaluate.min_patients)
         row = {"name": each.name, "val": scores[each.name], "significance": BEST}
         ends = {"test": "", "low": "_low", "high": "_high"}
         row |= {column: result[f"{metric}{end}"] for column, end in ends.items()}

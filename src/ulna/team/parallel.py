@@ -26,7 +26,7 @@ from dvc.utils.serialize import load_yaml, modify_yaml
 NETWORKS, LOCK, STAGE_GIB = Path("src/ulna/networks"), Path("dvc.lock"), 3.0
 # A DVC that ends when this process is killed, and with it the stage that it runs.
 WATCHED = (
-    "import psutil, sys; from ulna.core.stage import end_with; end_with(psutil.Process().parent()); "
+    "import psutil, sys; from ulna.core.stage import exit_with; exit_with(psutil.Process().parent()); "
     "from dvc.cli import main; "
     "sys.exit(main(['--wait-for-lock', 'repro', '--single-item', *sys.argv[1:]]))"
 )
