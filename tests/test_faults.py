@@ -262,7 +262,7 @@ def test_a_phantom_that_would_fill_the_disk_is_not_begun(params, tmp_path, monke
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=150 * 10**6))
     many = params.phantom.model_copy(update={"patients": 1000})
     with pytest.raises(InputError, match=r"2\d\d MB .*phantom"):
-        write_phantom(tmp_path / "phantom", tmp_path / "truth.csv", many)
+        write_phantom(tmp_path / "phantom.zip", many)
     assert list(tmp_path.iterdir()) == []
 
 
