@@ -1,33 +1,33 @@
 """Draw every figure from the tables of the other stages."""
 
 import sys
+from functools import partial
 
+from ulna.checks.audit import FINDINGS, choose_examples
+from ulna.checks.shortcuts import occlusion_example
 from ulna.core import paths
 from ulna.core.io import atomic_directory, read_json, read_table, write_text
 from ulna.core.params import load_params
 from ulna.core.stage import progress, run
-from ulna.data.cache import load_cache
-from ulna.data.samples import load_samples
+from ulna.data.cache import gather_samples, load_cache
+from ulna.data.cross_part import network_named
+from ulna.data.samples import first_views, load_samples, select_examples
+from ulna.evaluation.comparison import read_reference
 from ulna.evaluation.localization import read_gallery
 from ulna.figures import checks, data, errors, results, training
 from ulna.figures.style import to_svg
 
-TABLES = (
-    *("splits", "audit", "overfitting", "gaps", "learning_curve", "compare", "cross_part"),
-    *("baselines", "occlusion"),
-)
-TABLES_OF_EACH = (
-    *("roc", "precision_recall", "confusion", "by_body_part", "reliability"),
-    "disagreements",
-)
-METRICS = ("audit", "overfitting", "baselines", "occlusion")
+TABLES = ["splits", "audit", "overfitting", "gaps", "learning_curve", "compare", "cross_part"]
+TABLES += ["baselines", "occlusion"]
+OF_EACH = ["roc", "precision_recall", "confusion", "by_body_part", "reliability", "disagreements"]
+METRICS = ["audit", "overfitting", "baselines", "occlusion"]
 
 
 def plot() -> None:
     """Load tables, metrics and a few cached images, draw, save."""
     params = load_params(paths.PARAMS)
-    networks, fit = params.networks, params.image.fit
-    names = [*TABLES, *(f"{arch}/{name}" for arch in networks for name in TABLES_OF_EACH)]
+    networks = params.networks
+    names = [*TABLES, *(f"{arch}/{name}" for arch in networks for name in OF_EACH)]
     names += [f"history/{arch}" for arch in networks]
     tables = {name: read_table(paths.table(name)) for name in names}
     names = [*METRICS, *networks, *(f"explain_{arch}" for arch in networks)]
@@ -35,19 +35,25 @@ def plot() -> None:
     layers = {arch: read_table(paths.trained(arch) / "layers.csv") for arch in networks}
     galleries = {arch: read_gallery(paths.maps(arch)) for arch in networks}
     cache = load_cache(paths.CACHE)
-    rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
-
-    drawn = {
-        **data.draw(rows, cache, tables, metrics["audit"]),
+    samples = load_samples(paths.IMAGES, paths.SPLITS, cache)
+    parts, trained = samples["body_part"].unique(), tables["cross_part"]["trained_on"].unique()
+    trained_on = {name: network_named(name, parts).parts for name in trained}
+    examples = select_examples(samples, images=12)
+    findings = choose_examples(tables["audit"].fillna({"other_image": ""}), 6)
+    occluded = occlusion_example(samples[samples["split"] == "test"], cache, params.image.fit)
+    wrong = {a: first_views(samples, tables[f"{a}/disagreements"].head(6)) for a in networks}
+    pixels_of = partial(gather_samples, cache)
+    figures = {
+        **data.draw(tables, metrics["audit"], FINDINGS, samples, examples, findings, pixels_of),
         **training.draw(layers, tables, metrics),
-        **results.draw(networks, tables, metrics),
-        **checks.draw(networks, rows, cache, fit, tables, metrics, galleries),
-        **errors.draw(networks, rows, cache, tables),
+        **results.draw(networks, tables, metrics, read_reference(), trained_on),
+        **checks.draw(networks, tables, metrics, occluded, galleries, pixels_of),
+        **errors.draw(wrong, pixels_of),
     }
     with atomic_directory(paths.FIGURES) as folder:
-        for name, figure in progress(drawn.items(), len(drawn), "plot", "figures"):
+        for name, figure in progress(figures.items(), len(figures), "plot", "figures"):
             write_text(folder / f"{name}.svg", to_svg(figure, name))
-    print(f"plot: {len(drawn)} figures in {paths.FIGURES}: {', '.join(drawn)}")
+    print(f"plot: {len(figures)} figures in {paths.FIGURES}: {', '.join(figures)}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from ulna.evaluation.comparison import (
     COLUMNS,
     OVERALL,
     REFERENCE_COLUMNS,
-    REFERENCE_NOTE,
     all_pairs,
     bootstrap_differences,
     compare_networks,
@@ -615,7 +614,3 @@ def test_a_number_that_was_not_checked_says_so() -> None:
     checked = table[table["source"] == "paper"]
     assert set(checked["reader"]) == {"model", "radiologist 3"}
     assert checked.query("reader == 'radiologist 3'")["body_part"].tolist() == [OVERALL]
-
-
-def test_the_note_says_that_the_numbers_are_not_comparable() -> None:
-    assert "not comparable" in REFERENCE_NOTE

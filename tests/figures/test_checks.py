@@ -9,10 +9,17 @@ from figure_reading import assert_legible, texts
 from matplotlib.colors import to_rgba
 
 from ulna.checks import shortcuts
-from ulna.checks.shortcuts import SCORE_COLUMNS, SHOWN
+from ulna.checks.shortcuts import SCORE_COLUMNS
 from ulna.evaluation.conclusions import BASELINES
-from ulna.evaluation.localization import OUTCOMES
-from ulna.figures.checks import BOX_COLOUR, STRONGEST, dots_and_intervals, halves, saliency_gallery
+from ulna.evaluation.conclusions import OCCLUSIONS as SHOWN
+from ulna.figures.checks import (
+    BOX_COLOUR,
+    OUTCOMES,
+    STRONGEST,
+    baseline_auroc,
+    occlusion_scores,
+    saliency_gallery,
+)
 from ulna.figures.style import INK, colour
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -41,7 +48,7 @@ def scores(**values) -> pd.DataFrame:
 
 def test_each_baseline_and_network_stands_at_its_numbers():
     table = scores()
-    figure = dots_and_intervals(table, STUDY, WORDS)
+    figure = baseline_auroc(table, STUDY, WORDS)
     [axis] = figure.axes
     chance, *drawn = axis.lines
     assert list(chance.get_xdata()) == [0.5, 0.5]
@@ -65,7 +72,7 @@ def test_each_baseline_and_network_stands_at_its_numbers():
 
 def test_only_what_is_flagged_is_called_an_alarm():
     flags = [name == "corners_and_border" for name in BASELINES]
-    [axis] = dots_and_intervals(scores(flag=flags), STUDY, WORDS).axes
+    [axis] = baseline_auroc(scores(flag=flags), STUDY, WORDS).axes
     [alarm] = [text for text in axis.texts if text.get_text().endswith("alarm")]
     assert alarm.xy[1] == flags.index(True)
     dots = [line for line in axis.lines if line.get_marker() == "o"]
@@ -75,11 +82,11 @@ def test_only_what_is_flagged_is_called_an_alarm():
 def test_too_few_baselines_are_a_word_and_a_table_that_is_read_back_has_no_note():
     nothing = dict.fromkeys(("auroc", "auroc_low", "auroc_high"))
     few = scores(**dict.fromkeys(nothing, np.nan), note="too_few")
-    figure = dots_and_intervals(few, dict.fromkeys(STUDY, nothing), WORDS)
+    figure = baseline_auroc(few, dict.fromkeys(STUDY, nothing), WORDS)
     assert texts(figure).count("too few") == len(BASELINES)
     assert texts(figure).count("undefined") == len(STUDY)
     assert_legible(figure)
-    assert_legible(dots_and_intervals(scores(note=np.nan, flag=1), STUDY, WORDS))
+    assert_legible(baseline_auroc(scores(note=np.nan, flag=1), STUDY, WORDS))
 
 
 PICTURES = {name: np.full((48, 48), 80 * k, np.uint8) for k, name in enumerate(SHOWN)}
@@ -99,7 +106,7 @@ def half_scores(**values) -> pd.DataFrame:
 
 def test_each_half_stands_at_its_numbers_beside_its_image():
     table = half_scores()
-    figure = halves(table, PICTURES, WORDS)
+    figure = occlusion_scores(table, PICTURES, WORDS)
     *pictures, auroc, kappa = figure.axes
     for axis, name in zip(pictures, SHOWN, strict=True):
         assert (axis.images[0].get_array() == PICTURES[name]).all()
@@ -120,7 +127,7 @@ def test_each_half_stands_at_its_numbers_beside_its_image():
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0, np.nan])
 def test_halves_can_be_read_whatever_their_numbers(value):
     numbers = {f"{metric}{end}": value for metric in ("auroc", "kappa") for end in ENDS}
-    figure = halves(half_scores(**numbers), PICTURES, WORDS)
+    figure = occlusion_scores(half_scores(**numbers), PICTURES, WORDS)
     assert_legible(figure)
     assert texts(figure).count("too few") == (12 if np.isnan(value) else 0)
     for axis in figure.axes[3:]:

@@ -9,13 +9,14 @@ from matplotlib.colors import to_hex, to_rgba
 from ulna.data.cross_part import plan
 from ulna.evaluation.bootstrap import METRICS
 from ulna.evaluation.calibration import reliability_curves, summarize_calibration
-from ulna.evaluation.comparison import LEVELS, OVERALL, REFERENCE_NOTE, all_pairs, read_reference
+from ulna.evaluation.comparison import LEVELS, OVERALL, all_pairs, read_reference
 from ulna.evaluation.conclusions import METRICS as SHOWN
+from ulna.evaluation.conclusions import REFERENCE_NOTE
 from ulna.evaluation.cross_part import COLUMNS
 from ulna.figures.results import (
     confusion_matrices,
+    cross_part_maps,
     forest,
-    heat_maps,
     kappa_by_body_part,
     reliability_diagrams,
     roc_and_precision_recall,
@@ -291,7 +292,7 @@ def test_every_cell_says_its_number_and_interval_or_why_there_is_none():
         ("WRIST", "ELBOW"): FEW | {"note": "one_class"},
     }
     table = cells(["WRIST"], changed=changed)
-    figure = heat_maps({"WRIST": ("WRIST",)}, table)
+    figure = cross_part_maps({"WRIST": ("WRIST",)}, table)
     for axis, measure in zip(figure.axes, ("auroc", "kappa"), strict=True):
         words = [text.get_text() for text in axis.texts]
         for _, cell in table.dropna().iterrows():
@@ -312,7 +313,7 @@ def test_every_cell_says_its_number_and_interval_or_why_there_is_none():
 def test_the_parts_trained_on_are_framed():
     networks = [*plan(["HAND", "WRIST"], PARTS), *plan("all", PARTS)]
     trained_on = {network.name: network.parts for network in networks}
-    for axis in heat_maps(trained_on, cells(trained_on)).axes:
+    for axis in cross_part_maps(trained_on, cells(trained_on)).axes:
         rows = {place: row for row, place in enumerate(np.round(axis.get_yticks(), 6))}
         framed = {
             (rows[round(patch.get_y() + patch.get_height() / 2, 6)], round(patch.get_x()))
@@ -331,7 +332,7 @@ def test_colours_tell_better_from_worse_than_chance():
         ("WRIST", part): {"auroc": auroc, "kappa": 2 * auroc - 1}
         for part, auroc in zip(PARTS, [0.0, 0.3, 0.5, 0.7, 1.0, 0.5, 0.5], strict=True)
     }
-    for axis in heat_maps({"WRIST": ("WRIST",)}, cells(["WRIST"], changed=changed)).axes:
+    for axis in cross_part_maps({"WRIST": ("WRIST",)}, cells(["WRIST"], changed=changed)).axes:
         faces = [patch.get_facecolor() for patch in axis.patches if patch.get_fill()]
         worst, worse, chance, better, best = faces[:5]
         assert chance == pytest.approx((1, 1, 1, 1), abs=0.02)
@@ -345,10 +346,10 @@ def test_colours_tell_better_from_worse_than_chance():
 @pytest.mark.parametrize(
     ("train_on", "parts"), [(["WRIST"], PARTS), (["HAND"], ["HAND"]), ("all", PARTS[:3])]
 )
-def test_heat_maps_can_be_read(train_on, parts):
+def test_cross_part_maps_can_be_read(train_on, parts):
     trained_on = {network.name: network.parts for network in plan(train_on, parts)}
     changed = {(next(iter(trained_on)), parts[0]): FEW | {"note": "too_few"}}
-    assert_legible(heat_maps(trained_on, cells(trained_on, parts, changed, large=True)))
+    assert_legible(cross_part_maps(trained_on, cells(trained_on, parts, changed, large=True)))
 
 
 def test_no_text_is_cut_or_lies_on_another():

@@ -306,11 +306,7 @@ def summarize_baselines(scores: pd.DataFrame) -> dict[str, Any]:
 
 
 # the AUROC of what tells nothing
-SHOWN = {
-    "whole": "whole image",
-    "frame_hidden": "centre alone (border hidden)",
-    "centre_hidden": "border alone (centre hidden)",
-}
+SHOWN = ("whole", "frame_hidden", "centre_hidden")
 OCCLUSION_METRICS = ("auroc", "kappa")
 OCCLUSION_SCORES = ci_columns(OCCLUSION_METRICS)
 DROPS = ci_columns(f"{name}_drop" for name in OCCLUSION_METRICS)

@@ -27,6 +27,14 @@ BASELINES = {
     "corners_and_border": "corners and border",
     "intensity": "mean intensity",
 }
+# Of the column `shown`: what is left of an image by an occlusion.
+OCCLUSIONS = {
+    "whole": "whole image",
+    "frame_hidden": "centre alone (border hidden)",
+    "centre_hidden": "border alone (centre hidden)",
+}
+# Whoever shows the published kappas of `ulna.evaluation.comparison` shows this note with them.
+REFERENCE_NOTE = "hidden test set, other gold standard: not comparable"
 # Of the column `note`: why a row has no numbers, or which CI it has.
 NOTES = {"": "", "too_few": "too few", "one_class": "one class", "exact_ci": "no error: exact CI"}
 

@@ -1,14 +1,11 @@
-"""The sheet for review: studies whose label the networks contradict most surely."""
+"""Figure of the errors: the most confident ones of each network, for review."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from ulna.data.cache import Cache, gather_samples
-from ulna.data.samples import first_views
-from ulna.evaluation.conclusions import number
 from ulna.figures.style import (
     LABELS,
     RC_PARAMS,
@@ -18,6 +15,7 @@ from ulna.figures.style import (
     add_title,
     colour,
     new_figure,
+    number,
     show_image,
     title,
 )
@@ -26,30 +24,27 @@ COLUMNS = 6
 
 
 @rc_context(RC_PARAMS)
-def review_sheet(chosen: Mapping[str, pd.DataFrame], pixels: Mapping[str, Pixels]) -> Figure:
-    """Show the first view of each study in a list of disagreements.
+def review_sheet(studies: Mapping[str, pd.DataFrame], pixels: Mapping[str, Pixels]) -> Figure:
+    """Show the first view of each study, one axes per study in the colour of its network.
 
     Args:
-        chosen: For each network the studies in order: study, body_part, split, label, probability.
-        pixels: For each network their first views, (studies, size_px, size_px) uint8.
-
-    Returns:
-        A figure with one axes a study, in the colour of its network.
+        studies: Network -> body_part, split, label, probability of the studies in order.
+        pixels: Network -> their first views, (studies, size_px, size_px) uint8.
     """
-    rows = {arch: max(1, -(-len(table) // COLUMNS)) for arch, table in chosen.items()}
+    rows = {arch: max(1, -(-len(table) // COLUMNS)) for arch, table in studies.items()}
     figure = new_figure(0.8 + 2.0 * sum(rows.values()))
-    add_title(figure, "Labels that the networks contradict most confidently (val and test)")
+    add_title(figure, "Most confident errors (val and test)")
     grid = figure.add_gridspec(sum(rows.values()), COLUMNS)
     first = 0
-    for arch, table in chosen.items():
+    for arch, table in studies.items():
         for order, study in enumerate(table.itertuples()):
             axis = figure.add_subplot(grid[first + order // COLUMNS, order % COLUMNS])
             show_image(axis, pixels[arch][order])
-            words = (
+            caption = (
                 f"{study.body_part}, {study.split}\nlabelled {LABELS[study.label]}\n"
                 f"{title(arch)}: {number(study.probability, 2)}"
             )
-            axis.set_title(words, fontsize=7.5, fontweight="normal", color=colour(arch))
+            axis.set_title(caption, fontsize=7.5, fontweight="normal", color=colour(arch))
             axis.spines[:].set(visible=True, color=colour(arch))
         if table.empty:
             axis = figure.add_subplot(grid[first, :])
@@ -59,17 +54,14 @@ def review_sheet(chosen: Mapping[str, pd.DataFrame], pixels: Mapping[str, Pixels
     add_note(
         figure,
         "Numbers: probability of abnormal, mean over the views; shown: the first view. "
-        "The list with ids: the table disagreements.csv of each network.",
+        "Study ids: disagreements.csv of each network.",
     )
     return figure
 
 
 def draw(
-    networks: Sequence[str], rows: pd.DataFrame, cache: Cache, tables: Mapping[str, pd.DataFrame]
+    studies: Mapping[str, pd.DataFrame], pixels_of: Callable[[pd.DataFrame], Pixels]
 ) -> dict[str, Figure]:
-    """Draw the figure of this module, of the first studies of each network's disagreements."""
-    chosen = {
-        arch: first_views(rows, tables[f"{arch}/disagreements"].head(COLUMNS)) for arch in networks
-    }
-    pixels = {arch: gather_samples(cache, table) for arch, table in chosen.items()}
-    return {"disagreements": review_sheet(chosen, pixels)}
+    """Draw the figure of this module from the first views of each network's disagreements."""
+    pixels = {arch: pixels_of(table) for arch, table in studies.items()}
+    return {"disagreements": review_sheet(studies, pixels)}

@@ -1,4 +1,4 @@
-"""Figures of the results on the test set, the networks side by side."""
+"""Figures of the results on the test set."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ulna.data.cross_part import network_named
 from ulna.evaluation import conclusions
-from ulna.evaluation.comparison import OVERALL, REFERENCE_NOTE, read_reference
-from ulna.evaluation.conclusions import METRICS, NOTES, number
+from ulna.evaluation.conclusions import METRICS, NOTES, REFERENCE_NOTE
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -41,13 +39,15 @@ from ulna.figures.style import (
     draw_interval,
     luminance,
     new_figure,
+    number,
     title,
     with_interval,
 )
 
 Floats = npt.NDArray[np.float64]
 
-# Marker, place beside the bars in body parts, name.
+OVERALL = "overall"  # the row of all body parts in the tables
+# Marker, offset from the body part in units of its width, name.
 READERS = {
     "model": ("D", 0.15, "Stanford's model"),
     "radiologist 1": ("^", 0.25, "radiologist 1"),
@@ -55,17 +55,17 @@ READERS = {
     "radiologist 3": ("v", 0.43, "radiologist 3"),
 }
 NOTE_CHARACTERS = 150  # of a line under the figure, at 9 inches and 8 points
-# Level -> place in the row, marker, its face, colour, width of the line in points.
+# Level -> offset in the row, marker, its face, colour, line width in points.
 LEVELS = {"study": (0.02, "o", INK, INK, 2.0), "image": (0.3, "s", PAPER, SOFT, 1.2)}
 
-# Of the heat maps. Orange and violet, told apart with any common colour blindness, and light enough
-# for dark ink.
-COLOURS = LinearSegmentedColormap.from_list("transfer", ["#E9A353", ON_DARK, "#A695D6"])
+# Of the heat maps: orange and violet, distinguishable with any common colour vision deficiency, and
+# light enough for dark text.
+COLOURS = LinearSegmentedColormap.from_list("cross_part", ["#E9A353", ON_DARK, "#A695D6"])
 HATCHED = "#E2E2E2"
-# Name, lowest value, highest; chance lies midway and is white.
+# Name, lowest value, highest; chance is midway and white.
 PANELS = {"auroc": ("AUROC", 0.0, 1.0), "kappa": ("Cohen's kappa", -1.0, 1.0)}
-LINES = 3  # of text that a row has room for
-GAP = 0.1  # of a column, between the parts and what is over all of them
+LINES = 3  # of text that fit a row
+GAP = 0.1  # of a column, between the body parts and overall
 
 
 @rc_context(RC_PARAMS)
@@ -74,16 +74,13 @@ def roc_and_precision_recall(
     precision_recall: Mapping[str, pd.DataFrame],
     scores: Mapping[str, Mapping[str, Any]],
 ) -> Figure:
-    """Draw the ROC curves in one axes and the precision-recall curves in another.
+    """Draw the ROC curves and the precision-recall curves, with a dot at the operating points.
 
     Args:
-        roc: A table a network: false_positive_rate, true_positive_rate; no rows if undefined.
-        precision_recall: A table a network: recall (rising), precision; no rows if undefined.
-        scores: A network's study-level numbers: n, abnormal, recall, specificity, precision, auroc,
-            auprc, threshold; None or NaN where undefined.
-
-    Returns:
-        A figure with two axes; a dot marks the operating point of the threshold.
+        roc: Network -> false_positive_rate, true_positive_rate; no rows if undefined.
+        precision_recall: Network -> recall (rising), precision; no rows if undefined.
+        scores: Network -> study-level n, abnormal, recall, specificity, precision, auroc, auprc,
+            threshold; None or NaN where undefined.
     """
     figure = new_figure(5.4 + 0.18 * len(scores))
     n, abnormal = _sizes(scores)
@@ -92,19 +89,19 @@ def roc_and_precision_recall(
     for arch, score in scores.items():
         ink, size = colour(arch), f"(n = {score['n']:,})"
         dot = {"marker": "o", "markersize": 7, "color": ink, "markeredgecolor": PAPER}
-        words = f"{title(arch)}: AUROC {number(score['auroc'])} {size}"
+        label = f"{title(arch)}: AUROC {number(score['auroc'])} {size}"
         rates = (roc[arch][name] for name in ("false_positive_rate", "true_positive_rate"))
-        left.plot(*rates, color=ink, linewidth=2, label=words)
+        left.plot(*rates, color=ink, linewidth=2, label=label)
         left.plot(1 - _float(score["specificity"]), _float(score["recall"]), **dot, zorder=4)
         recall, precision = (precision_recall[arch][column] for column in ("recall", "precision"))
-        words = f"{title(arch)}: AUPRC {number(score['auprc'])} {size}"
+        label = f"{title(arch)}: AUPRC {number(score['auprc'])} {size}"
         steps = ([0, *recall], [*precision[:1], *precision] or [np.nan])
-        right.step(*steps, color=ink, linewidth=2, label=words)
+        right.step(*steps, color=ink, linewidth=2, label=label)
         right.plot(_float(score["recall"]), _float(score["precision"]), **dot, zorder=4)
     left.plot([0, 1], [0, 1], ":", color=SOFT, label="chance: AUROC 0.500")
     if abnormal:
-        words = f"chance (share of abnormal studies): {abnormal / n:.3f}"
-        right.axhline(abnormal / n, linestyle=":", color=SOFT, label=words)
+        label = f"chance (share of abnormal studies): {abnormal / n:.3f}"
+        right.axhline(abnormal / n, linestyle=":", color=SOFT, label=label)
     left.set(title="ROC curve", xlabel="1 − specificity", ylabel="sensitivity")
     right.set(title="Precision-recall curve", xlabel="recall (sensitivity)", ylabel="precision")
     for axis in (left, right):
@@ -116,14 +113,14 @@ def roc_and_precision_recall(
 
 
 def _sizes(scores: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
-    """The number of studies and of abnormal ones; all networks judge the same test set."""
+    """The n of studies and of abnormal ones: all networks have the same test set."""
     first = next(iter(scores.values()))
     return first["n"], first["abnormal"]
 
 
 def _thresholds(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    words = [f"{title(arch)} {number(score['threshold'])}" for arch, score in scores.items()]
-    return f"thresholds, set without the test set: {', '.join(words)}"
+    values = [f"{title(arch)} {number(score['threshold'])}" for arch, score in scores.items()]
+    return f"thresholds, chosen on val: {', '.join(values)}"
 
 
 def _float(value: float | None) -> float:
@@ -134,14 +131,11 @@ def _float(value: float | None) -> float:
 def confusion_matrices(
     decisions: Mapping[str, pd.DataFrame], scores: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
-    """Draw the confusion matrices side by side: counts, and percentages of the actual class.
+    """Draw one confusion matrix per network: counts, and percentages of the actual class.
 
     Args:
-        decisions: A table a network, one row a study: actual and predicted, normal or abnormal.
-        scores: A network's study-level numbers: accuracy, kappa, threshold.
-
-    Returns:
-        A figure with one matrix a network.
+        decisions: Network -> one row per study: actual and predicted, normal or abnormal.
+        scores: Network -> study-level accuracy, kappa, threshold.
     """
     figure = new_figure(4.6, len(decisions))
     add_title(figure, "Confusion matrices, test set, study level")
@@ -156,7 +150,7 @@ def confusion_matrices(
         for row, column in np.ndindex(2, 2):
             share = shares.iloc[row, column]
             ground = colours(0.0 if np.isnan(share) else share)
-            # The ink with the higher contrast: its limit is where both have the same.
+            # The ink with the higher contrast; at this luminance both have the same.
             ink = {"color": ON_LIGHT if luminance(ground) > 0.18 else ON_DARK} | CENTRED
             count = f"{counts.iloc[row, column]:,}"
             axis.text(column, row - 0.06, count, fontsize=18, fontweight="bold", **ink)
@@ -189,17 +183,14 @@ def kappa_by_body_part(
     """Draw Cohen's kappa by body part as bars, with published values as marks beside them.
 
     Args:
-        by_body_part: A table a network: body_part, n, abnormal, kappa, kappa_low and kappa_high
-            (NaN where there are too few patients).
-        scores: A network's study-level numbers over all body parts, by the same names.
+        by_body_part: Network -> body_part, n, abnormal, kappa, kappa_low, kappa_high (NaN where
+            there are too few patients).
+        scores: Network -> the same study-level numbers over all body parts.
         reference: See `ulna.evaluation.comparison.read_reference`.
-
-    Returns:
-        A figure with one axes; what is published carries `ulna.evaluation.comparison.REFERENCE_NOTE`.
     """
     ours = {arch: _with_overall(by_body_part[arch], scores[arch]) for arch in by_body_part}
     sizes = pd.concat(list(ours.values()))
-    sizes = sizes[~sizes.index.duplicated()]  # all networks judge the same test set
+    sizes = sizes[~sizes.index.duplicated()]  # all networks have the same test set
     groups = [*sorted(sizes.index.drop(OVERALL)), OVERALL]
     figure = new_figure(5.2, len(ours))
     add_title(figure, "Cohen's kappa by body part (test set, study level)")
@@ -223,14 +214,14 @@ def kappa_by_body_part(
     lowest = axis.dataLim.y0
     axis.set_ylim(lowest - 0.1 if lowest < 0 else 0.0, 1.08)  # room for the labels
     key: Look = {"title_fontsize": 8.5, "alignment": "left", "ncols": 4, "borderaxespad": 0.2}
-    ends: Look = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
-    axis.add_artist(axis.legend(handles=bars, title="our networks", **ends, **key))
-    ends = {"loc": "lower right", "bbox_to_anchor": (1, 1)}
-    axis.legend(handles=marks, title=f"published: {REFERENCE_NOTE}", **ends, **key)
+    left: Look = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
+    right: Look = {"loc": "lower right", "bbox_to_anchor": (1, 1)}
+    axis.add_artist(axis.legend(handles=bars, title="our networks", **left, **key))
+    axis.legend(handles=marks, title=f"published: {REFERENCE_NOTE}", **right, **key)
     add_note(
         figure,
         "Bars: our networks on our test set, each at its threshold; lines: 95% intervals over "
-        "patients; too few: no interval, so no number.\n"
+        "patients; too few: too few patients for an interval.\n"
         "Marks: arXiv 1712.06957, 207 studies; hollow: recalled, not checked against the paper.",
     )
     return figure
@@ -282,23 +273,19 @@ def _draw_marks(axis: Axes, reference: pd.DataFrame, groups: list[str]) -> list[
 def reliability_diagrams(
     curves: Mapping[str, pd.DataFrame],
     calibration: Mapping[str, Mapping[str, Any]],
-    verdicts: Sequence[str],
+    sentences: Sequence[str],
 ) -> Figure:
-    """Draw the share of abnormal studies over the probability, before and after temperature.
+    """Draw the share of abnormal studies over the probability, with the n of each bin below.
 
     Args:
-        curves: A table a network, see `ulna.evaluation.calibration.reliability_curves`.
-        calibration: A network's numbers, see `ulna.evaluation.calibration.summarize_calibration`; None or NaN
+        curves: Network -> see `ulna.evaluation.calibration.reliability_curves`.
+        calibration: Network -> see `ulna.evaluation.calibration.summarize_calibration`; None or NaN
             where undefined.
-        verdicts: A sentence on each network; they are set under the figure.
-
-    Returns:
-        A figure with two axes a network: the diagram with 95% intervals, and under it the number of
-        studies of each bin.
+        sentences: The conclusion on each network, for the note under the figure.
     """
     figure = new_figure(6.9, len(curves))
     n, abnormal = _sizes(calibration)
-    add_title(figure, f"Reliability: n = {n:,} test studies, {abnormal:,} abnormal")
+    add_title(figure, f"Reliability diagrams: n = {n:,} test studies, {abnormal:,} abnormal")
     axes = figure.subplots(
         2, len(curves), squeeze=False, sharex=True, sharey="row", height_ratios=[4, 1]
     )
@@ -317,7 +304,7 @@ def reliability_diagrams(
         Line2D([], [], color=SOFT, marker="o", linewidth=2, label="after scaling"),
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=3)
-    lines = [*verdicts, "Temperatures were fitted on split val; intervals of shares are Wilson's."]
+    lines = [*sentences, "Temperatures are fitted on val; intervals of shares: Wilson."]
     add_note(figure, "\n".join(textwrap.fill(line, NOTE_CHARACTERS) for line in lines))
     return figure
 
@@ -328,36 +315,33 @@ def _draw_reliability(
     ink = colour(arch)
     diagram.plot([0, 1], [0, 1], ":", color=SOFT)
     before, after = (curve[curve["scaling"] == name] for name in ("before", "after"))
-    for bins, line, look in (
+    for points, line, look in (
         (before, "o--", {"markerfacecolor": PAPER, "linewidth": 1.2}),
         (after, "o-", {"linewidth": 2}),
     ):
-        diagram.plot(bins["probability"], bins["share_abnormal"], line, color=ink, **look)
-    # Without a temperature there is only the curve before it.
-    judged = before if after.empty else after
-    diagram.vlines(judged["probability"], judged["low"], judged["high"], color=ink, alpha=0.5)
-    counts.vlines(judged["probability"], 0, judged["n"], color=ink, linewidth=4)
+        diagram.plot(points["probability"], points["share_abnormal"], line, color=ink, **look)
+    # Without a temperature there is only the curve before scaling.
+    bins = before if after.empty else after
+    diagram.vlines(bins["probability"], bins["low"], bins["high"], color=ink, alpha=0.5)
+    counts.vlines(bins["probability"], 0, bins["n"], color=ink, linewidth=4)
     counts.set_xlabel("mean probability of abnormal in the bin")
-    smallest, largest = judged["n"].min(), judged["n"].max()
+    smallest, largest = bins["n"].min(), bins["n"].max()
     each = f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
     ece = (number(numbers[name]["ece"]) for name in ("before", "after"))
     line = (
         f"T {number(numbers['temperature'], 2)}, ECE {' → '.join(ece)}, "
-        f"{len(judged)} bin{'s' * (len(judged) > 1)} of {each} studies"
+        f"{len(bins)} bin{'s' * (len(bins) > 1)} of {each} studies"
     )
     add_heading(diagram, title(arch), line, ink)
 
 
 @rc_context(RC_PARAMS)
 def forest(differences: pd.DataFrame) -> Figure:
-    """Draw the differences between networks with their intervals, an axes a pair.
+    """Draw the differences between networks with their intervals, one axes per pair.
 
     Args:
-        differences: One row a pair, level and metric: first, second, level (study or image),
+        differences: One row per pair, level and metric: first, second, level (study or image),
             metric, difference, low, high (NaN where undefined), n, patients.
-
-    Returns:
-        A figure with an axes a pair, side by side on one scale; numbers are of study level.
     """
     pairs = list(dict.fromkeys(zip(differences["first"], differences["second"], strict=True)))
     columns = min(3, len(pairs))
@@ -372,10 +356,10 @@ def forest(differences: pd.DataFrame) -> Figure:
     )
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
     for axis, (first, second) in zip(axes, pairs, strict=False):
-        chosen = (differences["first"] == first) & (differences["second"] == second)
-        found = differences[chosen]
-        _draw_pair(axis, found)
-        too_few = found["difference"].isna().all()
+        pair = (differences["first"] == first) & (differences["second"] == second)
+        metrics = differences[pair]
+        _draw_pair(axis, metrics)
+        too_few = metrics["difference"].isna().all()
         line = "too few patients, or one class only" if too_few else "per study (95% interval)"
         add_heading(axis, f"{title(first)} − {title(second)}", line)
         axis.set_xlabel(f"better: ← {title(second)} | {title(first)} →")
@@ -393,9 +377,9 @@ def forest(differences: pd.DataFrame) -> Figure:
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     add_note(
         figure,
-        "Lines: 95% intervals of the difference, from the same bootstrap replicates for both. A "
-        "line that reaches zero: not significant.\nEach is read by itself: of 20 lines of equally "
-        "good networks, about 1 misses zero.",
+        "Lines: 95% intervals of the difference, from the same bootstrap replicates for both; if the "
+        "interval includes 0: not significant.\nNot corrected for multiple comparisons: of 20 "
+        "intervals of equally good networks, about 1 excludes 0.",
     )
     return figure
 
@@ -406,32 +390,30 @@ def _draw_pair(axis: Axes, differences: pd.DataFrame) -> None:
     for row in range(1, len(METRICS)):
         axis.axhline(row - 0.5, color=FAINT, linewidth=0.8)
     for row in range(len(METRICS)):
-        # Lines stop where the words stand, instead of running through them.
+        # Grid lines would run through the text.
         axis.axhspan(row - 0.47, row - 0.17, color=PAPER, linewidth=0, zorder=2.5)
-    for (level, metric), found in differences.set_index(["level", "metric"]).iterrows():
+    for (level, metric), line in differences.set_index(["level", "metric"]).iterrows():
         offset, shape, face, ink, width = LEVELS[level]
         row = list(METRICS).index(metric)
-        values = [found[name] for name in ("difference", "low", "high")]
+        values = [line[name] for name in ("difference", "low", "high")]
         draw_interval(axis, row + offset, values, ink, shape, face, width)
         if level == "study":
-            words = with_interval(*values)
+            text = with_interval(*values)
             if np.isnan(values[1]) and not np.isnan(values[0]):
-                words = f"{number(values[0])} (no interval)"
+                text = f"{number(values[0])} (no interval)"
             across = axis.get_yaxis_transform()
-            axis.text(0.5, row - 0.31, words, transform=across, fontsize=8, **CENTRED)
+            axis.text(0.5, row - 0.31, text, transform=across, fontsize=8, **CENTRED)
 
 
 @rc_context(RC_PARAMS)
-def heat_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame) -> Figure:
+def cross_part_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame) -> Figure:
     """Draw AUROC and kappa of each network on each body part, with their intervals.
 
-    Args:
-        trained_on: Name in the table -> body parts; a row each, in this order.
-        cells: See `ulna.evaluation.cross_part.cross_part_table`; a note is NaN or "" for none.
+    A frame marks a part that the network was trained on; a hatched cell has no number, only a note.
 
-    Returns:
-        A figure with two axes, one over the other. A frame marks a part that the network was
-        trained on; a hatched cell has no number and says why.
+    Args:
+        trained_on: Name in the table -> body parts; one row each, in this order.
+        cells: See `ulna.evaluation.cross_part.cross_part_table`; a note is NaN or "" for none.
     """
     parts = [*sorted(set(cells["tested_on"]) - {OVERALL}), OVERALL]
     places = [column + GAP * (part == OVERALL) for column, part in enumerate(parts)]
@@ -447,6 +429,12 @@ def heat_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame) -> F
     )
     table = cells.set_index(["trained_on", "tested_on"])
     edges = np.concatenate([[0], np.cumsum(lines)])
+    columns = [_column_name(part, sizes.loc[part]) for part in parts]
+    thresholds = [table.loc[(name, OVERALL), "threshold"] for name in trained_on]
+    with_thresholds = [
+        f"{name}\n(threshold {number(threshold, 2)})"
+        for name, threshold in zip(names, thresholds, strict=True)
+    ]
     for axis, measure in zip(figure.subplots(2, 1), PANELS, strict=True):
         for row, (name, own_parts) in enumerate(trained_on.items()):
             for place, part in zip(places, parts, strict=True):
@@ -455,17 +443,9 @@ def heat_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame) -> F
                 axis.add_patch(_outline(box, 0, PAPER, 1))
                 if part in own_parts:
                     axis.add_patch(_outline(box, 0.03, INK, 1.8))
-        columns = [_column_name(part, sizes.loc[part]) for part in parts]
         _label(axis, measure, places, columns, edges)
-        thresholds = [table.loc[(name, OVERALL), "threshold"] for name in trained_on]
-        axis.set_yticks(
-            (edges[:-1] + edges[1:]) / 2,
-            [
-                f"{name}\n(threshold {number(threshold, 2)})" if measure == "kappa" else name
-                for name, threshold in zip(names, thresholds, strict=True)
-            ],
-            fontsize=8,
-        )
+        labels = with_thresholds if measure == "kappa" else names
+        axis.set_yticks((edges[:-1] + edges[1:]) / 2, labels, fontsize=8)
     add_note(
         figure,
         "Framed: trained on this part. In brackets: 95% intervals over patients. Hatched: too few "
@@ -488,10 +468,10 @@ def _draw_cell(axis: Axes, box: tuple[float, float, float], cell: pd.Series, mea
         return
     ground = COLOURS((value - lowest) / (highest - lowest))
     axis.add_patch(Rectangle((left, top), 1, height, facecolor=ground, linewidth=0))
-    spread = f"({number(low, 2)} to {number(high, 2)})"
+    interval = f"({number(low, 2)} to {number(high, 2)})"
     look = {"color": ON_LIGHT, **CENTRED}
     annotate(axis, number(value, 2), middle, (0, 5), fontsize=11, fontweight="bold", **look)
-    annotate(axis, spread, middle, (0, -8), fontsize=6.5, **look)
+    annotate(axis, interval, middle, (0, -8), fontsize=6.5, **look)
 
 
 def _outline(box: tuple[float, float, float], inset: float, ink: str, points: float) -> Rectangle:
@@ -529,32 +509,22 @@ def draw(
     networks: Sequence[str],
     tables: Mapping[str, pd.DataFrame],
     metrics: Mapping[str, Any],
+    reference: pd.DataFrame,
+    trained_on: Mapping[str, Sequence[str]],
 ) -> dict[str, Figure]:
-    """Draw all figures of this module.
-
-    Args:
-        networks: Their names, in the order of the figures.
-        tables: The files of `plots/tables` by name, such as compare or cnn/roc.
-        metrics: The files of `metrics` by name.
-
-    Returns:
-        Figures by name.
-    """
+    """Draw all figures of this module; see `kappa_by_body_part` and `cross_part_maps`."""
 
     def of_each(name: str) -> dict[str, pd.DataFrame]:
         return {arch: tables[f"{arch}/{name}"] for arch in networks}
 
     scores = {arch: metrics[arch]["study"] for arch in networks}
     calibration = {arch: metrics[arch]["calibration"] for arch in networks}
-    verdicts = [conclusions.calibration(found, arch) for arch, found in calibration.items()]
-    cells = tables["cross_part"]
-    parts = sorted(set(cells["tested_on"]) - {OVERALL})
-    trained_on = {name: network_named(name, parts).parts for name in cells["trained_on"].unique()}
+    sentences = [conclusions.calibration(summary, arch) for arch, summary in calibration.items()]
     return {
         "roc": roc_and_precision_recall(of_each("roc"), of_each("precision_recall"), scores),
         "confusion": confusion_matrices(of_each("confusion"), scores),
-        "kappa_by_body_part": kappa_by_body_part(of_each("by_body_part"), scores, read_reference()),
-        "calibration": reliability_diagrams(of_each("reliability"), calibration, verdicts),
+        "kappa_by_body_part": kappa_by_body_part(of_each("by_body_part"), scores, reference),
+        "calibration": reliability_diagrams(of_each("reliability"), calibration, sentences),
         "compare": forest(tables["compare"]),
-        "cross_part": heat_maps(trained_on, cells),
+        "cross_part": cross_part_maps(trained_on, tables["cross_part"]),
     }

@@ -1,4 +1,4 @@
-"""One look for all figures, and SVG text that follows the light and dark of the page around it."""
+"""Style of all figures, and SVG that follows the light or dark mode of the page around it."""
 
 import base64
 import io
@@ -24,27 +24,27 @@ Look = dict[str, Any]  # of a text, a line or a patch, in matplotlib's words
 
 CENTRED: Look = {"ha": "center", "va": "center"}
 LABELS = ("normal", "abnormal")
-# Okabe and Ito's vermilion, blue and green: told apart with any common colour vision deficiency.
+# Okabe and Ito's vermilion, blue and green: distinguishable with any common colour vision deficiency.
 # Here and not in the table of networks, so that another colour runs plot and report alone.
 LOOKS = {"cnn": ("#D55E00", "o"), "densenet169": ("#0072B2", "s"), "mobilenetv2": ("#009E73", "^")}
-# Tol's teal and purple: they and the networks' colours can be told apart with any common colour
-# blindness.
+FALLBACK = ("#B8860B", "v")  # of a network that has no entry above
+# Tol's teal and purple, distinguishable from the networks' colours too.
 LABEL_COLOURS = ("#44AA99", "#AA4499")
 SPLITS = ("train", "val", "test")
 INK, SOFT, FAINT, PAPER = "#222222", "#6B6B6B", "#E4E4E4", "#FFFFFF"
 PUBLISHED = "#555555"  # never the colour of a network
-# The same by day and by night: for text on a coloured cell and marks on a radiograph.
+# The same in light and dark mode: for text on a coloured cell and marks on a radiograph.
 ON_LIGHT, ON_DARK = "#1A1A1A", "#FDFDFD"
-# CSS variables that a page may set; alone, or where CSS is not understood, a figure is on white.
+# CSS variables that a page may set; without them a figure is black on white.
 VARIABLES = {INK: "ink", SOFT: "soft", FAINT: "line", PAPER: "paper", PUBLISHED: "soft"}
-# At night darker colours than this (relative luminance) are lifted towards white by this share:
-# Okabe and Ito's blue has a contrast of 3.5 to 1 on a dark page, 6 to 1 once it is lifted.
+# In dark mode colours below this relative luminance are mixed with so much white: Okabe and Ito's
+# blue has a contrast of 3.5 to 1 on a dark page, 6 to 1 once it is mixed.
 LIFTED_BELOW, LIFT = 0.2, "35%"
 
 WIDTH_INCHES = 9.0
 DPI = 144  # of radiographs inside a figure
 
-# From matplotlib's own defaults: a matplotlibrc in somebody's home must not change the bytes.
+# From matplotlib's own defaults: a matplotlibrc in the home folder must not change the bytes.
 # Any: rc_context wants a literal type of every key.
 RC_PARAMS: Any = {
     **{key: rcParamsDefault[key] for key in rcParamsDefault if not key.startswith("backend")},
@@ -75,7 +75,7 @@ RC_PARAMS: Any = {
     # Text stays text: it can be searched, and a file is a third as large as with outlines.
     "svg.fonttype": "none",
 }
-# For sheets of images, whose places are given in inches.
+# For sheets of images, which are positioned in inches.
 SHEET: Any = RC_PARAMS | {"figure.constrained_layout.use": False}
 # Verdana has DejaVu's widths where that is not installed.
 FONTS = "'DejaVu Sans', Verdana, sans-serif"
@@ -88,31 +88,31 @@ def new_figure(height_inches: float, columns: int = 2) -> Figure:
 
 def colour(network: str) -> str:
     """The colour of a network in every figure."""
-    return LOOKS[network][0]
+    return LOOKS.get(network, FALLBACK)[0]
 
 
 def marker(network: str) -> str:
     """The marker of a network in every figure."""
-    return LOOKS[network][1]
+    return LOOKS.get(network, FALLBACK)[1]
 
 
 def title(network: str) -> str:
-    """What readers call a network."""
-    return NAMES[network]
+    """The display name of a network."""
+    return NAMES.get(network, network)
 
 
 def add_note(figure: Figure, text: str) -> None:
-    """Set a small line or two under a figure; the layout keeps room for it."""
+    """Add one or two small lines under a figure; the layout reserves their space."""
     figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color=SOFT)
 
 
 def add_title(figure: Figure, text: str) -> None:
-    """Set the line over a figure that says what is shown and of how many."""
+    """Add the line over a figure that names its content and n."""
     figure.suptitle(text, x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
 def add_heading(axis: Axes, text: str, line: str, colour: str = INK) -> None:
-    """Set a bold title over an axes, and a plain line between the two."""
+    """Add a bold title over an axes, with a plain line between the two."""
     axis.set_title(text, color=colour, pad=18)
     annotate(axis, line, (0, 1), (0, 6), xycoords="axes fraction", fontsize=8.5)
 
@@ -120,18 +120,18 @@ def add_heading(axis: Axes, text: str, line: str, colour: str = INK) -> None:
 def annotate(
     axis: Axes, text: str, xy: tuple[float, float], points: tuple[float, float], **look: Any
 ) -> None:
-    """Set text so many points away from a place."""
+    """Add text at an offset in points."""
     axis.annotate(text, xy, points, textcoords="offset points", **look)
 
 
 def add_text(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:
-    """Set text at a place in inches from the upper left corner."""
+    """Add text at a position in inches from the upper left corner."""
     width, height = figure.get_size_inches()
     figure.text(x / width, 1 - y / height, text, **look)
 
 
 def add_cell(figure: Figure, x: float, y: float, side: float) -> Axes:
-    """A square axes at a place in inches from the upper left corner, without ticks."""
+    """Add a square axes at a position in inches from the upper left corner, without ticks."""
     width, height = figure.get_size_inches()
     axis = figure.add_axes((x / width, 1 - (y + side) / height, side / width, side / height))
     axis.axis("off")
@@ -154,7 +154,7 @@ def draw_interval(
     face: str | None = None,
     width: float = 2.0,
 ) -> None:
-    """Draw a value, its lower and its upper limit in a row."""
+    """Draw a value with its confidence limits, given as (value, low, high), in a row."""
     value, low, high = values
     axis.plot([low, high], [place, place], color=colour, linewidth=width)
     face = face or colour
@@ -162,18 +162,18 @@ def draw_interval(
 
 
 def bare(axis: Axes, way: Literal["x", "y"]) -> None:
-    """Take the grid and the tick marks of a categorical axis away."""
+    """Remove the grid and the tick marks of a categorical axis."""
     axis.grid(axis=way, visible=False)
     axis.tick_params(axis=way, length=0)
 
 
 def network_key(networks: Iterable[str]) -> list[Line2D]:
-    """What a legend shows of networks: a line and a dot each."""
+    """Legend handles of networks: a line with the marker of each."""
     return [Line2D([], [], color=colour(n), marker=marker(n), label=title(n)) for n in networks]
 
 
 def with_interval(value: float | None, low: float | None, high: float | None) -> str:
-    """Write a number with the ends of its interval; without a number it is undefined.
+    """Format a number with its confidence limits; None and NaN are "undefined".
 
     Example:
         >>> with_interval(0.5, -0.1, 1.0), with_interval(float("nan"), None, None)
@@ -185,15 +185,11 @@ def with_interval(value: float | None, low: float | None, high: float | None) ->
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """Write a figure as SVG: the same figure gives the same text.
-
-    Args:
-        figure: What to write.
-        name: Of the figure; ids inside are made from it, so that many figures fit into one page.
+    """Convert a figure to SVG: the same figure gives the same text.
 
     Returns:
-        An `svg` element without prolog, date, version or style sheet. The inks of `VARIABLES` are
-        variables of the page's CSS, behind their plain values.
+        An `svg` element without prolog, date, version or style sheet. Its ids derive from `name`,
+        unique over figures; the colours of `VARIABLES` are CSS variables after their plain values.
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -201,19 +197,19 @@ def to_svg(figure: Figure, name: str) -> str:
         figure.savefig(buffer, format="svg", dpi=DPI, metadata=nothing)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg ") :]
-    # matplotlib's own rule is for every element: in a page it would reach the page's.
+    # matplotlib's own rule is for every element: it would apply to the page's elements too.
     svg = re.sub(r"\s*<style type=\"text/css\">.*?</style>", "", svg, flags=re.DOTALL)
     root = f'<svg stroke-linejoin="round" stroke-linecap="butt" font-family="{FONTS}" '
     svg = svg.replace("<svg ", root, 1)
     svg = re.sub(r"\s*<metadata>.*?</metadata>|\s*<defs/>|\s*<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<(?:g|image)) id="[^"]*"', r"\1", svg)
-    svg = re.sub(r"data:image/png;base64,([^\"]+)", _smaller, svg)
+    svg = re.sub(r"data:image/png;base64,([^\"]+)", _compress, svg)
     svg = svg.replace("font-family: 'DejaVu Sans'; ", "").replace("px 'DejaVu Sans'", f"px {FONTS}")
-    return re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _of_the_page, svg)
+    return re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _with_variables, svg)
 
 
-def _of_the_page(found: re.Match[str]) -> str:
-    kind, colour = found.groups()
+def _with_variables(match: re.Match[str]) -> str:
+    kind, colour = match.groups()
     name = VARIABLES.get(colour.upper())
     if name:
         return f"{kind}: {colour}; {kind}: var(--{name}, {colour})"
@@ -222,7 +218,7 @@ def _of_the_page(found: re.Match[str]) -> str:
     if coloured and luminance(colour) < LIFTED_BELOW:
         mixed = f"color-mix(in srgb, {colour}, var(--lift, {colour}) {LIFT})"
         return f"{kind}: {colour}; {kind}: {mixed}"
-    return found[0]
+    return match[0]
 
 
 def luminance(colour: Colour) -> float:
@@ -236,9 +232,9 @@ def luminance(colour: Colour) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def _smaller(found: re.Match[str]) -> str:
-    """A radiograph in grey without opacity: about half the bytes, the same pixels."""
-    image = Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("RGBA")
+def _compress(match: re.Match[str]) -> str:
+    """Drop unused channels: a grey radiograph takes half the bytes, with the same pixels."""
+    image = Image.open(io.BytesIO(base64.b64decode(match[1]))).convert("RGBA")
     red, green, blue, opacity = image.split()
     if opacity.getextrema()[0] == 255:
         grey = red.tobytes() == green.tobytes() == blue.tobytes()

@@ -1,4 +1,4 @@
-"""Figures of training: the layers, the course over epochs, overfitting."""
+"""Figures of training: layers, training curves, overfitting."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from ulna.evaluation.conclusions import number
 from ulna.figures.style import (
     CENTRED,
     FAINT,
@@ -30,6 +29,7 @@ from ulna.figures.style import (
     marker,
     network_key,
     new_figure,
+    number,
     title,
 )
 
@@ -44,15 +44,12 @@ def architecture(layers: Mapping[str, pd.DataFrame]) -> Figure:
     """Draw each network as a chain of blocks with output shapes and numbers of parameters.
 
     Args:
-        layers: A table a network, one row a layer or block: layer, type, output_shape, parameters,
+        layers: Network -> one row per layer or block: layer, type, output_shape, parameters,
             trainable_parameters.
-
-    Returns:
-        A figure with one axes a network.
     """
     rows = max(len(table) for table in layers.values())
     figure = new_figure(1.5 + 0.36 * rows, len(layers))
-    add_title(figure, "Architecture: from the cached pixels at the top to one logit an image")
+    add_title(figure, "Architecture: from the cached pixels at the top to one logit per image")
     axes = figure.subplots(1, len(layers), squeeze=False)[0]
     right = {"ha": "right", "va": "center", "fontsize": 8.5}
     for axis, (arch, table) in zip(axes, layers.items(), strict=True):
@@ -61,12 +58,12 @@ def architecture(layers: Mapping[str, pd.DataFrame]) -> Figure:
         total, trainable = table["parameters"].sum(), table["trainable_parameters"].sum()
         line = f"{total:,} parameters, {trainable:,} trainable"
         add_heading(axis, title(arch), line, colour(arch))
-        for x, align, words in (
+        for x, align, column in (
             (0.03, "left", "layer or block"),
             (0.76, "right", "output"),
             (0.98, "right", "parameters"),
         ):
-            axis.text(x, -0.2, words, ha=align, va="center", fontsize=8, color=SOFT)
+            axis.text(x, -0.2, column, ha=align, va="center", fontsize=8, color=SOFT)
         for y, row in enumerate(table.itertuples()):
             ink = colour(arch) if row.trainable_parameters else SOFT if row.parameters else FAINT
             stripe: Look = {"facecolor": ink, "linewidth": 0}
@@ -86,14 +83,11 @@ def architecture(layers: Mapping[str, pd.DataFrame]) -> Figure:
 
 @rc_context(RC_PARAMS)
 def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Draw the course of training: train against val, their gap and the learning rate.
+    """Draw loss, AUROC and accuracy of train and val by epoch, the loss gap, the learning rate.
 
     Args:
-        histories: A table a network with the columns epoch, phase, learning_rate, loss, accuracy,
-            auroc, val_loss, val_accuracy, val_auroc, best (1 on the epoch that is kept).
-
-    Returns:
-        A figure with five rows of axes: loss, AUROC, accuracy, gap in loss, learning rate.
+        histories: Network -> epoch, phase, learning_rate, loss, accuracy, auroc, val_loss,
+            val_accuracy, val_auroc, best (1 on the epoch that is kept).
     """
     figure = new_figure(8.4, len(histories))
     add_title(figure, "Training curves (image level)")
@@ -101,7 +95,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
         5, len(histories), squeeze=False, sharex="col", sharey="row", height_ratios=[3, 3, 3, 2, 2]
     )
     for column, (arch, history) in enumerate(histories.items()):
-        _draw_course(list(axes[:, column]), arch, history)
+        _draw_history(list(axes[:, column]), arch, history)
     names = [*CURVES.values(), "gap in loss\n(val − train)", "learning rate"]
     for axis, name in zip(axes[:, 0], names, strict=True):
         axis.set_ylabel(name)
@@ -119,13 +113,13 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     add_note(
         figure,
         "train: mean over the epoch while the weights change, with augmentation and dropout; "
-        "val: at the end of the epoch, without either.\nSo train can lie behind val at first; "
-        "a gap above zero that widens is overfitting.",
+        "val: at the end of the epoch, without either.\nTrain can therefore be worse than val at "
+        "first; a gap above zero that widens is overfitting.",
     )
     return figure
 
 
-def _draw_course(axes: Sequence[Axes], arch: str, history: pd.DataFrame) -> None:
+def _draw_history(axes: Sequence[Axes], arch: str, history: pd.DataFrame) -> None:
     ink, epoch = colour(arch), history["epoch"]
     dot = "." if len(history) <= 15 else None
     best = history.loc[history["best"] == 1]
@@ -145,18 +139,21 @@ def _draw_course(axes: Sequence[Axes], arch: str, history: pd.DataFrame) -> None
     axes[4].set_yscale("log")
     axes[4].set_xlabel("epoch")
     _number_epochs(axes[4], epoch.max())
-
     spans = history.groupby("phase", sort=False)["epoch"].agg(["min", "max"])
-    for order, span in enumerate(spans.itertuples()):
-        for axis in axes if order % 2 == 0 and len(spans) > 1 else ():
-            band = (span.min - 0.5, span.max + 0.5)
-            axis.axvspan(*band, color=FAINT, alpha=0.6, linewidth=0, zorder=0)
-    for kept in best["epoch"]:
-        for axis in axes:
-            axis.axvline(kept, color=INK, linestyle=":", linewidth=1)
-    words = [f"{PHASES[span.Index]}: {_epochs(span.min, span.max)}" for span in spans.itertuples()]
-    words += [f"kept: epoch {kept}" for kept in best["epoch"]]
-    add_heading(axes[0], title(arch), "; ".join(words), ink)
+    for axis in axes:
+        _mark_phases(axis, spans, best["epoch"])
+    labels = [f"{PHASES[span.Index]}: {_epochs(span.min, span.max)}" for span in spans.itertuples()]
+    labels += [f"kept: epoch {kept}" for kept in best["epoch"]]
+    add_heading(axes[0], title(arch), "; ".join(labels), ink)
+
+
+def _mark_phases(axis: Axes, spans: pd.DataFrame, kept: pd.Series) -> None:
+    """Shade every other phase, and mark the epoch that is kept."""
+    for span in spans.iloc[::2].itertuples() if len(spans) > 1 else ():
+        band = (span.min - 0.5, span.max + 0.5)
+        axis.axvspan(*band, color=FAINT, alpha=0.6, linewidth=0, zorder=0)
+    for epoch in kept:
+        axis.axvline(epoch, color=INK, linestyle=":", linewidth=1)
 
 
 def _number_epochs(axis: Axes, last: int) -> None:
@@ -172,21 +169,16 @@ def _epochs(first: int, last: int) -> str:
 def overfitting_panels(
     splits: pd.DataFrame, gaps: pd.DataFrame, curve: pd.DataFrame, arch: str
 ) -> Figure:
-    """Draw what each network does on train, val and test; the gap by epoch; the size curve.
+    """Draw the metrics by split, the gap by epoch, and the learning curve of the network `arch`.
 
     Args:
         splits: See `ulna.evaluation.overfitting.evaluate_splits`, of all networks.
         gaps: See `ulna.evaluation.overfitting.gaps_by_epoch`, of all networks.
-        curve: See `ulna.evaluation.overfitting.evaluate_learning_curve`; no rows where it is off.
-        arch: The network of the size curve.
-
-    Returns:
-        A figure with three rows of two axes; without a size curve the last row is one axes that
-        says how to switch it on.
+        curve: See `ulna.evaluation.overfitting.evaluate_learning_curve`; no rows if it is off.
     """
     networks = list(dict.fromkeys(splits["network"]))
     figure = new_figure(7.6 if curve.empty else 10.2, len(networks))
-    add_title(figure, "Overfitting: the training studies against unseen ones")
+    add_title(figure, "Overfitting: training studies against unseen studies")
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 0.15 if curve.empty else 1))
     for column, (measure, name) in enumerate(MEASURES.items()):
         axis = figure.add_subplot(grid[0, column])
@@ -201,7 +193,7 @@ def overfitting_panels(
     if curve.empty:
         axis = figure.add_subplot(grid[2, :])
         axis.axis("off")
-        off = "The curve over the number of patients is off:\nset learning_curve.fractions"
+        off = "The learning curve is off:\nset learning_curve.fractions"
         axis.text(0.5, 0.5, off, transform=axis.transAxes, color=SOFT, **CENTRED)
     else:
         for column, (measure, name) in enumerate(MEASURES.items()):
@@ -209,13 +201,13 @@ def overfitting_panels(
             line = f"test, n = {curve['test_studies'].iloc[0]:,} studies, 95% intervals"
             add_heading(axis, f"{name} by training patients, {title(arch)}", line)
             _draw_curve(axis, curve, measure, colour(arch))
-            axis.set(xlabel="patients of train (logarithmic)", ylabel=name)
+            axis.set(xlabel="training patients (logarithmic)", ylabel=name)
     figure.legend(handles=network_key(networks), loc="outside upper right", ncols=len(networks))
     add_note(
         figure,
-        "Splits: one network, no augmentation, thresholds chosen on val. By epoch: train while the "
-        "weights change, with augmentation and dropout,\nso its gap starts low; one that widens is "
-        "overfitting. Each size is one training: the luck of its seed is not in the intervals.",
+        "Splits: no augmentation, thresholds chosen on val. By epoch: train while the weights change, "
+        "with augmentation and dropout,\nso the gap starts low; a gap that widens is overfitting. "
+        "Learning curve: one training per size; the intervals leave out the variance over seeds.",
     )
     return figure
 
@@ -248,13 +240,8 @@ def _draw_gaps(axis: Axes, gaps: pd.DataFrame, gap: str) -> None:
         network, kept = str(name), rows[rows["best"] == 1]
         dot = "." if len(rows) <= 15 else None
         axis.plot(rows["epoch"], rows[gap], color=colour(network), marker=dot, label=network)
-        look: Look = {
-            "color": colour(network),
-            "markeredgecolor": INK,
-            "markersize": 8,
-            "zorder": 4,
-        }
-        axis.plot(kept["epoch"], kept[gap], marker(network), label="kept", **look)
+        look: Look = {"color": colour(network), "markeredgecolor": INK, "markersize": 8}
+        axis.plot(kept["epoch"], kept[gap], marker(network), label="kept", zorder=4, **look)
     _number_epochs(axis, gaps["epoch"].max())
 
 
@@ -276,16 +263,7 @@ def draw(
     tables: Mapping[str, pd.DataFrame],
     metrics: Mapping[str, Any],
 ) -> dict[str, Figure]:
-    """Draw all figures of this module.
-
-    Args:
-        layers: See `architecture`; its keys are the networks, in the order of the figures.
-        tables: The files of `plots/tables` by name, such as gaps or history/cnn.
-        metrics: The files of `metrics` by name.
-
-    Returns:
-        Figures by name.
-    """
+    """Draw all figures of this module; the networks are those of `layers`, in its order."""
     splits, gaps, curve = (tables[name] for name in ("overfitting", "gaps", "learning_curve"))
     arch = metrics["overfitting"]["learning_curve"]["arch"]
     return {
