@@ -221,7 +221,7 @@ def kappa_by_body_part(
     add_note(
         figure,
         "Bars: our networks on our test set, each at its threshold; lines: 95% intervals over "
-        "patients; too few: too few patients for an interval.\n"
+        "patients; too few: not enough patients for an interval.\n"
         "Marks: arXiv 1712.06957, 207 studies; hollow: recalled, not checked against the paper.",
     )
     return figure
@@ -377,8 +377,8 @@ def forest(differences: pd.DataFrame) -> Figure:
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     add_note(
         figure,
-        "Lines: 95% intervals of the difference, from the same bootstrap replicates for both; if the "
-        "interval includes 0: not significant.\nNot corrected for multiple comparisons: of 20 "
+        "Lines: 95% intervals of the difference, from the same bootstrap replicates for both; not "
+        "significant where the interval includes 0.\nNot corrected for multiple comparisons: of 20 "
         "intervals of equally good networks, about 1 excludes 0.",
     )
     return figure

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from ulna.evaluation.conclusions import NAMES, number
+from ulna.evaluation.conclusions import NAMES
+from ulna.evaluation.conclusions import number as number
 
 Pixels = npt.NDArray[np.uint8]
 Colour = str | tuple[float, float, float, float]
@@ -24,8 +25,8 @@ Look = dict[str, Any]  # of a text, a line or a patch, in matplotlib's words
 
 CENTRED: Look = {"ha": "center", "va": "center"}
 LABELS = ("normal", "abnormal")
-# Okabe and Ito's vermilion, blue and green: distinguishable with any common colour vision deficiency.
-# Here and not in the table of networks, so that another colour runs plot and report alone.
+# Okabe and Ito's vermilion, blue and green, distinguishable with any common colour vision
+# deficiency. Here, not in the table of networks: another colour re-runs plot and report only.
 LOOKS = {"cnn": ("#D55E00", "o"), "densenet169": ("#0072B2", "s"), "mobilenetv2": ("#009E73", "^")}
 FALLBACK = ("#B8860B", "v")  # of a network that has no entry above
 # Tol's teal and purple, distinguishable from the networks' colours too.

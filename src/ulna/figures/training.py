@@ -169,12 +169,13 @@ def _epochs(first: int, last: int) -> str:
 def overfitting_panels(
     splits: pd.DataFrame, gaps: pd.DataFrame, curve: pd.DataFrame, arch: str
 ) -> Figure:
-    """Draw the metrics by split, the gap by epoch, and the learning curve of the network `arch`.
+    """Draw the metrics by split, the gap by epoch, and the learning curve of one network.
 
     Args:
         splits: See `ulna.evaluation.overfitting.evaluate_splits`, of all networks.
         gaps: See `ulna.evaluation.overfitting.gaps_by_epoch`, of all networks.
         curve: See `ulna.evaluation.overfitting.evaluate_learning_curve`; no rows if it is off.
+        arch: The network of the learning curve.
     """
     networks = list(dict.fromkeys(splits["network"]))
     figure = new_figure(7.6 if curve.empty else 10.2, len(networks))
@@ -205,8 +206,8 @@ def overfitting_panels(
     figure.legend(handles=network_key(networks), loc="outside upper right", ncols=len(networks))
     add_note(
         figure,
-        "Splits: no augmentation, thresholds chosen on val. By epoch: train while the weights change, "
-        "with augmentation and dropout,\nso the gap starts low; a gap that widens is overfitting. "
+        "Splits: no augmentation, thresholds chosen on val. By epoch: train while the weights "
+        "change, with augmentation and dropout,\nso the gap starts low; if it widens: overfitting. "
         "Learning curve: one training per size; the intervals leave out the variance over seeds.",
     )
     return figure
