@@ -1,4 +1,4 @@
-"""A whole `ReportData`, from made-up predictions."""
+"""A complete `ReportData` from random predictions."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from ulna.checks.shortcuts import evaluate_occlusion, summarize_occlusion, tabul
 from ulna.core.params import Evaluate
 from ulna.core.provenance import describe
 from ulna.evaluation.bootstrap import bootstrap_weights
-from ulna.evaluation.comparison import all_pairs, compare_networks
+from ulna.evaluation.comparison import all_pairs, compare_networks, read_reference
 from ulna.evaluation.conclusions import BASELINES
 from ulna.evaluation.evaluate import LEVELS, apply_thresholds, evaluate_table
 from ulna.evaluation.overfitting import summarize_history
@@ -35,7 +35,7 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
         )
         for k, arch in enumerate(EVALUATED)
     }
-    judged = {arch: evaluate_table(table, settings, seed=1) for arch, table in images.items()}
+    evaluated = {arch: evaluate_table(table, settings, seed=1) for arch, table in images.items()}
     test = {
         (arch, level): apply_thresholds(table, level, settings)[0].query("split == 'test'")
         for arch, table in images.items()
@@ -71,10 +71,10 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
     test_of_maps = {"images": 32, "head_limit": 0.7, "all_limit": 0.5}
     test_of_maps |= {"rank_correlation": {"head": 0.3, "block1": 0.1}}
     counts = {"duplicate_across_splits": 1, "duplicate_label_conflict": 0, "inverted": 3}
-    origin = {"model_sha256": "ab" * 32, "environment": ENVIRONMENT}
+    provenance = {"model_sha256": "ab" * 32, "environment": ENVIRONMENT}
     sides = dict.fromkeys(("seen", "unseen", "seen_minus_unseen"), SIDE | {"studies": 9})
     baseline = SIDE | ENDS | {"n": 9, "flag": False, "informative": False}
-    metrics = {arch: found.metrics | origin for arch, found in judged.items()} | {
+    metrics = {arch: result.metrics | provenance for arch, result in evaluated.items()} | {
         "occlusion": summarize_occlusion(hidden),
         "compare": compare,
         "cross_part": {"WRIST": sides},
@@ -110,24 +110,26 @@ def make_report_data(evaluate: Evaluate) -> ReportData:
     }
     for arch in NETWORKS:
         tables[f"history/{arch}"] = history
-        tables[f"{arch}/by_body_part"] = judged[arch].by_body_part
-        tables[f"{arch}/disagreements"] = judged[arch].disagreements
+        tables[f"{arch}/by_body_part"] = evaluated[arch].by_body_part
+        tables[f"{arch}/disagreements"] = evaluated[arch].disagreements
     names = inputs(NETWORKS)
-    assert [set(metrics), set(tables)] == [set(found) for found in names[:2]]
+    assert [set(metrics), set(tables)] == [set(listed) for listed in names[:2]]
     return ReportData(
         networks=NETWORKS,
         metrics=json.loads(json.dumps(metrics)),
         tables=tables,
         figures={name: to_svg(new_figure(1), name) for name in names[2]},
+        reference=read_reference(),
         versions={"numpy": "2"},
         params="seed: 1",
         root="data/<here>",
+        synthetic=False,
     )
 
 
 def cells(html: str, caption: str) -> list[list[str]]:
-    """The text of a table's body, found by the beginning of its caption."""
+    """The cells of the table whose caption begins so, as text."""
     [body] = re.findall(rf"<caption><span>{re.escape(caption)}.*?<tbody>(.*?)</tbody>", html, re.S)
     rows = re.findall(r"<tr>(.*?)</tr>", body, re.S)
-    found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
-    return [[unescape(re.sub("<.*?>", "", cell)) for cell in row] for row in found]
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+    return [[unescape(re.sub("<.*?>", "", cell)) for cell in row] for row in cells]

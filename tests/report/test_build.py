@@ -1,4 +1,4 @@
-"""The whole report: one file, every item in its place, and a page that works in a browser."""
+"""The report: one file, every item of the checklists, and a page that works in a browser."""
 
 import json
 import os
@@ -17,8 +17,8 @@ from report_data import EVALUATED, cells, make_report_data
 
 from ulna.evaluation import conclusions
 from ulna.evaluation.bootstrap import METRICS
-from ulna.evaluation.comparison import REFERENCE_NOTE
-from ulna.evaluation.conclusions import METRICS as WORDS
+from ulna.evaluation.conclusions import METRICS as LABELS
+from ulna.evaluation.conclusions import REFERENCE_NOTE
 from ulna.evaluation.evaluate import LEVELS
 from ulna.report.build import SYNTHETIC, html_report, lead, markdown_report
 from ulna.report.html import span, table
@@ -38,10 +38,10 @@ def html(data) -> str:
 
 
 def top(html: str) -> str:
-    return unescape(html[html.index('id="verdict"') : html.index("<nav")])
+    return unescape(html[html.index('id="summary"') : html.index("<nav")])
 
 
-def test_the_verdict_is_on_top_and_carries_n_and_intervals(data, html):
+def test_the_summary_is_on_top_and_has_n_and_intervals(data, html):
     study = data.metrics["cnn"]["study"]
     assert conclusions.performance(study, "cnn") in top(html)
     assert conclusions.ci(study, "auroc") in top(html)
@@ -50,14 +50,14 @@ def test_the_verdict_is_on_top_and_carries_n_and_intervals(data, html):
     assert conclusions.baselines(data.metrics["baselines"]) in top(html)
 
 
-def test_an_alarm_of_the_halves_stands_on_top_and_no_alarm_does_not(data):
+def test_an_occlusion_alarm_is_on_top_and_no_alarm_is_not(data):
     for flag in (True, False):
-        found = data.metrics["occlusion"] | {"flag": flag}
-        page = html_report(replace(data, metrics={**data.metrics, "occlusion": found}))
-        assert (conclusions.occlusion(found) in top(page)) == flag
+        summary = data.metrics["occlusion"] | {"flag": flag}
+        page = html_report(replace(data, metrics={**data.metrics, "occlusion": summary}))
+        assert (conclusions.occlusion(summary) in top(page)) == flag
 
 
-def test_the_page_is_well_formed_and_leads_nowhere_else(html):
+def test_the_page_is_well_formed_and_has_no_external_link(html):
     structure = Structure(html)
     assert len(structure.ids) == len(set(structure.ids))
     for link in structure.links:
@@ -65,40 +65,40 @@ def test_the_page_is_well_formed_and_leads_nowhere_else(html):
     assert "http://" not in html and "https://" not in html
 
 
-def test_every_figure_is_in_the_page_with_words_for_who_cannot_see_it(data, html):
+def test_every_figure_is_in_the_page_with_alt_text(data, html):
     labels = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)">', html)
     assert len(labels) == html.count("<svg") == len(data.figures) == 17
     assert all(len(label) > 15 for label in labels)
 
 
 @pytest.mark.promise("E33")
-def test_every_item_of_the_checklist_has_its_place_or_its_reason(html):
+def test_every_item_of_the_checklist_has_a_section_or_a_reason(html):
     for row in read_checklist().itertuples():
         assert f'id="{row.place}"' in html if row.place else row.note.startswith("not applicable: ")
 
 
-def test_the_short_version_has_the_headline(data):
+def test_the_markdown_has_the_headline_metrics(data):
     text = markdown_report(data)
     study = data.metrics["cnn"]["study"]
     assert text.startswith("# ") and NOT_A_DEVICE in text
     assert f"| AUROC | {span(study, 'auroc')} |" in text
-    assert "| duplicate across splits | 1 |" in text and "contradicting duplicate" not in text
-    for key, found in data.metrics["compare"].items():
-        assert conclusions.comparison(found, *key.split("_vs_")) in text
+    assert "| duplicate across splits | 1 |" in text and "duplicate label conflict" not in text
+    for key, result in data.metrics["compare"].items():
+        assert conclusions.comparison(result, *key.split("_vs_")) in text
     assert "plots/report.html" in text
 
 
-def test_made_up_data_are_called_that_on_top(data):
+def test_synthetic_data_are_named_on_top(data):
     assert SYNTHETIC not in lead(data)
-    assert SYNTHETIC in lead(replace(data, root="data/phantom/MURA-v1.1.zip"))
+    assert SYNTHETIC in lead(replace(data, synthetic=True))
 
 
-def test_the_report_does_not_wait_for_a_library_to_draw_with():
+def test_the_report_does_not_import_matplotlib():
     program = "import sys, stages.report; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True)
 
 
-# Added to a copy of the page: it does what a reader does, and writes down what is to be seen.
+# Added to a copy of the page: it acts as a reader and records what is displayed.
 DRIVER = """
 <script>
 const seen = { requests: performance.getEntriesByType("resource").map((entry) => entry.name) };
@@ -127,7 +127,7 @@ VALUES = ("25", "too few", "1,204", "−3 (−4 to 5)", "< 0.001")
 
 @pytest.fixture(scope="module")
 def shown(html, tmp_path_factory) -> tuple[str, str, dict]:
-    """The page as a browser holds it, the messages of the browser, and what `DRIVER` saw."""
+    """The DOM in a browser, the messages of the browser, and the record of `DRIVER`."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         if os.environ.get("CI", "").lower() not in ("", "0", "false"):
@@ -156,14 +156,14 @@ def shown(html, tmp_path_factory) -> tuple[str, str, dict]:
 
 @pytest.mark.slow
 def test_in_a_browser_the_page_runs_without_an_error_or_a_request(shown):
-    """Console messages go to stderr; what the policy forbids would be one of them."""
+    """Console messages go to stderr, violations of the content policy among them."""
     dom, messages, seen = shown
     assert "CONSOLE" not in messages, messages
     assert all(name.startswith("data:") for name in seen["requests"])
     # The script has run: every column of a table can be sorted by a button.
     heads = re.findall(r"<th scope=\"col\"[^>]*>(.*?)</th>", dom)
     assert heads and all(head.startswith("<button") for head in heads)
-    assert seen["wide"] == 0  # the page itself never scrolls sideways
+    assert seen["wide"] == 0  # the page itself never scrolls horizontally
 
 
 @pytest.mark.slow
@@ -172,11 +172,11 @@ def test_in_a_browser_the_numbers_are_those_of_the_json_files(shown, data):
     for level in LEVELS:
         rows = {first: rest for first, *rest in cells(shown[0], f"Test set, per {level}")}
         for name in METRICS:
-            assert rows[WORDS[name]] == [span(data.metrics[a][level], name) for a in EVALUATED]
+            assert rows[LABELS[name]] == [span(data.metrics[a][level], name) for a in EVALUATED]
 
 
 @pytest.mark.slow
-def test_in_a_browser_a_table_is_sorted_by_number_with_words_last(shown):
+def test_in_a_browser_a_table_is_sorted_by_number_with_text_last(shown):
     *_, seen = shown
     few, *numbers = "too few", "−3 (−4 to 5)", "< 0.001", "25", "1,204"
     assert seen["rising"] == [*numbers, few]
@@ -187,4 +187,4 @@ def test_in_a_browser_a_table_is_sorted_by_number_with_words_last(shown):
 def test_in_a_browser_figures_follow_the_colours_of_the_page(shown):
     *_, seen = shown
     assert (seen["day"], seen["night"]) == ("rgb(255, 255, 255)", "rgb(20, 23, 28)")
-    assert seen["figure"] > 390  # on a phone it scrolls sideways in place of shrinking its words
+    assert seen["figure"] > 390  # on a phone it scrolls instead of shrinking its text

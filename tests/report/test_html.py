@@ -19,7 +19,7 @@ from ulna.report.html import (
     table,
 )
 
-VERDICT = [("How good", ["Good."])]
+SUMMARY = [("Performance", ["Good."])]
 FRAME = pd.DataFrame({"body part": ["HAND", "<b>"], "kappa": ["0.50 (0.40 to 0.60)", ABSENT]})
 SVG = (
     '<svg stroke-linejoin="round" font-family="\'DejaVu Sans\', sans-serif" '
@@ -42,8 +42,8 @@ class Structure(HTMLParser):
         assert not self.open
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        found = dict(attributes)
-        self.ids += [found["id"]] if "id" in found else []
+        named = dict(attributes)
+        self.ids += [named["id"]] if "id" in named else []
         self.links += [v for k, v in attributes if k in ("src", "href", "xlink:href")]
         if tag not in VOID:
             self.open.append(tag)
@@ -57,7 +57,7 @@ class Structure(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_a_value_stands_with_its_interval():
+def test_a_value_is_shown_with_its_interval():
     row = {"kappa": 0.5, "kappa_low": -0.1, "kappa_high": 0.9}
     assert span(row, "kappa") == "0.500 (−0.100 to 0.900)"
     assert span(row, "kappa", 1) == "0.5 (−0.1 to 0.9)"
@@ -72,7 +72,7 @@ def test_a_value_without_an_interval_is_too_few(missing, undefined):
     assert span(row, "kappa") == ABSENT
 
 
-def test_an_interval_behind_a_value_is_set_apart_and_other_brackets_are_not():
+def test_an_interval_after_a_value_is_marked_and_other_brackets_are_not():
     cells = ["−1,204.5 (−1.5 to 0.25)", "MURA (2 to 3 views)", "(0.1 to 0.2)"]
     html = table(pd.DataFrame({"a": "row", "b": cells}), "Cells")
     assert html.count('class="bound"') == 1
@@ -84,7 +84,7 @@ def test_no_p_value_is_zero_and_counts_have_thousands():
     assert number(1199) == "1,199"
 
 
-def test_long_words_keep_their_column_wide():
+def test_long_text_keeps_its_column_wide():
     frame = pd.DataFrame({"a": ["1"], "short": ["yes"], "long": ["word " * 20]})
     html = table(frame, "Words", ("short", "long"))
     assert '<td class="text">yes</td>' in html
@@ -96,7 +96,7 @@ def test_text_is_escaped_everywhere():
     pieces = [
         paragraph(evil),
         table(pd.DataFrame({evil: [evil], "b": [evil]}), evil),
-        picture({"a": SVG}, "a", evil, evil),
+        picture(SVG, evil, evil),
         details(evil, evil),
     ]
     html = page(evil, evil, [(evil, [evil])], [section("one", evil, *pieces)])
@@ -112,15 +112,15 @@ def test_a_table_names_its_rows_columns_and_subject():
     assert "&lt;b&gt;" in html
 
 
-def test_a_place_leads_to_its_section_and_an_empty_one_nowhere():
+def test_a_place_links_to_its_section_and_an_empty_one_does_not():
     frame = pd.DataFrame({"item": ["1", "2"], "place": ["results", ""]})
     html = linked_table(frame, "Items", link="place")
     assert html.count("<a ") == 1
     assert '<a href="#results">results</a>' in html
 
 
-def test_a_figure_is_inside_the_page_with_words_for_who_cannot_see_it():
-    html = picture({"a": SVG}, "a", "what it shows", "n = 3")
+def test_a_figure_is_embedded_with_alt_text():
+    html = picture(SVG, "what it shows", "n = 3")
     opening = re.search(r"<svg[^>]*>", html)[0]
     assert 'role="img" aria-label="what it shows"' in opening
     assert 'viewBox="0 0 648 60"' in opening and "DejaVu Sans" in opening
@@ -129,8 +129,8 @@ def test_a_figure_is_inside_the_page_with_words_for_who_cannot_see_it():
     assert "<figcaption>n = 3</figcaption>" in html
 
 
-def test_a_page_asks_for_nothing_and_can_be_read_aloud():
-    html = page("Title", "lead", VERDICT, [section("one", "One", paragraph("text"))])
+def test_a_page_makes_no_request_and_has_its_landmarks():
+    html = page("Title", "lead", SUMMARY, [section("one", "One", paragraph("text"))])
     assert all(link.startswith(("#", "data:")) for link in Structure(html).links)
     assert "url(" not in html and "@import" not in html
     assert "default-src 'none'" in html

@@ -8,8 +8,8 @@ from report_data import ENVIRONMENT, EVALUATED, cells, make_report_data
 
 from ulna.evaluation import conclusions
 from ulna.evaluation.bootstrap import METRICS
-from ulna.evaluation.comparison import REFERENCE_NOTE
-from ulna.evaluation.conclusions import METRICS as WORDS
+from ulna.evaluation.conclusions import METRICS as LABELS
+from ulna.evaluation.conclusions import REFERENCE_NOTE
 from ulna.evaluation.evaluate import LEVELS
 from ulna.report import sections
 from ulna.report.html import span
@@ -29,7 +29,7 @@ def test_the_numbers_are_those_of_the_json_files(data):
         assert len(rows) == len(METRICS) + 1
         for name in METRICS:
             expected = [span(data.metrics[arch][level], name) for arch in EVALUATED]
-            assert rows[WORDS[name]] == expected
+            assert rows[LABELS[name]] == expected
 
 
 def test_the_sizes_of_the_splits_are_those_of_the_table_in_the_order_of_use(data):
@@ -39,31 +39,31 @@ def test_the_sizes_of_the_splits_are_those_of_the_table_in_the_order_of_use(data
     assert rows[0] == ["train", "normal", "1,203", "4"]
 
 
-def test_train_val_and_test_stand_side_by_side_with_their_gaps(data):
+def test_train_val_and_test_are_listed_with_their_gaps(data):
     _, _, html = sections.training(data)
     rows = data.tables["overfitting"].to_dict("records")
-    sides = cells(html, "Train, val and test alike")
-    assert [cell[1] for cell in sides] == [row["split"] for row in rows]
-    for cell, row in zip(sides, rows, strict=True):
+    values = cells(html, "Metrics by split")
+    assert [cell[1] for cell in values] == [row["split"] for row in rows]
+    for cell, row in zip(values, rows, strict=True):
         assert span(row, "auroc") in cell and str(row["patients"]) in cell
-    [gap] = cells(html, "By how much train is better")
+    [gap] = cells(html, "Train minus val or test")
     assert gap[:3] == ["CNN", "val", span(rows[1], "auroc_gap")]
-    found = data.metrics["overfitting"]
-    assert conclusions.overfitting(found["cnn"], "cnn") in unescape(html)
-    assert conclusions.learning_curve(found["learning_curve"]) in unescape(html)
+    summaries = data.metrics["overfitting"]
+    assert conclusions.overfitting(summaries["cnn"], "cnn") in unescape(html)
+    assert conclusions.learning_curve(summaries["learning_curve"]) in unescape(html)
 
 
-def test_networks_of_fewer_patients_are_listed_where_there_are_any(data):
-    assert "Networks of fewer patients" not in sections.training(data)[2]
+def test_the_learning_curve_is_listed_if_it_was_computed(data):
+    assert "Learning curve, one training" not in sections.training(data)[2]
     point = {"patients": 50, "fraction": 0.25, "images": 130, "test_studies": 73}
     point |= {f"{name}{end}": 0.5 for name in ("auroc", "kappa") for end in ("", "_low", "_high")}
     tables = {**data.tables, "learning_curve": pd.DataFrame([point])}
     _, _, html = sections.training(replace(data, tables=tables))
-    [shown] = cells(html, "Networks of fewer patients")
+    [shown] = cells(html, "Learning curve, one training")
     assert shown[0] == "50" and span(point, "auroc") in shown
 
 
-def test_published_values_never_stand_without_their_note(data):
+def test_published_values_are_never_shown_without_their_note(data):
     _, _, html = sections.body_parts(data)
     captions = re.findall(r"<(?:caption><span|figcaption)>([^<]*[Pp]ublished[^<]*)<", html)
     assert captions and all(REFERENCE_NOTE in caption for caption in captions)
@@ -71,9 +71,9 @@ def test_published_values_never_stand_without_their_note(data):
     assert [row[0] for row in cells(html, "Public projects")] == list(read_peers()["setting"])
 
 
-def test_what_halves_of_images_tell_is_listed(data):
+def test_occlusion_scores_are_listed(data):
     _, _, html = sections.shortcuts(data)
-    whole, centre, *_ = cells(html, "Halves, per study of test")
+    whole, centre, *_ = cells(html, "Occlusion, per study of test")
     assert whole[0] == centre[0] == "CNN"
     alone = data.metrics["occlusion"]["cnn"]["frame_hidden"]
     assert centre[2:4] == [span(alone, "auroc"), span(alone, "auroc_drop")]
@@ -81,7 +81,7 @@ def test_what_halves_of_images_tell_is_listed(data):
 
 
 @pytest.mark.promise("E32")
-def test_maps_that_fail_their_test_are_said_not_to_be_shown(data):
+def test_maps_that_fail_the_randomization_test_are_not_shown_and_the_page_says_so(data):
     _, _, html = sections.maps(data)
     passed, failed = html.split("</figure>")[:2]
     assert "not shown" not in passed and "not shown" in failed
@@ -100,13 +100,13 @@ def test_each_pair_is_compared(data):
 
 
 @pytest.mark.promise("E33")
-def test_where_the_networks_were_trained_is_said(data):
+def test_the_environment_of_training_is_listed(data):
     _, _, html = sections.provenance(data)
     assert html.count(f"class {ENVIRONMENT['fingerprint']}: ") == 2
     assert html.count("ab" * 32) == 2 and data.metrics["cnn"]["split_sha256"] in html
 
 
-def test_both_guidelines_are_whole():
+def test_both_guidelines_are_complete():
     """CLAIM 2024 has 44 items, TRIPOD+AI 27."""
     table = read_checklist()
     items = {name: list(rows["item"]) for name, rows in table.groupby("guideline")}
@@ -114,7 +114,7 @@ def test_both_guidelines_are_whole():
     assert items["TRIPOD+AI"] == [str(number) for number in range(1, 28)]
 
 
-def test_peers_are_whole():
+def test_peers_are_complete():
     peers = read_peers()
     assert tuple(peers.columns) == ("setting", "level", "result", "source")
     assert peers.notna().all(axis=None)

@@ -1,27 +1,26 @@
-"""Numbers and figures -> one self-contained HTML page, and a short Markdown for a pull request.
+"""The report as one self-contained HTML page, and as short Markdown for a pull request.
 
-Nothing is computed here: what the page says stands in `metrics/` and `plots/`.
+Nothing is computed here: every number is from `metrics/` and `plots/`.
 """
 
 import pandas as pd
 
-from ulna.core import paths
 from ulna.evaluation import conclusions
-from ulna.evaluation.comparison import OVERALL, REFERENCE_NOTE, read_reference
+from ulna.evaluation.conclusions import REFERENCE_NOTE
 from ulna.report import sections
 from ulna.report.html import Answer, number, page
 from ulna.report.sections import NOT_A_DEVICE, ReportData
 
 TITLE = "Abnormal or normal: neural networks on bone radiographs"
-SYNTHETIC = "Synthetic radiographs, made by this pipeline: they show that it works, not how well."
+SYNTHETIC = "Synthetic radiographs, made by this pipeline: they show that it runs, not how well."
 
 
 def html_report(data: ReportData) -> str:
-    """The whole page."""
+    """The report as an HTML document."""
     return page(
         TITLE,
         lead(data),
-        verdict(data),
+        summary(data),
         [
             sections.data_section(data),
             sections.training(data),
@@ -29,7 +28,7 @@ def html_report(data: ReportData) -> str:
             sections.body_parts(data),
             sections.calibration(data),
             sections.comparison(data),
-            sections.transfer(data),
+            sections.cross_part(data),
             sections.audit(data),
             sections.shortcuts(data),
             sections.maps(data),
@@ -42,53 +41,48 @@ def html_report(data: ReportData) -> str:
 
 
 def lead(data: ReportData) -> str:
-    """The data, and what the page is not."""
-    words = f"Data: {data.root}."
-    if data.root == paths.PHANTOM_ROOT.as_posix():
-        words = f"{words} {SYNTHETIC}"
-    return f"{words} {NOT_A_DEVICE}"
+    """The data set, and the disclaimer."""
+    synthetic = f" {SYNTHETIC}" if data.synthetic else ""
+    return f"Data: {data.root}.{synthetic} {NOT_A_DEVICE}"
 
 
-def verdict(data: ReportData) -> list[Answer]:
-    """How good, how sure, compared with what, and what speaks against it, in a few sentences."""
-    study, networks = data.test, data.networks
-    published = read_reference().set_index(["reader", "body_part"])["kappa"]
-    alarms = data.metrics["audit"]["findings"]
-    occlusion = data.metrics["occlusion"]
+def summary(data: ReportData) -> list[Answer]:
+    """Performance, precision, comparison and limitations in a few sentences."""
+    study, networks, metrics = data.test, data.networks, data.metrics
+    published = data.reference.set_index(["reader", "body_part"])["kappa"]["model", "overall"]
+    findings, occlusion = metrics["audit"]["findings"], metrics["occlusion"]
     # The section on calibration has the reasons.
-    calibrated = (
-        conclusions.calibration_in_short(data.metrics[arch]["calibration"], arch)
-        for arch in networks
-    )
-    looks = [f"Where they look. {conclusions.occlusion(occlusion)}"] if occlusion["flag"] else []
+    calibrated = [
+        conclusions.calibration_in_short(metrics[arch]["calibration"], arch) for arch in networks
+    ]
+    alarm = [f"Occlusion. {conclusions.occlusion(occlusion)}"] if occlusion["flag"] else []
     return [
         (
-            "How good",
-            [conclusions.performance(data.metrics[arch]["study"], arch) for arch in networks],
+            "Performance",
+            [conclusions.performance(metrics[arch]["study"], arch) for arch in networks],
         ),
         (
-            "How sure",
+            "Precision",
             [
                 f"{study['n']:,} test studies of {study['patients']:,} patients, "
-                f"{study['abnormal']:,} of them abnormal. All numbers are per study; in brackets "
-                f"stand 95% intervals over patients."
+                f"{study['abnormal']:,} of them abnormal. All numbers are per study; in brackets: "
+                "95% intervals over patients."
             ],
         ),
         (
-            "Compared",
+            "Comparison",
             [
                 *sections.compared(data, networks),
-                f"Stanford's published model: kappa "
-                f"{number(published['model', OVERALL])} ({REFERENCE_NOTE}).",
+                f"Stanford's published model: kappa {number(published)} ({REFERENCE_NOTE}).",
             ],
         ),
         (
-            "Doubts",
+            "Limitations",
             [
-                f"Shortcuts. {conclusions.baselines(data.metrics['baselines'])}",
-                *looks,
-                f"Leaks. Copies of an image in two splits: {alarms['duplicate_across_splits']:,}; "
-                f"with contradicting labels: {alarms['duplicate_label_conflict']:,}.",
+                f"Shortcuts. {conclusions.baselines(metrics['baselines'])}",
+                *alarm,
+                f"Leaks. Duplicates across splits: {findings['duplicate_across_splits']:,}; with "
+                f"conflicting labels: {findings['duplicate_label_conflict']:,}.",
                 f"Probabilities. {' '.join(calibrated)}",
             ],
         ),
@@ -96,13 +90,12 @@ def verdict(data: ReportData) -> list[Answer]:
 
 
 def markdown_report(data: ReportData) -> str:
-    """The verdict, the headline table, the differences and what the audit found."""
+    """The summary, the headline table, the differences and the findings of the audit."""
     study = data.test
-    found = sections.finding_frame(data, only_found=True)
-    found = found.rename(columns={"finding": "finding of the audit"})
+    findings = sections.finding_frame(data, only_found=True)
     lines = [f"# {TITLE}", "", lead(data), ""]
-    for question, sentences in verdict(data):
-        lines += [f"**{question}.** {'<br>'.join(sentences)}", ""]
+    for heading, sentences in summary(data):
+        lines += [f"**{heading}.** {'<br>'.join(sentences)}", ""]
     lines += [
         "## Test set, per study",
         "",
@@ -119,9 +112,9 @@ def markdown_report(data: ReportData) -> str:
         "",
         "## Audit",
         "",
-        *(_markdown_table(found) if len(found) else ["No finding."]),
+        *(_markdown_table(findings) if len(findings) else ["No finding."]),
         "",
-        "Body parts, curves, calibration, maps, failures, limits and checklists: "
+        "Body parts, curves, calibration, maps, errors, limits and checklists: "
         "`plots/report.html`.",
         "",
     ]
@@ -129,6 +122,5 @@ def markdown_report(data: ReportData) -> str:
 
 
 def _markdown_table(frame: pd.DataFrame) -> list[str]:
-    """Lines of a table: the first column names the rows, the others are numbers."""
     rows = [list(frame.columns), ["---", *["--:"] * (frame.shape[1] - 1)], *frame.to_numpy()]
     return [f"| {' | '.join(cells)} |" for cells in rows]

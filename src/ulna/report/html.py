@@ -1,6 +1,6 @@
-"""Pieces of a self-contained HTML page: no network, readable on a phone, in print, when read aloud.
+"""Parts of a self-contained HTML page: no requests; made for phones, print and screen readers.
 
-Every function returns HTML and escapes the text that it is given.
+Every function returns HTML and escapes its text.
 """
 
 import math
@@ -13,22 +13,22 @@ import pandas as pd
 
 _HERE = Path(__file__)
 STYLE = _HERE.with_name("page.css").read_text(encoding="utf-8")
-# Sorting is a convenience: without script the tables are whole.
+# Sorts the tables; without scripts they are complete.
 SCRIPT = _HERE.with_name("page.js").read_text(encoding="utf-8")
 
 ABSENT = "too few"
-LONG_CHARACTERS = 24  # a column of words that long is kept wide enough to be read
+LONG_CHARACTERS = 24  # a text column with longer cells gets a minimum width
 Section = tuple[str, str, str]
 Answer = tuple[str, Sequence[str]]
 
 BOUND = re.compile(r"(?<=\d) (\([−\d.,]+ to [−\d.,]+\))$")
 
-# A browser that keeps to this asks nobody for anything.
+# Content-Security-Policy: the page makes no request.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
 def number(value: object, digits: int = 3) -> str:
-    """A number to so many decimals, counts whole; what is undefined is "too few".
+    """Format a number to `digits` decimals, a count without; undefined is "too few".
 
     Example:
         >>> number(0.12345), number(-1204, 0), number(None), number(float("nan"))
@@ -42,7 +42,7 @@ def number(value: object, digits: int = 3) -> str:
 
 
 def interval(value: object, low: object, high: object, digits: int = 3) -> str:
-    """A value with its 95% interval; "too few" where either is undefined.
+    """Format a value with its 95% interval; "too few" if either is undefined.
 
     Example:
         >>> interval(0.8553, 0.7601, 0.9311), interval(0.8553, None, None)
@@ -58,12 +58,12 @@ def _undefined(value: object) -> bool:
 
 
 def span(row: Mapping[str, object], name: str, digits: int = 3) -> str:
-    """The `interval` of `name`, whose ends stand beside it as `<name>_low` and `<name>_high`."""
+    """The `interval` of `name`, whose limits are `<name>_low` and `<name>_high` of the row."""
     return interval(row[name], row[f"{name}_low"], row[f"{name}_high"], digits)
 
 
 def p_value(value: float | None) -> str:
-    """A p-value to three decimals, none of them called 0.
+    """Format a p-value to three decimals, never as 0.
 
     Example:
         >>> p_value(0.0321), p_value(0.00016), p_value(None)
@@ -78,20 +78,17 @@ def paragraph(*sentences: str) -> str:
 
 
 def bullets(items: Sequence[str]) -> str:
-    """A list of points."""
+    """A bulleted list."""
     return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
 
 
 def table(frame: pd.DataFrame, caption: str, text: Sequence[str] = ()) -> str:
-    """A table whose cells are text already; its columns can be sorted.
+    """A sortable table that scrolls horizontally on a narrow screen.
 
     Args:
-        frame: Cells as strings; the first column names the rows.
-        caption: What is shown, of how many.
-        text: Columns that are set flush left and may be wrapped.
-
-    Returns:
-        A table that scrolls sideways on a narrow screen.
+        frame: Cells as strings; the first column has the row headers.
+        caption: Content and n.
+        text: Columns that are left-aligned and may be wrapped.
     """
     kinds = [_kind(frame[column]) if column in text else "" for column in frame.columns]
     head = "".join(
@@ -102,7 +99,7 @@ def table(frame: pd.DataFrame, caption: str, text: Sequence[str] = ()) -> str:
     for values in frame.itertuples(index=False, name=None):
         first, *others = (escape(str(value)) for value in values)
         cells = "".join(
-            f"<td{_class(kind)}>{BOUND.sub(_apart, value)}</td>"
+            f"<td{_class(kind)}>{BOUND.sub(_mark_interval, value)}</td>"
             for value, kind in zip(others, kinds[1:], strict=True)
         )
         rows.append(f'<tr><th scope="row"{_class(kinds[0])}>{first}</th>{cells}</tr>')
@@ -117,26 +114,25 @@ def _kind(column: pd.Series) -> str:
     return "text long" if column.map(len).max() > LONG_CHARACTERS else "text"
 
 
-def _apart(found: re.Match[str]) -> str:
-    """The interval behind a value in softer ink; on a phone it stands on a line of its own."""
-    return f' <span class="bound">{found[1]}</span>'
+def _mark_interval(match: re.Match[str]) -> str:
+    # In a softer ink, and on a phone on its own line, see page.css.
+    return f' <span class="bound">{match[1]}</span>'
 
 
 def _class(kind: str) -> str:
     return f' class="{kind}"' if kind else ""
 
 
-def picture(figures: Mapping[str, str], name: str, alt: str, caption: str) -> str:
-    """A figure inside the page, whose colours follow the page's.
+def picture(svg: str, alt: str, caption: str) -> str:
+    """Embed a figure, whose colours follow the page's.
 
     Args:
-        figures: SVG by name, see `ulna.figures.style.to_svg`.
-        name: Which of them.
-        alt: What a reader who cannot see it must know.
-        caption: What is shown, with units and n.
+        svg: See `ulna.figures.style.to_svg`.
+        alt: Text for screen readers.
+        caption: Content, units and n.
     """
-    opening, rest = figures[name].split(">", 1)
-    # In HTML an svg needs no namespaces, and its size is the page's.
+    opening, rest = svg.split(">", 1)
+    # In HTML an svg needs no namespaces; page.css sets its size.
     opening = re.sub(r' (?:xmlns(?::xlink)?|width|height|version)="[^"]*"', "", opening)
     return (
         f'<figure><div class="wide" role="region" aria-label="{escape(caption)}" tabindex="0">'
@@ -146,12 +142,12 @@ def picture(figures: Mapping[str, str], name: str, alt: str, caption: str) -> st
 
 
 def section(anchor: str, title: str, *pieces: str) -> Section:
-    """A part of the page: its anchor, its title and its HTML."""
+    """A section of the page: anchor, title and HTML."""
     return anchor, title, "\n".join(pieces)
 
 
 def linked_table(frame: pd.DataFrame, caption: str, link: str) -> str:
-    """A `table` of text in which one column names sections of the page, and leads to them."""
+    """A `table` of text, one column of which names sections of the page and links to them."""
     html = table(frame, caption, tuple(frame.columns))
     for anchor in sorted(set(frame[link]) - {""}):
         cell = f">{escape(anchor)}</td>"
@@ -160,21 +156,18 @@ def linked_table(frame: pd.DataFrame, caption: str, link: str) -> str:
 
 
 def details(title: str, text: str) -> str:
-    """Text as it is, folded away until it is wanted."""
+    """Preformatted text, folded."""
     return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>"
 
 
-def page(title: str, lead: str, verdict: Sequence[Answer], sections: Sequence[Section]) -> str:
-    """Put a page together.
+def page(title: str, lead: str, summary: Sequence[Answer], sections: Sequence[Section]) -> str:
+    """Assemble an HTML document that makes no request.
 
     Args:
-        title: Of the page.
-        lead: A line below it.
-        verdict: What stands on top: questions, each with the sentences that answer it.
+        title: The heading of the page.
+        lead: The line below it.
+        summary: The box on top: headings, each with its sentences.
         sections: See `section`, in order.
-
-    Returns:
-        A whole HTML document that asks for nothing from anywhere.
     """
     contents = "".join(
         f'<li><a href="#{anchor}">{escape(name)}</a></li>' for anchor, name, _ in sections
@@ -185,8 +178,8 @@ def page(title: str, lead: str, verdict: Sequence[Answer], sections: Sequence[Se
         for anchor, name, html in sections
     )
     answers = "".join(
-        f"<dt>{escape(question)}</dt><dd>{''.join(map(paragraph, sentences))}</dd>"
-        for question, sentences in verdict
+        f"<dt>{escape(heading)}</dt><dd>{''.join(map(paragraph, sentences))}</dd>"
+        for heading, sentences in summary
     )
     return f"""<!doctype html>
 <html lang="en">
@@ -202,7 +195,7 @@ def page(title: str, lead: str, verdict: Sequence[Answer], sections: Sequence[Se
 <body>
 <a class="skip" href="#main">Skip to the report</a>
 <header><h1>{escape(title)}</h1><p class="soft">{escape(lead)}</p>
-<section class="verdict" id="verdict" aria-label="Verdict"><dl>{answers}</dl></section></header>
+<section class="summary" id="summary" aria-label="Summary"><dl>{answers}</dl></section></header>
 <nav aria-label="Contents"><ul>{contents}</ul></nav>
 <main id="main">
 {body}

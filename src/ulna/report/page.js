@@ -6,12 +6,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.append(...head.childNodes);
     head.append(button);
     head.setAttribute("aria-sort", "none");
-    // A number, alone or before its interval; else the words themselves.
+    // A number, alone or before its interval; else the text.
     const value = (row) => {
       const text = row.cells[column].textContent;
       const plain = text.replace("\u2212", "-").replaceAll(",", "").replace("< ", "");
-      const found = plain.match(/^-?[0-9.]+(?= \(|$)/);
-      return found ? Number(found[0]) : text;
+      const match = plain.match(/^-?[0-9.]+(?= \(|$)/);
+      return match ? Number(match[0]) : text;
     };
     button.addEventListener("click", () => {
       const rising = head.getAttribute("aria-sort") !== "ascending";
@@ -19,7 +19,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       head.setAttribute("aria-sort", rising ? "ascending" : "descending");
       const rows = [...table.tBodies[0].rows].sort((a, b) => {
         const [left, right] = [value(a), value(b)];
-        // Words, such as "too few", stand below numbers either way.
+        // Text, such as "too few", is below the numbers in either order.
         if (typeof left !== typeof right) return typeof left === "number" ? -1 : 1;
         return (left < right ? -1 : left > right ? 1 : 0) * (rising ? 1 : -1);
       });

@@ -7,11 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from ulna.checks.shortcuts import SHOWN
-from ulna.core.paths import ENSEMBLE
 from ulna.evaluation import conclusions
-from ulna.evaluation.comparison import REFERENCE_NOTE, read_reference
-from ulna.evaluation.conclusions import BASELINES, METRICS, NAMES
+from ulna.evaluation.conclusions import BASELINES, METRICS, NAMES, OCCLUSIONS, REFERENCE_NOTE
 from ulna.report.html import (
     Section,
     bullets,
@@ -28,8 +25,9 @@ from ulna.report.html import (
 )
 
 NOT_A_DEVICE = "For research. Not a medical device: nothing here says anything about a person."
-# Whoever shows peers.csv, what honest public projects reach, shows this note with it.
+# Whoever shows peers.csv, the results of public projects, shows this note with it.
 PEERS_NOTE = "official valid of MURA v1.1, as reported by their authors, without intervals"
+ENSEMBLE = "ensemble"
 LABELS = {0: "normal", 1: "abnormal"}
 INTERVAL = "value (95% interval over patients)"
 _HERE = Path(__file__)
@@ -37,25 +35,29 @@ _HERE = Path(__file__)
 
 @dataclass(frozen=True)
 class ReportData:
-    """All that the report shows.
+    """The contents of the report.
 
     Attributes:
         networks: Their names, in the order of the page.
         metrics: The JSON files of `metrics/` that `inputs` names, parsed.
         tables: The CSV files of `plots/tables/` that `inputs` names.
         figures: The SVG files of `plots/figures/` that `inputs` names, as text.
+        reference: Published kappas, see `ulna.evaluation.comparison.read_reference`.
         versions: Name and version of each library that the numbers depend on.
         params: The text of params.yaml.
         root: data.root, the data set.
+        synthetic: Whether the data set is the phantom.
     """
 
     networks: Sequence[str]
     metrics: Mapping[str, Any]
     tables: Mapping[str, pd.DataFrame]
     figures: Mapping[str, str]
+    reference: pd.DataFrame
     versions: Mapping[str, str]
     params: str
     root: str
+    synthetic: bool
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -68,9 +70,13 @@ class ReportData:
         study: Mapping[str, Any] = self.metrics[self.networks[0]]["study"]
         return study
 
+    def picture(self, name: str, alt: str, caption: str) -> str:
+        """One of the figures, see `ulna.report.html.picture`."""
+        return picture(self.figures[name], alt, caption)
+
 
 def inputs(networks: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
-    """The names of the metrics, tables and figures that the report is made from."""
+    """Name the metrics, tables and figures that the report is made from."""
     metrics = ["compare", "overfitting", "cross_part", "audit", "baselines", "occlusion"]
     tables = ["splits", "overfitting", "learning_curve", "cross_part", "occlusion"]
     figures = [
@@ -106,11 +112,11 @@ def read_peers() -> pd.DataFrame:
 
 
 def score_frame(data: ReportData, level: str) -> pd.DataFrame:
-    """Every metric of every network with its interval, as text, and the thresholds."""
+    """Every metric of every network with its interval, and the thresholds, as text."""
     scores = {arch: data.metrics[arch][level] for arch in data.evaluated}
     rows = [
-        {"metric": words} | {NAMES[arch]: span(score, name) for arch, score in scores.items()}
-        for name, words in METRICS.items()
+        {"metric": name} | {NAMES[arch]: span(score, key) for arch, score in scores.items()}
+        for key, name in METRICS.items()
     ]
     thresholds = {NAMES[arch]: number(score["threshold"]) for arch, score in scores.items()}
     return pd.DataFrame([*rows, {"metric": "threshold (from val)"} | thresholds])
@@ -119,44 +125,40 @@ def score_frame(data: ReportData, level: str) -> pd.DataFrame:
 def data_section(data: ReportData) -> Section:
     """The data that the networks were trained and evaluated on."""
     sizes = data.tables["splits"].groupby(["split", "label"])[["studies", "images"]].sum()
-    sizes = sizes.reindex(["train", "val", "test"], level="split").reset_index()
-    rows = sizes.assign(
-        label=sizes["label"].map(LABELS),
-        **{unit: [number(int(n)) for n in sizes[unit]] for unit in ("studies", "images")},
-    )
+    rows = sizes.reindex(["train", "val", "test"], level="split").reset_index()
+    rows["label"] = rows["label"].map(LABELS)
+    for unit in ("studies", "images"):
+        rows[unit] = [number(int(n)) for n in rows[unit]]
     return section(
         "data",
         "Data",
         paragraph(
-            "A study is what was taken of one body part of a patient at one time, in one or more "
-            "images; it is labelled abnormal or normal. The labels are those of the data set's "
-            "CSV files, one reader's reports in MURA's case, and are taken as the truth.",
-            "The official valid is the test set here; val is cut from the official train. A "
-            "patient is in one split over all body parts.",
+            "A study is all images of one body part of a patient from one examination; it is "
+            "labelled abnormal or normal. The labels are those of the data set's CSV files (in "
+            "MURA, from one radiologist's report each), and are taken as the ground truth.",
+            "The test set is the official valid; val is split off the official train. A patient is "
+            "in one split only, over all body parts.",
         ),
         table(rows, "Sizes of the splits", ("label",)),
-        picture(
-            data.figures,
+        data.picture(
             "splits",
-            "Bars of the number of studies and images by body part, split "
-            "and label; the table above has the sums.",
+            "Bar charts of studies and images by body part, split and label; sums in the table.",
             "Studies and images by body part.",
         ),
-        picture(
-            data.figures,
+        data.picture(
             "examples",
             "Normal and abnormal radiographs of each body part.",
-            "Train images as the networks see them: greyscale, square, of the size and fit that "
-            "params.yaml names under image.",
+            "Train images as network input: greyscale, square, size and fit from params.yaml.",
         ),
     )
 
 
 def training(data: ReportData) -> Section:
-    """The epochs, the one that was kept, and overfitting."""
-    found = data.metrics["overfitting"]
+    """The epochs, the one that is kept, and overfitting."""
+    summaries = data.metrics["overfitting"]
+    courses = {arch: summaries[arch]["course"] for arch in data.networks}
     rows = []
-    for arch in data.networks:
+    for arch, course in courses.items():
         history = data.tables[f"history/{arch}"]
         best = history[history["best"] == 1].iloc[0]
         rows.append(
@@ -166,88 +168,84 @@ def training(data: ReportData) -> Section:
                 "epoch kept": number(int(best["epoch"])),
                 "loss train": number(best["loss"]),
                 "loss val": number(best["val_loss"]),
-                "gap (val - train)": number(found[arch]["course"]["loss_gap_kept"]),
+                "gap (val − train)": number(course["loss_gap_kept"]),
                 "AUROC train": number(best["auroc"]),
                 "AUROC val": number(best["val_auroc"]),
-                "gap (train - val)": number(found[arch]["course"]["auroc_gap_kept"]),
+                "gap (train − val)": number(course["auroc_gap_kept"]),
             }
         )
     return section(
         "training",
         "Training and overfitting",
         paragraph(
-            "The epoch with the lowest loss on val is kept. Weights start from a seed, or from a "
-            "file where params.yaml names one (below, under Provenance, with every other setting).",
+            "The epoch with the lowest val loss is kept. Initial weights are random, from the "
+            "seed, or from a file named in params.yaml (under Provenance, with all settings)."
         ),
-        bullets([conclusions.history(found[arch]["course"], arch) for arch in data.networks]),
+        bullets([conclusions.history(course, arch) for arch, course in courses.items()]),
         table(
             pd.DataFrame(rows),
-            "The epoch that was kept, per image; train while the weights change, under "
-            "augmentation and dropout, so that it can lie behind val",
+            "The epoch that is kept, per image; train is measured while the weights change, with "
+            "augmentation and dropout, and can therefore be worse than val",
         ),
-        picture(
-            data.figures,
+        data.picture(
             "training_curves",
-            "Lines of loss, AUROC and accuracy of train and val by epoch, their gap in loss and "
-            "the learning rate, for each network; the table above has the epoch that was kept.",
+            "Loss, AUROC and accuracy of train and val by epoch, the loss gap and the learning "
+            "rate of each network; the table has the epoch that is kept.",
             "Loss, AUROC and accuracy by epoch, per image.",
         ),
-        bullets([conclusions.overfitting(found[arch], arch) for arch in data.networks]),
+        bullets([conclusions.overfitting(summaries[arch], arch) for arch in data.networks]),
         *_splits_and_gaps(data.tables["overfitting"]),
-        bullets([conclusions.learning_curve(found["learning_curve"])]),
-        _sizes(data.tables["learning_curve"]),
-        picture(
-            data.figures,
+        bullets([conclusions.learning_curve(summaries["learning_curve"])]),
+        _learning_curve(data.tables["learning_curve"]),
+        data.picture(
             "overfitting",
             "AUROC and kappa of train, val and test with intervals; gap by epoch; AUROC and kappa "
-            "of test by number of training patients, where that is switched on. The tables "
-            "above have the numbers.",
-            "The splits side by side, per study; the gap by epoch, per image; the curve over the "
-            "number of patients, per study of test.",
+            "on test by number of training patients, if computed. The tables have the numbers.",
+            "Train, val and test, per study; gap by epoch, per image; learning curve, per study of "
+            "test.",
         ),
-        picture(
-            data.figures,
+        data.picture(
             "architecture",
-            "The networks as tables of layers.",
+            "The layers of each network, as a table.",
             "Layers, output shapes and numbers of parameters.",
         ),
     )
 
 
 def _splits_and_gaps(splits: pd.DataFrame) -> list[str]:
-    measures = {name: METRICS[name] for name in ("auroc", "kappa", "accuracy")}
-    measures |= {"log_loss": "log loss"}
-    sides, gaps = [], []
+    metrics = {name: METRICS[name] for name in ("auroc", "kappa", "accuracy")}
+    metrics |= {"log_loss": "log loss"}
+    values, gaps = [], []
     for row in splits.to_dict("records"):
         network = {"network": NAMES[row["network"]]}
-        values = {words: span(row, name) for name, words in measures.items()}
         sizes = {"n": number(row["n"]), "patients": number(row["patients"])}
-        sides.append(network | {"split": row["split"]} | values | sizes)
+        scores = {label: span(row, name) for name, label in metrics.items()}
+        values.append(network | {"split": row["split"]} | scores | sizes)
         if row["split"] != "train":
-            values = {words: span(row, f"{name}_gap") for name, words in measures.items()}
-            gaps.append(network | {"train against": row["split"]} | values)
+            differences = {label: span(row, f"{name}_gap") for name, label in metrics.items()}
+            gaps.append(network | {"train against": row["split"]} | differences)
     return [
         table(
-            pd.DataFrame(sides),
-            "Train, val and test alike: per study, without augmentation, thresholds chosen on val; "
+            pd.DataFrame(values),
+            "Metrics by split, per study, without augmentation, thresholds chosen on val; "
             f"{INTERVAL}",
             ("split",),
         ),
         table(
             pd.DataFrame(gaps),
-            "By how much train is better (95% interval, each split resampled by itself): train "
-            "minus the other; log loss, where less is better, the other minus train",
+            "Train minus val or test (95% interval, each split resampled independently); for log "
+            "loss the reverse, so that positive values mean train is better",
             ("train against",),
         ),
     ]
 
 
-def _sizes(curve: pd.DataFrame) -> str:
+def _learning_curve(curve: pd.DataFrame) -> str:
     if curve.empty:
         return ""
     rows = [
         {
-            "patients of train": number(int(row["patients"])),
+            "training patients": number(int(row["patients"])),
             "fraction": number(float(row["fraction"]), 2),
             "images": number(int(row["images"])),
             **{METRICS[name]: span(row, name) for name in ("auroc", "kappa")},
@@ -255,7 +253,7 @@ def _sizes(curve: pd.DataFrame) -> str:
         }
         for row in curve.to_dict("records")
     ]
-    caption = f"Networks of fewer patients, one training each, per study of test; {INTERVAL}"
+    caption = f"Learning curve, one training per fraction, per study of test; {INTERVAL}"
     return table(pd.DataFrame(rows), caption)
 
 
@@ -263,30 +261,28 @@ def results(data: ReportData) -> Section:
     """Headline numbers, curves and confusion matrices."""
     tables = []
     for level in ("study", "image"):
-        n = data.metrics[data.networks[0]][level]
+        sizes = data.metrics[data.networks[0]][level]
         caption = (
-            f"Test set, per {level}: n = {n['n']:,} ({n['abnormal']:,} abnormal) of "
-            f"{n['patients']:,} patients; {INTERVAL}"
+            f"Test set, per {level}: n = {sizes['n']:,} ({sizes['abnormal']:,} abnormal) of "
+            f"{sizes['patients']:,} patients; {INTERVAL}"
         )
         tables.append(table(score_frame(data, level), caption))
+    studies = {NAMES[arch]: data.metrics[arch]["study"] for arch in data.networks}
     areas = "; ".join(
-        f"{NAMES[arch]} has AUROC {number(data.metrics[arch]['study']['auroc'])}, AUPRC "
-        f"{number(data.metrics[arch]['study']['auprc'])}"
-        for arch in data.networks
+        f"{name} has AUROC {number(study['auroc'])}, AUPRC {number(study['auprc'])}"
+        for name, study in studies.items()
     )
     return section(
         "results",
         "Results on the test set",
         *tables,
-        picture(
-            data.figures,
+        data.picture(
             "roc",
             f"ROC and precision-recall curves of the networks: {areas}.",
             f"ROC and precision-recall curves, per study of test, n = {data.test['n']:,}, "
-            f"{data.test['abnormal']:,} abnormal. Dots: at the thresholds that were chosen on val.",
+            f"{data.test['abnormal']:,} abnormal. Dots: at the thresholds chosen on val.",
         ),
-        picture(
-            data.figures,
+        data.picture(
             "confusion",
             "Confusion matrices of the networks.",
             "Confusion matrices, per study, at the threshold chosen on val.",
@@ -295,18 +291,17 @@ def results(data: ReportData) -> Section:
 
 
 def body_parts(data: ReportData) -> Section:
-    """Each body part, published results and peers."""
+    """Metrics by body part, published results and public projects."""
     parts = {arch: data.tables[f"{arch}/by_body_part"] for arch in data.networks}
     first = next(iter(parts.values()))
     rows = pd.DataFrame({"body part": first["body_part"]})
-    for column, words in (("n", "studies"), ("abnormal", "abnormal"), ("patients", "patients")):
-        rows[words] = [number(int(value)) for value in first[column]]
+    for column, label in (("n", "studies"), ("abnormal", "abnormal"), ("patients", "patients")):
+        rows[label] = [number(int(value)) for value in first[column]]
     for arch, scores in parts.items():
         for name in ("auroc", "kappa"):
-            rows[f"{NAMES[arch]} {METRICS[name]}"] = [
-                span(score, name, 2) for score in scores.to_dict("records")
-            ]
-    published = read_reference().pivot_table(
+            cells = [span(score, name, 2) for score in scores.to_dict("records")]
+            rows[f"{NAMES[arch]} {METRICS[name]}"] = cells
+    published = data.reference.pivot_table(
         index="body_part", columns="reader", values="kappa", sort=False
     )
     published = published.map(number).reset_index()
@@ -315,11 +310,10 @@ def body_parts(data: ReportData) -> Section:
         "body-parts",
         "By body part, and published results",
         table(rows, f"Per study; {INTERVAL}"),
-        picture(
-            data.figures,
+        data.picture(
             "kappa_by_body_part",
-            "Bars of kappa by body part with intervals, beside "
-            "published values; the tables have the numbers.",
+            "Bar chart of kappa by body part with intervals, beside published values; the tables "
+            "have the numbers.",
             f"Cohen's kappa by body part. Published: {REFERENCE_NOTE}.",
         ),
         table(
@@ -328,76 +322,68 @@ def body_parts(data: ReportData) -> Section:
             "part were recalled, not checked against the paper",
         ),
         table(
-            read_peers(),
-            f"Public projects: {PEERS_NOTE}",
-            ("setting", "level", "result", "source"),
+            read_peers(), f"Public projects: {PEERS_NOTE}", ("setting", "level", "result", "source")
         ),
     )
 
 
 def calibration(data: ReportData) -> Section:
-    """Whether a probability means what it says."""
-    found = {arch: data.metrics[arch]["calibration"] for arch in data.evaluated}
+    """Calibration of the probabilities, before and after temperature scaling."""
+    summaries = {arch: data.metrics[arch]["calibration"] for arch in data.evaluated}
     columns = {"ece": "ECE", "brier": "Brier score", "log_loss": "log loss"}
     columns |= {"slope": "slope", "intercept": "intercept"}
     rows = [
         {
             "network": NAMES[arch],
-            "temperature": number(calibration["temperature"]),
-            "scaling": state,
-            **{words: number(calibration[state][name]) for name, words in columns.items()},
+            "temperature": number(summary["temperature"]),
+            "scaling": scaling,
+            **{label: number(summary[scaling][name]) for name, label in columns.items()},
         }
-        for arch, calibration in found.items()
-        for state in ("before", "after")
+        for arch, summary in summaries.items()
+        for scaling in ("before", "after")
     ]
-    sizes = found[data.networks[0]]
+    sizes = summaries[data.networks[0]]
     return section(
         "calibration",
         "Calibration",
-        bullets([conclusions.calibration(found[arch], arch) for arch in data.evaluated]),
+        bullets([conclusions.calibration(summary, arch) for arch, summary in summaries.items()]),
         table(
             pd.DataFrame(rows),
-            f"Per study of test, n = {sizes['n']:,}, before and after "
-            "the temperature that was fitted on val; ECE: expected calibration error; right are "
-            "slope 1 and intercept 0",
+            f"Per study of test, n = {sizes['n']:,}, before and after scaling by the temperature "
+            "fitted on val; ECE: expected calibration error; ideal: slope 1, intercept 0",
             ("scaling",),
         ),
-        picture(
-            data.figures,
+        data.picture(
             "calibration",
             "Reliability diagram of each network before and after temperature scaling, with the "
-            "number of studies of each bin; the table has the numbers.",
-            "Share of abnormal studies over their mean probability, before and after the "
-            f"temperature; test, n = {sizes['n']:,} studies, {sizes['abnormal']:,} abnormal, in "
-            "bins of equal size. Lines: 95% intervals (Wilson).",
+            "number of studies in each bin; the table has the numbers.",
+            "Share of abnormal studies over mean probability, before and after temperature "
+            f"scaling; test, n = {sizes['n']:,} studies, {sizes['abnormal']:,} abnormal, bins of "
+            "equal size. Lines: 95% intervals (Wilson).",
         ),
     )
 
 
 def pairs(data: ReportData) -> dict[tuple[str, str], Any]:
     """The comparison of each pair of networks."""
-    found = {}
-    for key, result in data.metrics["compare"].items():
-        first, separator, second = key.partition("_vs_")
-        if separator:
-            found[first, second] = result
-    return found
+    keys = {key: key.partition("_vs_") for key in data.metrics["compare"]}
+    return {(a, b): data.metrics["compare"][key] for key, (a, vs, b) in keys.items() if vs}
 
 
 def compared(data: ReportData, networks: Sequence[str]) -> list[str]:
-    """A sentence for each pair of these networks."""
+    """One sentence per pair of these networks."""
     return [
-        conclusions.comparison(found, *pair)
-        for pair, found in pairs(data).items()
+        conclusions.comparison(result, *pair)
+        for pair, result in pairs(data).items()
         if set(pair) <= set(networks)
     ]
 
 
 def difference_frame(data: ReportData) -> pd.DataFrame:
-    """How far networks are apart in the headline metrics, per study, as text."""
+    """The differences between networks in the headline metrics, per study, as text."""
     rows = []
-    for (first, second), found in pairs(data).items():
-        study = found["study"]
+    for (first, second), result in pairs(data).items():
+        study = result["study"]
         differences = {
             METRICS[name]: interval(*(study[name][part] for part in ("difference", "low", "high")))
             for name in ("auroc", "kappa")
@@ -412,27 +398,26 @@ def difference_frame(data: ReportData) -> pd.DataFrame:
 
 
 def comparison(data: ReportData) -> Section:
-    """Which network is better, and how surely."""
+    """Paired comparison of the networks."""
     return section(
         "comparison",
         "Comparison of the networks",
         bullets(compared(data, data.evaluated)),
         table(
             difference_frame(data),
-            "Differences per study (95% interval, the same replicates of "
-            "patients for both); the tests of DeLong and of McNemar are by patient too",
+            "Differences per study (95% interval, the same bootstrap replicates of patients for "
+            "both); DeLong's and McNemar's tests are clustered by patient",
         ),
-        picture(
-            data.figures,
+        data.picture(
             "compare",
             "Forest plot of the differences in every metric.",
-            "Differences between the networks; the ensemble is the mean of them.",
+            "Differences between the networks; the ensemble is their mean.",
         ),
     )
 
 
-def transfer(data: ReportData) -> Section:
-    """Networks that saw some body parts, on all of them."""
+def cross_part(data: ReportData) -> Section:
+    """Networks trained on some body parts, tested on all."""
     rows = [
         {
             "trained on": cell["trained_on"],
@@ -445,16 +430,15 @@ def transfer(data: ReportData) -> Section:
     ]
     sides = data.metrics["cross_part"]
     return section(
-        "transfer",
+        "cross-part",
         "Trained on some body parts, tested on all",
-        bullets([conclusions.cross_part(found, name) for name, found in sides.items()]),
+        bullets([conclusions.cross_part(numbers, name) for name, numbers in sides.items()]),
         table(
             pd.DataFrame(rows),
             "Per study of test; the threshold is from val of the parts trained on",
             ("tested on",),
         ),
-        picture(
-            data.figures,
+        data.picture(
             "cross_part",
             "Heat map of AUROC and kappa, trained on by tested on; the table has the numbers.",
             "Trained on (rows), tested on (columns), per study.",
@@ -463,7 +447,7 @@ def transfer(data: ReportData) -> Section:
 
 
 def finding_frame(data: ReportData, only_found: bool = False) -> pd.DataFrame:
-    """The rows of each finding of the audit, as text."""
+    """The number of rows of each finding of the audit, as text."""
     rows = [
         (name.replace("_", " "), number(int(count)))
         for name, count in data.metrics["audit"]["findings"].items()
@@ -473,121 +457,116 @@ def finding_frame(data: ReportData, only_found: bool = False) -> pd.DataFrame:
 
 
 def audit(data: ReportData) -> Section:
-    """Odd images, copies, leaks."""
+    """Anomalies, duplicates and leaks among the images."""
     audit = data.metrics["audit"]
     leaks = audit["findings"]["duplicate_across_splits"]
-    clash = audit["findings"]["duplicate_label_conflict"]
+    conflicts = audit["findings"]["duplicate_label_conflict"]
     return section(
         "audit",
         "Audit of the data",
         paragraph(
             f"{audit['images']:,} images of {audit['studies']:,} studies and "
-            f"{audit['patients']:,} patients were read; {audit['rejected_images']:,} could not be read "
-            "and were rejected by name.",
-            f"Copies in different splits: {leaks}. Copies with contradicting labels: {clash}. "
-            "Every finding is listed by image in plots/tables/audit.csv.",
+            f"{audit['patients']:,} patients were read; {audit['rejected_images']:,} could not be "
+            "read and were rejected by name.",
+            f"Duplicates across splits: {leaks:,}. Duplicates with conflicting labels: "
+            f"{conflicts:,}. plots/tables/audit.csv lists every finding by image.",
         ),
         table(
             finding_frame(data),
             f"Findings among {audit['images']:,} images; an image can have several",
         ),
-        picture(
-            data.figures,
-            "audit",
-            "Radiographs of the edge cases that the table counts.",
-            "Edge cases, by finding.",
+        data.picture(
+            "audit", "Radiographs of the findings in the table.", "Example images, by finding."
         ),
     )
 
 
 def shortcuts(data: ReportData) -> Section:
-    """What can be predicted without looking at bone."""
-    found = data.metrics["baselines"]
+    """Baselines on non-anatomical features, and occlusion."""
+    baselines = data.metrics["baselines"]
     rows = [
         {
             "baseline": title,
-            "AUROC": span(found[name], "auroc"),
-            "kappa": span(found[name], "kappa"),
-            "alarm": "yes" if found[name]["flag"] else "no",
+            "AUROC": span(baselines[name], "auroc"),
+            "kappa": span(baselines[name], "kappa"),
+            "alarm": "yes" if baselines[name]["flag"] else "no",
         }
         for name, title in BASELINES.items()
     ]
     return section(
         "shortcuts",
-        "Shortcuts: what can be predicted without looking at bone",
-        paragraph(conclusions.baselines(found)),
+        "Shortcuts: prediction from non-anatomical features",
+        paragraph(conclusions.baselines(baselines)),
         table(
             pd.DataFrame(rows),
-            f"Per study of test, n = {data.test['n']:,}; small "
-            "models that see no bone, fitted on train",
+            f"Per study of test, n = {data.test['n']:,}; small models on features without bone, "
+            "trained on train",
             ("baseline",),
         ),
-        picture(
-            data.figures,
+        data.picture(
             "baselines",
             "AUROC of each baseline with its interval, beside the networks.",
             "AUROC of the baselines and of the networks, per study.",
         ),
-        *_halves(data),
+        *_occlusion(data),
     )
 
 
-def _halves(data: ReportData) -> tuple[str, ...]:
+def _occlusion(data: ReportData) -> tuple[str, ...]:
     rows = []
     for score in data.tables["occlusion"].to_dict("records"):
-        row = {"network": NAMES[score["network"]], "images": SHOWN[score["shown"]]}
-        for name, words in (("auroc", "AUROC"), ("kappa", "kappa")):
-            lost = "" if score["shown"] == "whole" else span(score, f"{name}_drop")
-            row |= {words: span(score, name), f"{words} lost": lost}
+        row = {"network": NAMES[score["network"]], "images": OCCLUSIONS[score["shown"]]}
+        for name, label in (("auroc", "AUROC"), ("kappa", "kappa")):
+            loss = "" if score["shown"] == "whole" else span(score, f"{name}_drop")
+            row |= {label: span(score, name), f"{label} loss": loss}
         rows.append(row)
     n = data.tables["occlusion"]["n"].iloc[0]
     return (
         paragraph(
-            "The networks themselves were shown the test images again, with the border (edges "
-            "and corners) or the centre black: two halves of equal area.",
+            "Occlusion: the networks were evaluated on the test images with the border (edges and "
+            "corners) or the centre black: two halves of equal area.",
             conclusions.occlusion(data.metrics["occlusion"]),
-            "An alarm: the border alone is above chance, and the centre alone is not better. A "
-            "black half is unlike all training images, so a loss alone proves nothing.",
+            "An alarm: the border alone is better than chance, and the centre alone is not better "
+            "than the border. A black half is unlike all training images, so a loss alone proves "
+            "nothing.",
         ),
         table(
             pd.DataFrame(rows),
-            f"Halves, per study of test, n = {n:,}; lost: whole image minus this "
-            "one, of the same patients; thresholds are from whole images of val",
+            f"Occlusion, per study of test, n = {n:,}; loss: whole image minus this one, same "
+            "patients; thresholds are from whole images of val",
             ("images",),
         ),
-        picture(
-            data.figures,
+        data.picture(
             "occlusion",
-            "AUROC and kappa of each network by whole images and by each half, beside an image "
-            "with nothing, its border and its centre hidden; the table has the numbers.",
-            f"Whole images and halves of them, per study of test, n = {n:,}.",
+            "AUROC and kappa of each network on whole images and on each half, beside an image "
+            "whole, without its border and without its centre; the table has the numbers.",
+            f"Whole images and their halves, per study of test, n = {n:,}.",
         ),
     )
 
 
 def maps(data: ReportData) -> Section:
-    """Class activation maps, if they may be shown."""
+    """Class activation maps, shown if they passed the randomization test."""
     pieces = []
     for arch in data.networks:
-        found = data.metrics[f"explain_{arch}"]
-        test = found["randomization"]
-        falls = ", ".join(
+        summary = data.metrics[f"explain_{arch}"]
+        test = summary["randomization"]
+        correlations = ", ".join(
             f"{layer} {number(value, 2)}" for layer, value in test["rank_correlation"].items()
         )
-        hidden = "They hardly depend on the trained weights, and are not shown."
+        hidden = "The maps hardly depend on the trained weights, and are not shown."
         pieces += [
             paragraph(
                 conclusions.randomization(test, arch),
-                f"Rank correlation once these layers, from the top down, are random: {falls}.",
+                f"Rank correlation with these layers random, from the top down: {correlations}.",
                 "" if test["passed"] else hidden,
-                conclusions.localization(found["localization"]),
+                conclusions.localization(summary["localization"]),
             ),
-            picture(
-                data.figures,
+            data.picture(
                 f"{arch}/saliency",
-                f"Class activation maps of {NAMES[arch]} over "
-                "test images, the most confident correct ones and errors of each body part.",
-                f"{NAMES[arch]}: where it looks, by outcome and body part.",
+                f"Class activation maps of {NAMES[arch]} over test images, the most confident "
+                "correct ones and errors of each body part.",
+                f"{NAMES[arch]}: class activation maps by outcome and body part.",
             ),
         ]
     return section("maps", "Where the networks look", *pieces)
@@ -595,35 +574,34 @@ def maps(data: ReportData) -> Section:
 
 def failures(data: ReportData) -> Section:
     """The most confident errors."""
-    pieces = []
+    tables = []
     for arch in data.networks:
-        listed = data.tables[f"{arch}/disagreements"].head(8)
-        rows = listed[["study", "split"]].assign(
-            label=listed["label"].map(LABELS),
-            probability=[number(value) for value in listed["probability"]],
+        errors = data.tables[f"{arch}/disagreements"].head(8)
+        rows = errors[["study", "split"]].assign(
+            label=errors["label"].map(LABELS),
+            probability=[number(value) for value in errors["probability"]],
         )
-        words = ("study", "split", "label")
-        pieces.append(table(rows, f"{NAMES[arch]}: the most confident errors", words))
+        caption = f"{NAMES[arch]}: the most confident errors"
+        tables.append(table(rows, caption, ("study", "split", "label")))
     return section(
         "failures",
-        "Failures, or wrong labels",
+        "Errors, or wrong labels",
         paragraph(
-            "The studies whose label a network contradicts most confidently. Either it is wrong or "
-            "the label is: a list for a reader to review. All of it: "
+            "The studies whose label a network contradicts most confidently: either the network or "
+            "the label is wrong. A list for a radiologist to review; the whole list: "
             "plots/tables/<network>/disagreements.csv."
         ),
-        *pieces,
-        picture(
-            data.figures,
+        *tables,
+        data.picture(
             "disagreements",
             "Radiographs of the studies in the tables.",
-            "First views of those studies.",
+            "First views of these studies.",
         ),
     )
 
 
 def limits(data: ReportData) -> Section:
-    """What the numbers do not say."""
+    """Limits of validity."""
     return section(
         "limits",
         "Limits",
@@ -634,30 +612,25 @@ def limits(data: ReportData) -> Section:
                 "network helps a reader, or a patient, is not studied here.",
                 f"The test set has {data.test['n']:,} studies of {data.test['patients']:,} "
                 "patients, as many as the data give; no sample size was planned.",
-                "Intervals are over patients of this test set: another hospital, another device "
-                "or another seed of training is not in them.",
-                "Where a group has no error, resampling has nothing to vary: the interval "
-                "is then the exact one of Clopper and Pearson, for as many patients.",
-                "The networks were tested on the data set that they come from, on no other.",
-                "Labels are taken as the truth, as there are no others. In MURA they come from one "
-                "report each; for degenerative joint disease their sensitivity was 60% in a "
-                "re-read.",
-                "Abnormal is one class: fracture, hardware, degeneration and lesion are not told "
-                "apart, and nothing says how urgent a finding is.",
-                "Published results stand on another test set and gold standard: they are marks "
-                "for orientation, no rivals.",
+                "Intervals are over patients of this test set: they leave out the variance over "
+                "hospitals, devices and training seeds.",
+                "In a group without an error the bootstrap has no variance: the interval is then "
+                "the exact one of Clopper and Pearson, with n patients.",
+                "There is no external validation: the networks were tested on their own data set.",
+                "Labels are taken as the ground truth, as there is no other. In MURA they come "
+                "from one report each; for degenerative joint disease their sensitivity was 60% "
+                "in a re-read.",
+                "Abnormal is one class: fracture, hardware, degeneration and lesion are not "
+                "distinguished, and there is no grade of urgency.",
+                "Published results are from another test set and gold standard: for orientation, "
+                "not for comparison.",
             ]
         ),
     )
 
 
-def say_environment(record: Mapping[str, Any] | None) -> str:
-    """One line of what `ulna.environment.describe` found; `unknown` where nothing did.
-
-    Example:
-        >>> say_environment(None)
-        'unknown'
-    """
+def describe_environment(record: Mapping[str, Any] | None) -> str:
+    """Format what `ulna.core.provenance.describe` returns in one line; `unknown` without it."""
     if record is None:
         return "unknown"
     return (
@@ -670,22 +643,22 @@ def say_environment(record: Mapping[str, Any] | None) -> str:
 
 def provenance(data: ReportData) -> Section:
     """Hashes, versions and parameters."""
-    found = {arch: data.metrics[arch] for arch in data.networks}
-    rows = {f"weights of {NAMES[a]}, SHA-256": m["model_sha256"] for a, m in found.items()}
+    metrics = {NAMES[arch]: data.metrics[arch] for arch in data.networks}
+    rows = {f"weights of {name}, SHA-256": m["model_sha256"] for name, m in metrics.items()}
     rows["split (val and test), SHA-256"] = data.metrics[data.networks[0]]["split_sha256"]
     rows |= {
-        f"{NAMES[arch]} trained on": say_environment(metrics.get("environment"))
-        for arch, metrics in found.items()
+        f"{name} trained on": describe_environment(m.get("environment"))
+        for name, m in metrics.items()
     }
     return section(
         "provenance",
         "Provenance",
         paragraph(
-            "dvc.lock names every file that these numbers come from by its hash; dvc repro makes "
-            "them again."
+            "dvc.lock has the hash of every file that these numbers come from; `dvc repro` "
+            "reproduces them."
         ),
         table(
-            pd.DataFrame([*rows.items(), *data.versions.items()], columns=["what", "value"]),
+            pd.DataFrame([*rows.items(), *data.versions.items()], columns=["item", "value"]),
             "Hashes and versions",
             ("value",),
         ),
@@ -701,7 +674,7 @@ def checklist() -> Section:
         paragraph("CLAIM 2024 and TRIPOD+AI, item by item; topics in our words."),
         linked_table(
             read_checklist(),
-            "Where the report answers, or why an item is not applicable",
+            "Section of the report for each item, or why it is not applicable",
             link="place",
         ),
     )
