@@ -19,7 +19,7 @@ from ulna.report.html import (
     table,
 )
 
-SUMMARY = [("Performance", ["Good."])]
+SUMMARY = {"Performance": ["Good."]}
 FRAME = pd.DataFrame({"body part": ["HAND", "<b>"], "kappa": ["0.50 (0.40 to 0.60)", ABSENT]})
 SVG = (
     '<svg stroke-linejoin="round" font-family="\'DejaVu Sans\', sans-serif" '
@@ -99,7 +99,7 @@ def test_text_is_escaped_everywhere():
         picture(SVG, evil, evil),
         details(evil, evil),
     ]
-    html = page(evil, evil, [(evil, [evil])], [section("one", evil, *pieces)])
+    html = page(evil, evil, {evil: [evil]}, [section("one", evil, *pieces)])
     assert evil not in html
     assert html.count("<script>") == 1  # ours
     Structure(html)

@@ -120,7 +120,7 @@ def _sizes(scores: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
 
 def _thresholds(scores: Mapping[str, Mapping[str, Any]]) -> str:
     values = [f"{title(arch)} {number(score['threshold'])}" for arch, score in scores.items()]
-    return f"thresholds, chosen on val: {', '.join(values)}"
+    return f"thresholds chosen on val: {', '.join(values)}"
 
 
 def _float(value: float | None) -> float:
@@ -169,7 +169,7 @@ def confusion_matrices(
     add_note(
         figure,
         "Percentages are of the actual class (each row adds up to 100%): specificity above left, "
-        f"sensitivity below right.\nDecisions at {_thresholds(scores)}.",
+        f"sensitivity below right.\nPredictions at {_thresholds(scores)}.",
     )
     return figure
 

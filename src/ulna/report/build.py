@@ -8,36 +8,22 @@ import pandas as pd
 from ulna.evaluation import conclusions
 from ulna.evaluation.conclusions import REFERENCE_NOTE
 from ulna.report import sections
-from ulna.report.html import Answer, number, page
+from ulna.report.html import number, page
 from ulna.report.sections import NOT_A_DEVICE, ReportData
 
 TITLE = "Abnormal or normal: neural networks on bone radiographs"
+SECTIONS = (
+    *(sections.data_section, sections.training, sections.results, sections.body_parts),
+    *(sections.calibration, sections.comparison, sections.cross_part, sections.audit),
+    *(sections.shortcuts, sections.maps, sections.failures, sections.limits, sections.provenance),
+)
 SYNTHETIC = "Synthetic radiographs, made by this pipeline: they show that it runs, not how well."
 
 
 def html_report(data: ReportData) -> str:
     """The report as an HTML document."""
-    return page(
-        TITLE,
-        lead(data),
-        summary(data),
-        [
-            sections.data_section(data),
-            sections.training(data),
-            sections.results(data),
-            sections.body_parts(data),
-            sections.calibration(data),
-            sections.comparison(data),
-            sections.cross_part(data),
-            sections.audit(data),
-            sections.shortcuts(data),
-            sections.maps(data),
-            sections.failures(data),
-            sections.limits(data),
-            sections.provenance(data),
-            sections.checklist(),
-        ],
-    )
+    parts = [section(data) for section in SECTIONS]
+    return page(TITLE, lead(data), summary(data), [*parts, sections.checklist()])
 
 
 def lead(data: ReportData) -> str:
@@ -46,8 +32,8 @@ def lead(data: ReportData) -> str:
     return f"Data: {data.root}.{synthetic} {NOT_A_DEVICE}"
 
 
-def summary(data: ReportData) -> list[Answer]:
-    """Performance, precision, comparison and limitations in a few sentences."""
+def summary(data: ReportData) -> dict[str, list[str]]:
+    """Performance, comparison and limitations in a few sentences."""
     study, networks, metrics = data.test, data.networks, data.metrics
     published = data.reference.set_index(["reader", "body_part"])["kappa"]["model", "overall"]
     findings, occlusion = metrics["audit"]["findings"], metrics["occlusion"]
@@ -56,37 +42,25 @@ def summary(data: ReportData) -> list[Answer]:
         conclusions.calibration_in_short(metrics[arch]["calibration"], arch) for arch in networks
     ]
     alarm = [f"Occlusion. {conclusions.occlusion(occlusion)}"] if occlusion["flag"] else []
-    return [
-        (
-            "Performance",
-            [conclusions.performance(metrics[arch]["study"], arch) for arch in networks],
-        ),
-        (
-            "Precision",
-            [
-                f"{study['n']:,} test studies of {study['patients']:,} patients, "
-                f"{study['abnormal']:,} of them abnormal. All numbers are per study; in brackets: "
-                "95% intervals over patients."
-            ],
-        ),
-        (
-            "Comparison",
-            [
-                *sections.compared(data, networks),
-                f"Stanford's published model: kappa {number(published)} ({REFERENCE_NOTE}).",
-            ],
-        ),
-        (
-            "Limitations",
-            [
-                f"Shortcuts. {conclusions.baselines(metrics['baselines'])}",
-                *alarm,
-                f"Leaks. Duplicates across splits: {findings['duplicate_across_splits']:,}; with "
-                f"conflicting labels: {findings['duplicate_label_conflict']:,}.",
-                f"Probabilities. {' '.join(calibrated)}",
-            ],
-        ),
-    ]
+    return {
+        "Performance": [conclusions.performance(metrics[arch]["study"], arch) for arch in networks],
+        "Test set": [
+            f"{study['n']:,} test studies of {study['patients']:,} patients, "
+            f"{study['abnormal']:,} of them abnormal. All numbers are per study; in brackets: "
+            "95% intervals over patients."
+        ],
+        "Comparison": [
+            *sections.compared(data, networks),
+            f"Stanford's published model: kappa {number(published)} ({REFERENCE_NOTE}).",
+        ],
+        "Limitations": [
+            f"Shortcuts. {conclusions.baselines(metrics['baselines'])}",
+            *alarm,
+            f"Leaks. Duplicates across splits: {findings['duplicate_across_splits']:,}; with "
+            f"conflicting labels: {findings['duplicate_label_conflict']:,}.",
+            f"Probabilities. {' '.join(calibrated)}",
+        ],
+    }
 
 
 def markdown_report(data: ReportData) -> str:
@@ -94,7 +68,7 @@ def markdown_report(data: ReportData) -> str:
     study = data.test
     findings = sections.finding_frame(data, only_found=True)
     lines = [f"# {TITLE}", "", lead(data), ""]
-    for heading, sentences in summary(data):
+    for heading, sentences in summary(data).items():
         lines += [f"**{heading}.** {'<br>'.join(sentences)}", ""]
     lines += [
         "## Test set, per study",

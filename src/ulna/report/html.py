@@ -19,7 +19,6 @@ SCRIPT = _HERE.with_name("page.js").read_text(encoding="utf-8")
 ABSENT = "too few"
 LONG_CHARACTERS = 24  # a text column with longer cells gets a minimum width
 Section = tuple[str, str, str]
-Answer = tuple[str, Sequence[str]]
 
 BOUND = re.compile(r"(?<=\d) (\([−\d.,]+ to [−\d.,]+\))$")
 
@@ -160,13 +159,15 @@ def details(title: str, text: str) -> str:
     return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>"
 
 
-def page(title: str, lead: str, summary: Sequence[Answer], sections: Sequence[Section]) -> str:
+def page(
+    title: str, lead: str, summary: Mapping[str, Sequence[str]], sections: Sequence[Section]
+) -> str:
     """Assemble an HTML document that makes no request.
 
     Args:
         title: The heading of the page.
         lead: The line below it.
-        summary: The box on top: headings, each with its sentences.
+        summary: The box on top: heading -> sentences.
         sections: See `section`, in order.
     """
     contents = "".join(
@@ -179,7 +180,7 @@ def page(title: str, lead: str, summary: Sequence[Answer], sections: Sequence[Se
     )
     answers = "".join(
         f"<dt>{escape(heading)}</dt><dd>{''.join(map(paragraph, sentences))}</dd>"
-        for heading, sentences in summary
+        for heading, sentences in summary.items()
     )
     return f"""<!doctype html>
 <html lang="en">

@@ -31,33 +31,22 @@ ENSEMBLE = "ensemble"
 LABELS = {0: "normal", 1: "abnormal"}
 INTERVAL = "value (95% interval over patients)"
 _HERE = Path(__file__)
+FIGURES = pd.read_csv(_HERE.with_name("figures.csv"), index_col="name")
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """The contents of the report.
+    """The contents of the report; metrics, tables and figures are those that `inputs` names."""
 
-    Attributes:
-        networks: Their names, in the order of the page.
-        metrics: The JSON files of `metrics/` that `inputs` names, parsed.
-        tables: The CSV files of `plots/tables/` that `inputs` names.
-        figures: The SVG files of `plots/figures/` that `inputs` names, as text.
-        reference: Published kappas, see `ulna.evaluation.comparison.read_reference`.
-        versions: Name and version of each library that the numbers depend on.
-        params: The text of params.yaml.
-        root: data.root, the data set.
-        synthetic: Whether the data set is the phantom.
-    """
-
-    networks: Sequence[str]
-    metrics: Mapping[str, Any]
+    networks: Sequence[str]  # in the order of the page
+    metrics: Mapping[str, Any]  # JSON, parsed
     tables: Mapping[str, pd.DataFrame]
-    figures: Mapping[str, str]
-    reference: pd.DataFrame
-    versions: Mapping[str, str]
-    params: str
-    root: str
-    synthetic: bool
+    figures: Mapping[str, str]  # SVG
+    reference: pd.DataFrame  # published kappas, see `ulna.evaluation.comparison.read_reference`
+    versions: Mapping[str, str]  # of the libraries that the numbers depend on
+    params: str  # the text of params.yaml
+    root: str  # of the data set
+    synthetic: bool  # whether the data set is the phantom
 
     @property
     def evaluated(self) -> tuple[str, ...]:
@@ -70,9 +59,11 @@ class ReportData:
         study: Mapping[str, Any] = self.metrics[self.networks[0]]["study"]
         return study
 
-    def picture(self, name: str, alt: str, caption: str) -> str:
-        """One of the figures, see `ulna.report.html.picture`."""
-        return picture(self.figures[name], alt, caption)
+    def picture(self, name: str, **values: str) -> str:
+        """A figure with the text of figures.csv, whose fields are n, abnormal and `values`."""
+        row = FIGURES.loc[name.rpartition("/")[2]]
+        texts = (row[key].format(**{**self.test, **values}) for key in ("alt", "caption"))
+        return picture(self.figures[name], *texts)
 
 
 def inputs(networks: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
@@ -140,16 +131,8 @@ def data_section(data: ReportData) -> Section:
             "in one split only, over all body parts.",
         ),
         table(rows, "Sizes of the splits", ("label",)),
-        data.picture(
-            "splits",
-            "Bar charts of studies and images by body part, split and label; sums in the table.",
-            "Studies and images by body part.",
-        ),
-        data.picture(
-            "examples",
-            "Normal and abnormal radiographs of each body part.",
-            "Train images as network input: greyscale, square, size and fit from params.yaml.",
-        ),
+        data.picture("splits"),
+        data.picture("examples"),
     )
 
 
@@ -187,28 +170,13 @@ def training(data: ReportData) -> Section:
             "The epoch that is kept, per image; train is measured while the weights change, with "
             "augmentation and dropout, and can therefore be worse than val",
         ),
-        data.picture(
-            "training_curves",
-            "Loss, AUROC and accuracy of train and val by epoch, the loss gap and the learning "
-            "rate of each network; the table has the epoch that is kept.",
-            "Loss, AUROC and accuracy by epoch, per image.",
-        ),
+        data.picture("training_curves"),
         bullets([conclusions.overfitting(summaries[arch], arch) for arch in data.networks]),
         *_splits_and_gaps(data.tables["overfitting"]),
         bullets([conclusions.learning_curve(summaries["learning_curve"])]),
         _learning_curve(data.tables["learning_curve"]),
-        data.picture(
-            "overfitting",
-            "AUROC and kappa of train, val and test with intervals; gap by epoch; AUROC and kappa "
-            "on test by number of training patients, if computed. The tables have the numbers.",
-            "Train, val and test, per study; gap by epoch, per image; learning curve, per study of "
-            "test.",
-        ),
-        data.picture(
-            "architecture",
-            "The layers of each network, as a table.",
-            "Layers, output shapes and numbers of parameters.",
-        ),
+        data.picture("overfitting"),
+        data.picture("architecture"),
     )
 
 
@@ -276,17 +244,8 @@ def results(data: ReportData) -> Section:
         "results",
         "Results on the test set",
         *tables,
-        data.picture(
-            "roc",
-            f"ROC and precision-recall curves of the networks: {areas}.",
-            f"ROC and precision-recall curves, per study of test, n = {data.test['n']:,}, "
-            f"{data.test['abnormal']:,} abnormal. Dots: at the thresholds chosen on val.",
-        ),
-        data.picture(
-            "confusion",
-            "Confusion matrices of the networks.",
-            "Confusion matrices, per study, at the threshold chosen on val.",
-        ),
+        data.picture("roc", areas=areas),
+        data.picture("confusion"),
     )
 
 
@@ -310,12 +269,7 @@ def body_parts(data: ReportData) -> Section:
         "body-parts",
         "By body part, and published results",
         table(rows, f"Per study; {INTERVAL}"),
-        data.picture(
-            "kappa_by_body_part",
-            "Bar chart of kappa by body part with intervals, beside published values; the tables "
-            "have the numbers.",
-            f"Cohen's kappa by body part. Published: {REFERENCE_NOTE}.",
-        ),
+        data.picture("kappa_by_body_part", note=REFERENCE_NOTE),
         table(
             published,
             f"Published kappas, 207 studies: {REFERENCE_NOTE}; radiologists' values by body "
@@ -353,14 +307,7 @@ def calibration(data: ReportData) -> Section:
             "fitted on val; ECE: expected calibration error; ideal: slope 1, intercept 0",
             ("scaling",),
         ),
-        data.picture(
-            "calibration",
-            "Reliability diagram of each network before and after temperature scaling, with the "
-            "number of studies in each bin; the table has the numbers.",
-            "Share of abnormal studies over mean probability, before and after temperature "
-            f"scaling; test, n = {sizes['n']:,} studies, {sizes['abnormal']:,} abnormal, bins of "
-            "equal size. Lines: 95% intervals (Wilson).",
-        ),
+        data.picture("calibration"),
     )
 
 
@@ -408,11 +355,7 @@ def comparison(data: ReportData) -> Section:
             "Differences per study (95% interval, the same bootstrap replicates of patients for "
             "both); DeLong's and McNemar's tests are clustered by patient",
         ),
-        data.picture(
-            "compare",
-            "Forest plot of the differences in every metric.",
-            "Differences between the networks; the ensemble is their mean.",
-        ),
+        data.picture("compare"),
     )
 
 
@@ -438,11 +381,7 @@ def cross_part(data: ReportData) -> Section:
             "Per study of test; the threshold is from val of the parts trained on",
             ("tested on",),
         ),
-        data.picture(
-            "cross_part",
-            "Heat map of AUROC and kappa, trained on by tested on; the table has the numbers.",
-            "Trained on (rows), tested on (columns), per study.",
-        ),
+        data.picture("cross_part"),
     )
 
 
@@ -475,9 +414,7 @@ def audit(data: ReportData) -> Section:
             finding_frame(data),
             f"Findings among {audit['images']:,} images; an image can have several",
         ),
-        data.picture(
-            "audit", "Radiographs of the findings in the table.", "Example images, by finding."
-        ),
+        data.picture("audit"),
     )
 
 
@@ -503,11 +440,7 @@ def shortcuts(data: ReportData) -> Section:
             "trained on train",
             ("baseline",),
         ),
-        data.picture(
-            "baselines",
-            "AUROC of each baseline with its interval, beside the networks.",
-            "AUROC of the baselines and of the networks, per study.",
-        ),
+        data.picture("baselines"),
         *_occlusion(data),
     )
 
@@ -536,12 +469,7 @@ def _occlusion(data: ReportData) -> tuple[str, ...]:
             "patients; thresholds are from whole images of val",
             ("images",),
         ),
-        data.picture(
-            "occlusion",
-            "AUROC and kappa of each network on whole images and on each half, beside an image "
-            "whole, without its border and without its centre; the table has the numbers.",
-            f"Whole images and their halves, per study of test, n = {n:,}.",
-        ),
+        data.picture("occlusion"),
     )
 
 
@@ -562,12 +490,7 @@ def maps(data: ReportData) -> Section:
                 "" if test["passed"] else hidden,
                 conclusions.localization(summary["localization"]),
             ),
-            data.picture(
-                f"{arch}/saliency",
-                f"Class activation maps of {NAMES[arch]} over test images, the most confident "
-                "correct ones and errors of each body part.",
-                f"{NAMES[arch]}: class activation maps by outcome and body part.",
-            ),
+            data.picture(f"{arch}/saliency", network=NAMES[arch]),
         ]
     return section("maps", "Where the networks look", *pieces)
 
@@ -592,11 +515,7 @@ def failures(data: ReportData) -> Section:
             "plots/tables/<network>/disagreements.csv."
         ),
         *tables,
-        data.picture(
-            "disagreements",
-            "Radiographs of the studies in the tables.",
-            "First views of these studies.",
-        ),
+        data.picture("disagreements"),
     )
 
 
