@@ -95,16 +95,12 @@ def baseline_auroc(
     for place in range(1, len(scores)):
         axis.axhline(place - 0.5, color=FAINT, linewidth=0.8)
     axis.set(xlim=(-0.02, 1.02), ylim=(rows - 0.4, -0.6), xlabel="AUROC (lines: 95% intervals)")
-    key = [
+    key = {"baseline, test": ("o", SOFT), "baseline, train (cross-validated)": ("s", PAPER)}
+    handles = [
         Line2D([], [], color=SOFT, marker=shape, markersize=5, markerfacecolor=face, label=label)
-        for shape, face, label in (
-            ("o", SOFT, "baseline, test"),
-            ("s", PAPER, "baseline, train (cross-validated)"),
-            ("D", SOFT, "network, test"),
-        )
+        for label, (shape, face) in {**key, "network, test": ("D", SOFT)}.items()
     ]
-    key.append(_chance())
-    axis.legend(handles=key, loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
+    axis.legend(handles=[*handles, _chance()], loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
     add_note(figure, note)
     return figure
 
@@ -117,10 +113,8 @@ def _draw_baselines(axis: Axes, scores: pd.DataFrame) -> None:
         draw_interval(axis, place + TRAIN, train, SOFT, "s", PAPER, 1.2)
         # A CSV that is read back has NaN for an empty note.
         text = NOTES.get(row["note"]) or with_interval(*values)
-        if row["flag"]:
-            _write_beside(axis, place, f"{text}  alarm", ink, "bold")
-        else:
-            _write_beside(axis, place, text, ink)
+        flagged = (f"{text}  alarm", ink, "bold")
+        _write_beside(axis, place, *(flagged if row["flag"] else (text, ink)))
 
 
 def _write_beside(axis: Axes, place: float, text: str, ink: str, weight: str = "normal") -> None:
@@ -217,11 +211,10 @@ def saliency_gallery(
     figure = new_figure(TOP + len(parts) * tall + BOTTOM)
     shown = "class activation maps" if maps is not None else "maps are not shown"
     bold = {"fontweight": "bold"}
-    for y, text, look in (
-        (0.2, f"{title(arch)}: {shown}, most confident test images", {"fontsize": 11} | bold),
-        (0.58, textwrap.fill(conclusion, 130), {"color": colour(arch), "fontsize": 8}),
-    ):
-        add_text(figure, 0.1, y, text, va="center", **look)
+    heading = f"{title(arch)}: {shown}, most confident test images"
+    add_text(figure, 0.1, 0.2, heading, va="center", fontsize=11, **bold)
+    look = {"color": colour(arch), "fontsize": 8, "va": "center"}
+    add_text(figure, 0.1, 0.58, textwrap.fill(conclusion, 130), **look)
     for column, name in enumerate(OUTCOMES):
         x = LEFT + (column + 0.5) * SIDE
         add_text(figure, x, TOP - 0.14, name, fontsize=10, **bold, **CENTRED)
@@ -230,11 +223,9 @@ def saliency_gallery(
         add_text(figure, LEFT / 2, y, part, rotation=90, fontsize=9, **bold, **CENTRED)
     strongest = 0.0 if maps is None else float(np.quantile(np.abs(maps), SATURATED))
     cells = {
-        (part, outcome): add_cell(
-            figure, LEFT + column * SIDE, TOP + row * tall + CAPTION, SIDE - GAP
-        )
-        for row, part in enumerate(parts)
-        for column, outcome in enumerate(OUTCOMES)
+        (part, name): add_cell(figure, LEFT + x * SIDE, TOP + y * tall + CAPTION, SIDE - GAP)
+        for y, part in enumerate(parts)
+        for x, name in enumerate(OUTCOMES)
     }
     for order, example in enumerate(gallery.itertuples()):
         axis = cells.pop((example.body_part, example.outcome))
@@ -307,7 +298,6 @@ def draw(
     }
     for arch, (gallery, maps) in galleries.items():
         test = conclusions.randomization(metrics[f"explain_{arch}"]["randomization"], arch)
-        figures[f"{arch}/saliency"] = saliency_gallery(
-            arch, gallery, pixels_of(gallery), maps, test
-        )
+        pixels = pixels_of(gallery)
+        figures[f"{arch}/saliency"] = saliency_gallery(arch, gallery, pixels, maps, test)
     return figures

@@ -243,17 +243,10 @@ def _draw_bars(
     axis.vlines(places, low, high, color=INK, linewidth=1)
     for place, kappa, end in zip(places, kappas, low.where(kappas < 0, high), strict=True):
         undefined, below = np.isnan(kappa), kappa < 0
-        annotate(
-            axis,
-            "too few" if undefined else number(kappa, 2),
-            (place, np.nan_to_num(end)),
-            (0, -3 if below else 3),
-            ha="center",
-            va="top" if below else "bottom",
-            rotation=90 if undefined else 0,
-            fontsize=7.5,
-            color=colour(arch),
-        )
+        look = {"ha": "center", "va": "top" if below else "bottom", "fontsize": 7.5}
+        look |= {"rotation": 90 if undefined else 0, "color": colour(arch)}
+        text = "too few" if undefined else number(kappa, 2)
+        annotate(axis, text, (place, np.nan_to_num(end)), (0, -3 if below else 3), **look)
     return bars
 
 
@@ -348,12 +341,9 @@ def forest(differences: pd.DataFrame) -> Figure:
     rows = -(-len(pairs) // columns)
     figure = new_figure(1.2 + 5.2 * rows)
     sizes = differences.groupby("level")[["n", "patients"]].first()
-    studies, images = sizes.loc["study", "n"], sizes.loc["image", "n"]
-    add_title(
-        figure,
-        f"Differences on the test set: n = {studies:,} studies ({images:,} images) of "
-        f"{sizes.loc['study', 'patients']:,} patients",
-    )
+    (studies, patients), (images, _) = sizes.loc[["study", "image"]].to_numpy()
+    n = f"n = {studies:,} studies ({images:,} images) of {patients:,} patients"
+    add_title(figure, f"Differences on the test set: {n}")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
     for axis, (first, second) in zip(axes, pairs, strict=False):
         pair = (differences["first"] == first) & (differences["second"] == second)
@@ -370,10 +360,9 @@ def forest(differences: pd.DataFrame) -> Figure:
     axes[0].set_ylim(len(METRICS) - 0.4, -0.6)
     axes[0].set_yticks(range(len(METRICS)), list(METRICS.values()))
     handles = [
-        Line2D([], [], color=ink, marker=shape, markersize=5, markerfacecolor=face,
-               linewidth=width, label=f"per {level}")
+        Line2D([], [], color=ink, marker=shape, ms=5, mfc=face, lw=width, label=f"per {level}")
         for level, (_, shape, face, ink, width) in LEVELS.items()
-    ]  # fmt: skip
+    ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
     add_note(
         figure,
@@ -422,14 +411,14 @@ def cross_part_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame
     figure = new_figure(2.1 + 2 * (0.75 + 0.19 * sum(lines)))
     sizes = cells[cells["trained_on"] == next(iter(trained_on))].set_index("tested_on")
     overall = sizes.loc[OVERALL]
-    add_title(
-        figure,
-        "Trained on some body parts, tested on each (test set, study level): "
-        f"n = {overall['studies']:,} studies, {overall['abnormal']:,} abnormal",
-    )
+    n = f"n = {overall['studies']:,} studies, {overall['abnormal']:,} abnormal"
+    add_title(figure, f"Trained on some body parts, tested on each (test set, study level): {n}")
     table = cells.set_index(["trained_on", "tested_on"])
     edges = np.concatenate([[0], np.cumsum(lines)])
-    columns = [_column_name(part, sizes.loc[part]) for part in parts]
+    columns = [
+        f"{part}\nn = {n['studies']:,}\n{n['abnormal']:,} abnormal\n{n['patients']:,} patients"
+        for part, n in ((part, sizes.loc[part]) for part in parts)
+    ]
     thresholds = [table.loc[(name, OVERALL), "threshold"] for name in trained_on]
     with_thresholds = [
         f"{name}\n(threshold {number(threshold, 2)})"
@@ -480,13 +469,6 @@ def _outline(box: tuple[float, float, float], inset: float, ink: str, points: fl
     return Rectangle(corner, *size, fill=False, edgecolor=ink, linewidth=points)
 
 
-def _column_name(part: str, sizes: pd.Series) -> str:
-    return (
-        f"{part}\nn = {sizes['studies']:,}\n{sizes['abnormal']:,} abnormal\n"
-        f"{sizes['patients']:,} patients"
-    )
-
-
 def _label(
     axis: Axes, measure: str, places: list[float], columns: list[str], edges: Floats
 ) -> None:
@@ -494,12 +476,8 @@ def _label(
     chance = (lowest + highest) / 2
     add_heading(axis, name, f"white: chance ({chance:g}); violet: better; orange: worse")
     axis.set_xticks(np.array(places) + 0.5, columns, fontsize=8)
-    axis.set(
-        xlim=(0, places[-1] + 1),
-        ylim=(float(edges[-1]), 0),
-        xlabel="tested on",
-        ylabel="trained on",
-    )
+    axis.set(xlim=(0, places[-1] + 1), ylim=(float(edges[-1]), 0))
+    axis.set(xlabel="tested on", ylabel="trained on")
     axis.grid(False)
     axis.spines[:].set_visible(False)
     axis.tick_params(length=0)

@@ -58,12 +58,9 @@ def architecture(layers: Mapping[str, pd.DataFrame]) -> Figure:
         total, trainable = table["parameters"].sum(), table["trainable_parameters"].sum()
         line = f"{total:,} parameters, {trainable:,} trainable"
         add_heading(axis, title(arch), line, colour(arch))
-        for x, align, column in (
-            (0.03, "left", "layer or block"),
-            (0.76, "right", "output"),
-            (0.98, "right", "parameters"),
-        ):
-            axis.text(x, -0.2, column, ha=align, va="center", fontsize=8, color=SOFT)
+        for x, name in ((0.03, "layer or block"), (0.76, "output"), (0.98, "parameters")):
+            align = "left" if x < 0.5 else "right"
+            axis.text(x, -0.2, name, ha=align, va="center", fontsize=8, color=SOFT)
         for y, row in enumerate(table.itertuples()):
             ink = colour(arch) if row.trainable_parameters else SOFT if row.parameters else FAINT
             stripe: Look = {"facecolor": ink, "linewidth": 0}
@@ -100,16 +97,13 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     for axis, name in zip(axes[:, 0], names, strict=True):
         axis.set_ylabel(name)
     figure.align_ylabels(axes[:, 0])
-    figure.legend(
-        handles=[
-            Line2D([], [], color=SOFT, linestyle="--", linewidth=1.2, label="train"),
-            Line2D([], [], color=SOFT, linewidth=2, label="val"),
-            Patch(color=SOFT, alpha=0.2, label="gap"),
-            Line2D([], [], color=INK, marker="o", linestyle=":", label="epoch that is kept"),
-        ],
-        loc="outside upper right",
-        ncols=4,
-    )
+    handles = [
+        Line2D([], [], color=SOFT, linestyle="--", linewidth=1.2, label="train"),
+        Line2D([], [], color=SOFT, linewidth=2, label="val"),
+        Patch(color=SOFT, alpha=0.2, label="gap"),
+        Line2D([], [], color=INK, marker="o", linestyle=":", label="epoch that is kept"),
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=4)
     add_note(
         figure,
         "train: mean over the epoch while the weights change, with augmentation and dropout; "
