@@ -136,7 +136,7 @@ def test_hooks_fetch_nothing():
         ("models/cnn/model.weights.h5", True),
         ("data/cache/WRIST.npy", True),
         ("data/MURA-v1.1.zip", True),
-        ("docs/examples.png", False),
+        ("docs/examples.svg", False),
         ("data/MURA-v1.1.zip.dvc", False),
         ("plots/report.md", False),
     ],

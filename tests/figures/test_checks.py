@@ -46,12 +46,12 @@ def scores(**values) -> pd.DataFrame:
     return table[list(SCORE_COLUMNS)]
 
 
-def test_each_baseline_and_network_stands_at_its_numbers():
+def test_each_baseline_and_network_is_at_its_numbers():
     table = scores()
     figure = baseline_auroc(table, STUDY, WORDS)
     [axis] = figure.axes
     chance, *drawn = axis.lines
-    assert list(chance.get_xdata()) == [0.5, 0.5]
+    assert list(chance.get_xdata()) == [CHANCE, CHANCE]
     drawn = iter(drawn)
     for place, row in enumerate(table.to_dict("records")):
         for prefix in ("", "train_"):
@@ -60,9 +60,9 @@ def test_each_baseline_and_network_stands_at_its_numbers():
             assert list(line.get_xdata()) == ends
             assert list(dot.get_xdata()) == [row[f"{prefix}auroc"]]
             assert {round(y) for y in (*line.get_ydata(), *dot.get_ydata())} == {place}
-    for arch, found in STUDY.items():
+    for arch, score in STUDY.items():
         line, dot = next(drawn), next(drawn)
-        assert list(dot.get_xdata()) == [found["auroc"]]
+        assert list(dot.get_xdata()) == [score["auroc"]]
         assert dot.get_color() == line.get_color() == colour(arch)
     labels = [label.get_text() for label in axis.get_yticklabels()]
     assert labels == [*BASELINES.values(), "CNN", "DenseNet169"]
@@ -70,7 +70,7 @@ def test_each_baseline_and_network_stands_at_its_numbers():
     assert "0.400 (0.300 to 0.550)" in texts(figure)
 
 
-def test_only_what_is_flagged_is_called_an_alarm():
+def test_only_flagged_baselines_are_an_alarm():
     flags = [name == "corners_and_border" for name in BASELINES]
     [axis] = baseline_auroc(scores(flag=flags), STUDY, WORDS).axes
     [alarm] = [text for text in axis.texts if text.get_text().endswith("alarm")]
@@ -79,7 +79,7 @@ def test_only_what_is_flagged_is_called_an_alarm():
     assert [dot.get_color() == INK for dot in dots] == flags
 
 
-def test_too_few_baselines_are_a_word_and_a_table_that_is_read_back_has_no_note():
+def test_too_few_is_written_and_an_empty_note_may_be_nan():
     nothing = dict.fromkeys(("auroc", "auroc_low", "auroc_high"))
     few = scores(**dict.fromkeys(nothing, np.nan), note="too_few")
     figure = baseline_auroc(few, dict.fromkeys(STUDY, nothing), WORDS)
@@ -89,10 +89,10 @@ def test_too_few_baselines_are_a_word_and_a_table_that_is_read_back_has_no_note(
     assert_legible(baseline_auroc(scores(note=np.nan, flag=1), STUDY, WORDS))
 
 
-PICTURES = {name: np.full((48, 48), 80 * k, np.uint8) for k, name in enumerate(SHOWN)}
+EXAMPLES = {name: np.full((48, 48), 80 * k, np.uint8) for k, name in enumerate(SHOWN)}
 
 
-def half_scores(**values) -> pd.DataFrame:
+def made_up_occlusion(**values) -> pd.DataFrame:
     """Made-up numbers, another for each row; `values` replace columns."""
     rows = [(network, shown) for network in STUDY for shown in SHOWN]
     table = pd.DataFrame(rows, columns=["network", "shown"])
@@ -104,12 +104,12 @@ def half_scores(**values) -> pd.DataFrame:
     return table.assign(**values)[list(shortcuts.OCCLUSION_COLUMNS)]
 
 
-def test_each_half_stands_at_its_numbers_beside_its_image():
-    table = half_scores()
-    figure = occlusion_scores(table, PICTURES, WORDS)
-    *pictures, auroc, kappa = figure.axes
-    for axis, name in zip(pictures, SHOWN, strict=True):
-        assert (axis.images[0].get_array() == PICTURES[name]).all()
+def test_each_occlusion_is_at_its_numbers_beside_its_image():
+    table = made_up_occlusion()
+    figure = occlusion_scores(table, EXAMPLES, WORDS)
+    *examples, auroc, kappa = figure.axes
+    for axis, name in zip(examples, SHOWN, strict=True):
+        assert (axis.images[0].get_array() == EXAMPLES[name]).all()
     for metric, axis, chance in (("auroc", auroc, 0.5), ("kappa", kappa, 0)):
         assert list(axis.lines[0].get_xdata()) == [chance, chance]
         ours = {colour(network) for network in STUDY}
@@ -125,9 +125,9 @@ def test_each_half_stands_at_its_numbers_beside_its_image():
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0, np.nan])
-def test_halves_can_be_read_whatever_their_numbers(value):
+def test_occlusion_scores_are_legible_for_any_numbers(value):
     numbers = {f"{metric}{end}": value for metric in ("auroc", "kappa") for end in ENDS}
-    figure = occlusion_scores(half_scores(**numbers), PICTURES, WORDS)
+    figure = occlusion_scores(made_up_occlusion(**numbers), EXAMPLES, WORDS)
     assert_legible(figure)
     assert texts(figure).count("too few") == (12 if np.isnan(value) else 0)
     for axis in figure.axes[3:]:
@@ -156,7 +156,7 @@ def shown(table, maps=True, arch="cnn"):
 
 
 @pytest.mark.parametrize("maps", [True, False])
-def test_a_gallery_can_be_read(maps):
+def test_a_gallery_is_legible(maps):
     assert_legible(shown(gallery(*ALL, box=(1, 1, 3, 3)), maps)[0])
     many = gallery(*((f"PART{k}", 0, OUTCOMES[k % 4]) for k in range(7)))
     assert_legible(shown(many, maps, "densenet169")[0])
@@ -180,7 +180,7 @@ def test_every_image_lies_under_its_map_with_its_highest_point_and_box():
     assert titles == ["abnormal, p 0.250", "normal, p 0.250"] * 4
 
 
-def test_opacity_means_the_same_in_all_images():
+def test_the_same_opacity_is_the_same_strength_in_all_images():
     black = np.zeros((8, 8, 8), np.uint8)
     maps = np.ones((8, 8, 8)) * np.arange(1, 9)[:, None, None]
     for values, expected in ((maps, STRONGEST * np.arange(1, 9) / 8), (0 * maps, 0)):
@@ -200,7 +200,13 @@ def test_maps_that_failed_are_not_drawn_and_the_figure_says_why():
     assert "not shown" in texts(figure) and "Result." in texts(figure)
 
 
-def test_an_outcome_that_does_not_occur_is_called_none():
+def test_outcomes_and_occlusions_are_those_of_the_tables():
+    assert OUTCOMES == localization.OUTCOMES
+    assert tuple(SHOWN) == shortcuts.SHOWN
+    assert CHANCE == shortcuts.CHANCE
+
+
+def test_an_outcome_that_does_not_occur_is_none():
     figure, _, _ = shown(gallery(*ALL[:3], *ALL[4:]))
     assert texts(figure).count("none") == 1
     assert len(figure.axes) == 8

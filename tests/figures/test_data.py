@@ -43,7 +43,7 @@ def test_splits_of_many_body_parts_are_drawn_in_order():
 
 
 @pytest.mark.parametrize(("parts", "share"), [(1, 12), (2, 6), (7, 2), (1, 1)])
-def test_every_example_stands_in_its_row_and_column(parts, share):
+def test_every_example_is_in_its_row_and_column(parts, share):
     table = pd.DataFrame(
         [(f"P{p}", label, k) for p in range(parts) for label in (0, 1) for k in range(share)],
         columns=["body_part", "label", "place"],
@@ -89,7 +89,7 @@ def sheet(table, extra=0):
     return edge_cases(table, squares, counts, FINDINGS, 1234), squares
 
 
-def test_every_odd_image_is_shown_with_its_pixels_and_copies_side_by_side():
+def test_every_finding_is_shown_with_its_pixels_and_duplicates_side_by_side():
     assert_legible(sheet(findings())[0])
     table = findings(pairs=1, singles=1)
     figure, squares = sheet(table)
@@ -100,7 +100,7 @@ def test_every_odd_image_is_shown_with_its_pixels_and_copies_side_by_side():
     assert first.y0 == second.y0 and 0 < second.x0 - first.x1 < 0.01
 
 
-def test_the_sheet_says_how_many_of_how_many_and_names_image_value_and_split():
+def test_the_sheet_has_counts_image_value_and_split():
     written = texts(sheet(findings(pairs=1, singles=2), extra=1200)[0])
     assert "inverted: 2 of 1,202 shown" in written
     assert "near_duplicate: 1 of 1,201 shown" in written

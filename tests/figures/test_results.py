@@ -67,7 +67,7 @@ def test_curves_run_through_the_points_of_the_tables():
     assert chance.get_ydata() == pytest.approx([480 / 1199] * 2)
 
 
-def test_undefined_curves_are_called_so():
+def test_undefined_curves_are_labelled_undefined():
     figure = curves(UNDEFINED, ROC.iloc[:0], PRECISION_RECALL.iloc[:0])
     assert_legible(figure)
     assert texts(figure).count("undefined (n = 30)") == 4
@@ -152,7 +152,7 @@ def test_published_marks_stand_at_the_published_values_and_recalled_ones_are_hol
     assert REFERENCE_NOTE in texts(figure)
 
 
-def test_undefined_kappas_are_words_not_bars():
+def test_undefined_kappas_are_text_not_bars():
     figure = kappas([0.5, NAN, 0, -0.2, NAN, 1, NAN], [NAN] * 7, scores=UNDEFINED)
     assert_legible(figure)
     assert texts(figure).count("too few") == 3 + 7 + 2 + 1  # and the note
@@ -233,17 +233,19 @@ def differences(networks=ARCHS, **values) -> pd.DataFrame:
     return table.assign(**values)
 
 
-def test_each_difference_stands_at_its_numbers_in_the_row_of_its_metric():
+def test_each_difference_is_at_its_numbers_in_the_row_of_its_metric():
     assert sorted(SHOWN) == sorted(METRICS)
     table = differences()
     figure = forest(table)
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     for axis, (first, second) in zip(figure.axes, all_pairs(ARCHS), strict=True):
-        found = table[(table["first"] == first) & (table["second"] == second)]
+        rows_of_pair = table[(table["first"] == first) & (table["second"] == second)]
         zero, *_ = axis.lines
         assert zero.get_xdata() == [0, 0]
         drawn = axis.lines[len(METRICS) :]  # after the line at zero and those between rows
-        for line, dot, expected in zip(drawn[::2], drawn[1::2], found.itertuples(), strict=True):
+        for line, dot, expected in zip(
+            drawn[::2], drawn[1::2], rows_of_pair.itertuples(), strict=True
+        ):
             assert list(line.get_xdata()) == [expected.low, expected.high]
             assert list(dot.get_xdata()) == [expected.difference]
             assert rows[round(dot.get_ydata()[0])] == SHOWN[expected.metric]
@@ -258,7 +260,7 @@ def test_each_difference_stands_at_its_numbers_in_the_row_of_its_metric():
     assert "n = 1,199 studies (3,197 images) of 783 patients" in texts(figure)
 
 
-def test_undefined_differences_are_words():
+def test_undefined_differences_are_written():
     undefined = forest(differences(difference=NAN, low=NAN, high=NAN))
     assert texts(undefined).count("undefined") == 3 * len(METRICS)
     assert_legible(undefined)
@@ -286,7 +288,7 @@ def cells(trained_on, parts=PARTS, changed=None, large=False):
     return pd.DataFrame(rows)[list(COLUMNS)]
 
 
-def test_every_cell_says_its_number_and_interval_or_why_there_is_none():
+def test_every_cell_has_its_number_and_interval_or_a_note():
     changed = {
         ("WRIST", "HAND"): FEW | {"note": "too_few"},
         ("WRIST", "ELBOW"): FEW | {"note": "one_class"},
@@ -327,7 +329,7 @@ def test_the_parts_trained_on_are_framed():
         }
 
 
-def test_colours_tell_better_from_worse_than_chance():
+def test_colours_distinguish_better_from_worse_than_chance():
     changed = {
         ("WRIST", part): {"auroc": auroc, "kappa": 2 * auroc - 1}
         for part, auroc in zip(PARTS, [0.0, 0.3, 0.5, 0.7, 1.0, 0.5, 0.5], strict=True)
@@ -346,7 +348,7 @@ def test_colours_tell_better_from_worse_than_chance():
 @pytest.mark.parametrize(
     ("train_on", "parts"), [(["WRIST"], PARTS), (["HAND"], ["HAND"]), ("all", PARTS[:3])]
 )
-def test_cross_part_maps_can_be_read(train_on, parts):
+def test_cross_part_maps_are_legible(train_on, parts):
     trained_on = {network.name: network.parts for network in plan(train_on, parts)}
     changed = {(next(iter(trained_on)), parts[0]): FEW | {"note": "too_few"}}
     assert_legible(cross_part_maps(trained_on, cells(trained_on, parts, changed, large=True)))

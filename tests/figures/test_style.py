@@ -14,6 +14,7 @@ from PIL import Image
 
 from ulna.figures.style import (
     FAINT,
+    FALLBACK,
     INK,
     LABEL_COLOURS,
     LIFT,
@@ -24,16 +25,19 @@ from ulna.figures.style import (
     RC_PARAMS,
     SOFT,
     VARIABLES,
+    colour,
     luminance,
+    marker,
     new_figure,
     show_image,
+    title,
     to_svg,
     with_interval,
 )
 from ulna.report.html import STYLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COLOURS = [colour for colour, _ in LOOKS.values()]
+COLOURS = [colour for colour, _ in (*LOOKS.values(), FALLBACK)]
 
 DRAW = """
 import sys
@@ -92,7 +96,7 @@ def test_the_same_figure_gives_the_same_text_without_software_time_or_style_shee
     assert not re.search(r"20\d\d-\d\d", svg)
 
 
-def test_ids_of_two_figures_do_not_meet_on_one_page():
+def test_ids_of_two_figures_are_disjoint():
     one, other = (set(re.findall(r'id="([^"]+)"', drawn(name=name))) for name in ("a", "b"))
     assert one and not one & other
     svg = drawn(name="a")
@@ -101,7 +105,7 @@ def test_ids_of_two_figures_do_not_meet_on_one_page():
     assert targets and set(targets) <= one
 
 
-def test_inks_follow_the_page_and_stand_alone_without_it():
+def test_colours_follow_the_page_and_have_plain_values_without_it():
     svg = drawn(INK, SOFT, FAINT, PAPER, PUBLISHED)
     for ink, name in VARIABLES.items():
         assert f"{ink.lower()}; stroke: var(--{name}, {ink.lower()})" in svg
@@ -142,7 +146,11 @@ def test_every_colour_means_one_thing():
     assert len(set(colours)) == len(colours)
 
 
-def test_a_value_stands_with_its_interval_or_is_undefined():
+def test_a_network_without_an_entry_has_a_colour_a_marker_and_a_name():
+    assert (colour("resnet"), marker("resnet"), title("resnet")) == (*FALLBACK, "resnet")
+
+
+def test_a_value_has_its_interval_or_is_undefined():
     assert with_interval(0.5, -0.1, 1.0) == "0.500 (−0.100 to 1.000)"
     assert with_interval(None, None, None) == with_interval(float("nan"), 0, 1)
 
@@ -154,12 +162,16 @@ def contrast(one: str, two: str) -> float:
 
 
 def page(dark: bool) -> dict[str, str]:
-    """The colours of the page, by day or by night."""
-    found = dict(re.findall(r"--(\w+): (#\w+)", re.findall(r":root \{(.*?)\}", STYLE, re.S)[dark]))
-    return {k: v if len(v) == 7 else "#" + "".join(2 * c for c in v[1:]) for k, v in found.items()}
+    """The colours of the page in light or dark mode."""
+    variables = dict(
+        re.findall(r"--(\w+): (#\w+)", re.findall(r":root \{(.*?)\}", STYLE, re.S)[dark])
+    )
+    return {
+        k: v if len(v) == 7 else "#" + "".join(2 * c for c in v[1:]) for k, v in variables.items()
+    }
 
 
-def by_night(colour: str) -> str:
+def in_dark_mode(colour: str) -> str:
     """The colour that a browser makes of what `to_svg` writes."""
     if f"color-mix(in srgb, {colour.lower()}" not in drawn(colour):
         return colour
@@ -169,14 +181,14 @@ def by_night(colour: str) -> str:
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_colours_can_be_told_from_the_page_by_day_and_by_night(dark):
+def test_colours_have_contrast_with_the_page_in_light_and_dark_mode(dark):
     """WCAG 2.1: 3 to 1 for what is drawn (1.4.11), 4.5 to 1 for text (1.4.3)."""
-    found = page(dark)
+    variables = page(dark)
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    for colour in COLOURS:
-        assert contrast(by_night(colour) if dark else colour, found["paper"]) >= (
+    for ink in COLOURS:
+        assert contrast(in_dark_mode(ink) if dark else ink, variables["paper"]) >= (
             4.5 if dark else 3
         )
     for ink in ("ink", "soft", "link"):
         for ground in ("paper", "panel"):
-            assert contrast(found[ink], found[ground]) >= 4.5
+            assert contrast(variables[ink], variables[ground]) >= 4.5

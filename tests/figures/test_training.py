@@ -22,8 +22,8 @@ def history(epochs, head=0, best=1):
 
 
 def line(axis, label):
-    [found] = [one for one in axis.lines if one.get_label() == label]
-    return found
+    [labelled] = [one for one in axis.lines if one.get_label() == label]
+    return labelled
 
 
 def test_training_curves_show_the_numbers_of_the_table_and_mark_the_epoch_kept():
@@ -136,7 +136,7 @@ def curve(fractions=(0.25, 0.5, 1.0), **changed):
     return pd.DataFrame(rows, columns=list(overfitting.LEARNING_CURVE_COLUMNS))
 
 
-def test_every_split_stands_with_its_number_and_its_interval():
+def test_every_split_has_its_number_and_its_interval():
     table = splits()
     axes = overfitting_panels(table, gaps(), curve(), "cnn").axes[:2]
     for axis, measure in zip(axes, ("auroc", "kappa"), strict=True):
@@ -162,7 +162,7 @@ def test_the_gap_is_drawn_by_epoch_and_the_kept_epoch_is_marked():
             assert mark.get_color() == colour(network)
 
 
-def test_the_size_curve_has_a_point_for_each_size_in_the_colour_of_its_network():
+def test_the_learning_curve_has_a_point_per_fraction_in_the_colour_of_its_network():
     table = curve()
     axes = overfitting_panels(splits(), gaps(), table, "densenet169").axes[4:]
     for axis, measure in zip(axes, ("auroc", "kappa"), strict=True):
@@ -175,7 +175,7 @@ def test_the_size_curve_has_a_point_for_each_size_in_the_colour_of_its_network()
     assert len(figure.axes) == 5
 
 
-def test_what_has_too_few_patients_says_so_and_shows_no_number():
+def test_too_few_patients_are_written_in_place_of_a_number():
     names = (f"{name}{end}" for name in ("auroc", "kappa") for end in ("", "_low", "_high"))
     undefined = dict.fromkeys(names, np.nan)
     figure = overfitting_panels(splits(few=("val",)), gaps(), curve(**undefined), "cnn")
@@ -189,5 +189,5 @@ def test_what_has_too_few_patients_says_so_and_shows_no_number():
     ("sizes", "count", "kept"),
     [((), 1, 1), ((0.05, 0.1, 0.25, 0.5, 1.0), 18, 18), ((0.5, 0.6, 0.7, 0.8, 0.9, 1.0), 60, 40)],
 )
-def test_everything_can_be_read(sizes, count, kept):
+def test_overfitting_panels_are_legible(sizes, count, kept):
     assert_legible(overfitting_panels(splits(True), gaps(count, kept), curve(sizes), "cnn"))
