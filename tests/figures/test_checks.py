@@ -10,10 +10,12 @@ from matplotlib.colors import to_rgba
 
 from ulna.checks import shortcuts
 from ulna.checks.shortcuts import SCORE_COLUMNS
+from ulna.evaluation import localization
 from ulna.evaluation.conclusions import BASELINES
 from ulna.evaluation.conclusions import OCCLUSIONS as SHOWN
 from ulna.figures.checks import (
     BOX_COLOUR,
+    CHANCE,
     OUTCOMES,
     STRONGEST,
     baseline_auroc,

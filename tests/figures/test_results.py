@@ -239,13 +239,11 @@ def test_each_difference_is_at_its_numbers_in_the_row_of_its_metric():
     figure = forest(table)
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     for axis, (first, second) in zip(figure.axes, all_pairs(ARCHS), strict=True):
-        rows_of_pair = table[(table["first"] == first) & (table["second"] == second)]
+        pair = table[(table["first"] == first) & (table["second"] == second)]
         zero, *_ = axis.lines
         assert zero.get_xdata() == [0, 0]
         drawn = axis.lines[len(METRICS) :]  # after the line at zero and those between rows
-        for line, dot, expected in zip(
-            drawn[::2], drawn[1::2], rows_of_pair.itertuples(), strict=True
-        ):
+        for line, dot, expected in zip(drawn[::2], drawn[1::2], pair.itertuples(), strict=True):
             assert list(line.get_xdata()) == [expected.low, expected.high]
             assert list(dot.get_xdata()) == [expected.difference]
             assert rows[round(dot.get_ydata()[0])] == SHOWN[expected.metric]

@@ -163,12 +163,8 @@ def contrast(one: str, two: str) -> float:
 
 def page(dark: bool) -> dict[str, str]:
     """The colours of the page in light or dark mode."""
-    variables = dict(
-        re.findall(r"--(\w+): (#\w+)", re.findall(r":root \{(.*?)\}", STYLE, re.S)[dark])
-    )
-    return {
-        k: v if len(v) == 7 else "#" + "".join(2 * c for c in v[1:]) for k, v in variables.items()
-    }
+    inks = dict(re.findall(r"--(\w+): (#\w+)", re.findall(r":root \{(.*?)\}", STYLE, re.S)[dark]))
+    return {k: v if len(v) == 7 else "#" + "".join(2 * c for c in v[1:]) for k, v in inks.items()}
 
 
 def in_dark_mode(colour: str) -> str:
@@ -183,12 +179,10 @@ def in_dark_mode(colour: str) -> str:
 @pytest.mark.parametrize("dark", [False, True])
 def test_colours_have_contrast_with_the_page_in_light_and_dark_mode(dark):
     """WCAG 2.1: 3 to 1 for what is drawn (1.4.11), 4.5 to 1 for text (1.4.3)."""
-    variables = page(dark)
+    inks = page(dark)
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     for ink in COLOURS:
-        assert contrast(in_dark_mode(ink) if dark else ink, variables["paper"]) >= (
-            4.5 if dark else 3
-        )
+        assert contrast(in_dark_mode(ink) if dark else ink, inks["paper"]) >= (4.5 if dark else 3)
     for ink in ("ink", "soft", "link"):
         for ground in ("paper", "panel"):
-            assert contrast(variables[ink], variables[ground]) >= 4.5
+            assert contrast(inks[ink], inks[ground]) >= 4.5
