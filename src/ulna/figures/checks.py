@@ -29,6 +29,8 @@ from ulna.figures.style import (
     WIDTH_INCHES,
     Look,
     Pixels,
+    Scores,
+    Tables,
     add_cell,
     add_note,
     add_text,
@@ -66,9 +68,7 @@ SIDE = (WIDTH_INCHES - LEFT) / len(OUTCOMES)
 
 
 @rc_context(RC_PARAMS)
-def baseline_auroc(
-    scores: pd.DataFrame, networks: Mapping[str, Mapping[str, Any]], conclusion: str
-) -> Figure:
+def baseline_auroc(scores: pd.DataFrame, networks: Scores, conclusion: str) -> Figure:
     """Draw the AUROC of every baseline with its interval, one row each, then of the networks.
 
     Args:
@@ -282,7 +282,7 @@ def _overlay(one: Maps, strongest: float) -> npt.NDArray[np.float64]:
 
 def draw(
     networks: Sequence[str],
-    tables: Mapping[str, pd.DataFrame],
+    tables: Tables,
     metrics: Mapping[str, Any],
     occluded: Mapping[str, Pixels],
     galleries: Mapping[str, tuple[pd.DataFrame, Maps | None]],

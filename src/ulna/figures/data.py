@@ -19,6 +19,7 @@ from ulna.figures.style import (
     SPLITS,
     WIDTH_INCHES,
     Pixels,
+    Tables,
     add_cell,
     add_heading,
     add_text,
@@ -164,7 +165,7 @@ def _short(image: str) -> str:
 
 
 def draw(
-    tables: Mapping[str, pd.DataFrame],
+    tables: Tables,
     audit: Mapping[str, Any],
     meanings: Mapping[str, str],
     samples: pd.DataFrame,

@@ -11,6 +11,7 @@ from ulna.figures.style import (
     RC_PARAMS,
     SOFT,
     Pixels,
+    Tables,
     add_note,
     add_title,
     colour,
@@ -24,7 +25,7 @@ COLUMNS = 6
 
 
 @rc_context(RC_PARAMS)
-def review_sheet(studies: Mapping[str, pd.DataFrame], pixels: Mapping[str, Pixels]) -> Figure:
+def review_sheet(studies: Tables, pixels: Mapping[str, Pixels]) -> Figure:
     """Show the first view of each study, one axes per study in the colour of its network.
 
     Args:
@@ -59,9 +60,7 @@ def review_sheet(studies: Mapping[str, pd.DataFrame], pixels: Mapping[str, Pixel
     return figure
 
 
-def draw(
-    studies: Mapping[str, pd.DataFrame], pixels_of: Callable[[pd.DataFrame], Pixels]
-) -> dict[str, Figure]:
+def draw(studies: Tables, pixels_of: Callable[[pd.DataFrame], Pixels]) -> dict[str, Figure]:
     """Draw the figure of this module from the first views of each network's disagreements."""
     pixels = {arch: pixels_of(table) for arch, table in studies.items()}
     return {"disagreements": review_sheet(studies, pixels)}

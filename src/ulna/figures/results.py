@@ -30,6 +30,8 @@ from ulna.figures.style import (
     RC_PARAMS,
     SOFT,
     Look,
+    Scores,
+    Tables,
     add_heading,
     add_note,
     add_title,
@@ -69,11 +71,7 @@ GAP = 0.1  # of a column, between the body parts and overall
 
 
 @rc_context(RC_PARAMS)
-def roc_and_precision_recall(
-    roc: Mapping[str, pd.DataFrame],
-    precision_recall: Mapping[str, pd.DataFrame],
-    scores: Mapping[str, Mapping[str, Any]],
-) -> Figure:
+def roc_and_precision_recall(roc: Tables, precision_recall: Tables, scores: Scores) -> Figure:
     """Draw the ROC curves and the precision-recall curves, with a dot at the operating points.
 
     Args:
@@ -112,13 +110,13 @@ def roc_and_precision_recall(
     return figure
 
 
-def _sizes(scores: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
+def _sizes(scores: Scores) -> tuple[int, int]:
     """The n of studies and of abnormal ones: all networks have the same test set."""
     first = next(iter(scores.values()))
     return first["n"], first["abnormal"]
 
 
-def _thresholds(scores: Mapping[str, Mapping[str, Any]]) -> str:
+def _thresholds(scores: Scores) -> str:
     values = [f"{title(arch)} {number(score['threshold'])}" for arch, score in scores.items()]
     return f"thresholds chosen on val: {', '.join(values)}"
 
@@ -128,9 +126,7 @@ def _float(value: float | None) -> float:
 
 
 @rc_context(RC_PARAMS)
-def confusion_matrices(
-    decisions: Mapping[str, pd.DataFrame], scores: Mapping[str, Mapping[str, Any]]
-) -> Figure:
+def confusion_matrices(decisions: Tables, scores: Scores) -> Figure:
     """Draw one confusion matrix per network: counts, and percentages of the actual class.
 
     Args:
@@ -175,17 +171,13 @@ def confusion_matrices(
 
 
 @rc_context(RC_PARAMS)
-def kappa_by_body_part(
-    by_body_part: Mapping[str, pd.DataFrame],
-    scores: Mapping[str, Mapping[str, Any]],
-    reference: pd.DataFrame,
-) -> Figure:
+def kappa_by_body_part(by_body_part: Tables, scores: Scores, reference: pd.DataFrame) -> Figure:
     """Draw Cohen's kappa by body part as bars, with published values as marks beside them.
 
     Args:
         by_body_part: Network -> body_part, n, abnormal, kappa, kappa_low, kappa_high (NaN where
             there are too few patients).
-        scores: Network -> the same study-level numbers over all body parts.
+        scores: Network -> the same at study level over all body parts.
         reference: See `ulna.evaluation.comparison.read_reference`.
     """
     ours = {arch: _with_overall(by_body_part[arch], scores[arch]) for arch in by_body_part}
@@ -204,10 +196,8 @@ def kappa_by_body_part(
     axis.axhline(0, color=SOFT, linewidth=0.8)
     for order in range(1, len(groups)):
         axis.axvline(order - 0.5, color=FAINT, linewidth=0.8)
-    names = [
-        f"{group}\nn = {sizes.at[group, 'n']:,.0f}\n{sizes.at[group, 'abnormal']:,.0f} abnormal"
-        for group in groups
-    ]
+    counts = sizes.loc[groups, ["n", "abnormal"]].itertuples()
+    names = [f"{row.Index}\nn = {row.n:,.0f}\n{row.abnormal:,.0f} abnormal" for row in counts]
     axis.set_xticks(range(len(groups)), names, fontsize=8)
     bare(axis, "x")
     axis.set(xlim=(-0.55, len(groups) - 0.45), ylabel="kappa (0: chance, 1: full agreement)")
@@ -263,11 +253,7 @@ def _draw_marks(axis: Axes, reference: pd.DataFrame, groups: list[str]) -> list[
 
 
 @rc_context(RC_PARAMS)
-def reliability_diagrams(
-    curves: Mapping[str, pd.DataFrame],
-    calibration: Mapping[str, Mapping[str, Any]],
-    sentences: Sequence[str],
-) -> Figure:
+def reliability_diagrams(curves: Tables, calibration: Scores, sentences: Sequence[str]) -> Figure:
     """Draw the share of abnormal studies over the probability, with the n of each bin below.
 
     Args:
@@ -284,16 +270,14 @@ def reliability_diagrams(
     )
     for column, (arch, curve) in enumerate(curves.items()):
         _draw_reliability(axes[0, column], axes[1, column], arch, curve, calibration[arch])
-    axes[0, 0].set(
-        ylabel="share of abnormal studies (95% interval)", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
-    )
+    axes[0, 0].set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes[0, 0].set_ylabel("share of abnormal studies (95% interval)")
     axes[1, 0].set(ylabel="studies in the bin", ylim=(0, None))
     axes[1, 0].yaxis.set_major_locator(MaxNLocator(3, integer=True))
     figure.align_ylabels(axes[:, 0])
-    hollow: Look = {"color": SOFT, "marker": "o", "markerfacecolor": PAPER}
     handles = [
         Line2D([], [], color=SOFT, linestyle=":", label="calibrated"),
-        Line2D([], [], linestyle="--", label="before", **hollow),
+        Line2D([], [], color=SOFT, linestyle="--", marker="o", mfc=PAPER, label="before"),
         Line2D([], [], color=SOFT, marker="o", linewidth=2, label="after scaling"),
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=3)
@@ -485,7 +469,7 @@ def _label(
 
 def draw(
     networks: Sequence[str],
-    tables: Mapping[str, pd.DataFrame],
+    tables: Tables,
     metrics: Mapping[str, Any],
     reference: pd.DataFrame,
     trained_on: Mapping[str, Sequence[str]],

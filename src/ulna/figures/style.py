@@ -4,11 +4,12 @@ import base64
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -21,6 +22,8 @@ from ulna.evaluation.conclusions import number as number
 
 Pixels = npt.NDArray[np.uint8]
 Colour = str | tuple[float, float, float, float]
+Tables = Mapping[str, pd.DataFrame]  # by network, or by name
+Scores = Mapping[str, Mapping[str, Any]]  # network -> numbers by name; None or NaN where undefined
 Look = dict[str, Any]  # of a text, a line or a patch, in matplotlib's words
 
 CENTRED: Look = {"ha": "center", "va": "center"}

@@ -20,6 +20,7 @@ from ulna.figures.style import (
     SOFT,
     SPLITS,
     Look,
+    Tables,
     add_heading,
     add_note,
     add_title,
@@ -40,7 +41,7 @@ GAPS = {"loss_gap": "loss: val − train", "auroc_gap": "AUROC: train − val"}
 
 
 @rc_context(RC_PARAMS)
-def architecture(layers: Mapping[str, pd.DataFrame]) -> Figure:
+def architecture(layers: Tables) -> Figure:
     """Draw each network as a chain of blocks with output shapes and numbers of parameters.
 
     Args:
@@ -79,7 +80,7 @@ def architecture(layers: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 @rc_context(RC_PARAMS)
-def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
+def training_curves(histories: Tables) -> Figure:
     """Draw loss, AUROC and accuracy of train and val by epoch, the loss gap, the learning rate.
 
     Args:
@@ -217,11 +218,10 @@ def _draw_splits(axis: Axes, splits: pd.DataFrame, measure: str) -> None:
         axis.plot(places, rows[measure], marker(network), color=ink, label=network)
         for place, value in zip(places, rows[measure], strict=True):
             if np.isnan(value):
-                look = {"xycoords": ("data", "axes fraction"), "rotation": 90}
-                annotate(axis, "too few", (place, 0.5), (0, 0), fontsize=8, **look, **CENTRED)
+                look = {"xycoords": ("data", "axes fraction"), "rotation": 90, **CENTRED}
+                annotate(axis, "too few", (place, 0.5), (0, 0), fontsize=8, **look)
             else:
-                look = {"ha": "left", "va": "center", "fontsize": 8}
-                annotate(axis, number(value, 2), (place, value), (5, 0), **look)
+                annotate(axis, number(value, 2), (place, value), (5, 0), va="center", fontsize=8)
     sizes = splits.groupby("split")[["n", "patients"]].first().loc[list(SPLITS)]
     names = [f"{row.Index}\nn = {row.n:,}\n{row.patients:,} patients" for row in sizes.itertuples()]
     axis.set_xticks(range(len(SPLITS)), names)
@@ -253,11 +253,7 @@ def _draw_curve(axis: Axes, curve: pd.DataFrame, measure: str, ink: str) -> None
     axis.set_xlim(0.9 * curve["patients"].min(), 1.1 * curve["patients"].max())
 
 
-def draw(
-    layers: Mapping[str, pd.DataFrame],
-    tables: Mapping[str, pd.DataFrame],
-    metrics: Mapping[str, Any],
-) -> dict[str, Figure]:
+def draw(layers: Tables, tables: Tables, metrics: Mapping[str, Any]) -> dict[str, Figure]:
     """Draw all figures of this module; the networks are those of `layers`, in its order."""
     splits, gaps, curve = (tables[name] for name in ("overfitting", "gaps", "learning_curve"))
     arch = metrics["overfitting"]["learning_curve"]["arch"]
