@@ -16,36 +16,8 @@ from matplotlib.patches import Patch, Rectangle
 
 from ulna.evaluation import conclusions
 from ulna.evaluation.conclusions import BASELINES, NOTES, OCCLUSIONS
-from ulna.figures.style import (
-    CENTRED,
-    FAINT,
-    INK,
-    LABELS,
-    ON_DARK,
-    PAPER,
-    RC_PARAMS,
-    SHEET,
-    SOFT,
-    WIDTH_INCHES,
-    Look,
-    Pixels,
-    Scores,
-    Tables,
-    add_cell,
-    add_note,
-    add_text,
-    add_title,
-    annotate,
-    bare,
-    colour,
-    draw_interval,
-    marker,
-    network_key,
-    new_figure,
-    show_image,
-    title,
-    with_interval,
-)
+from ulna.figures import style
+from ulna.figures.style import INK, PAPER, SOFT, Look, Pixels, Scores, Tables, colour, title
 
 Maps = npt.NDArray[np.floating]
 
@@ -64,10 +36,10 @@ SIGN_COLOURS = ("#56B4E9", "#E69F00")
 STRONGEST = 0.6  # highest opacity: the bone below stays visible
 SATURATED = 0.99  # quantile of absolute values from which the opacity is highest
 LEFT, TOP, BOTTOM, CAPTION, GAP = 0.35, 1.15, 0.62, 0.22, 0.05  # inches
-SIDE = (WIDTH_INCHES - LEFT) / len(OUTCOMES)
+SIDE = (style.WIDTH_INCHES - LEFT) / len(OUTCOMES)
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def baseline_auroc(scores: pd.DataFrame, networks: Scores, conclusion: str) -> Figure:
     """Draw the AUROC of every baseline with its interval, one row each, then of the networks.
 
@@ -79,21 +51,21 @@ def baseline_auroc(scores: pd.DataFrame, networks: Scores, conclusion: str) -> F
     rows = len(scores) + len(networks)
     alarm = "Alarm: both intervals of a baseline lie above chance; brightness alone raises none."
     note = _lines(alarm, conclusion)
-    figure = new_figure(1.6 + 0.42 * rows + 0.16 * note.count("\n"))
-    add_title(figure, f"Baselines on non-anatomical features (study level): {_sizes(scores)}")
+    figure = style.new_figure(1.6 + 0.42 * rows + 0.16 * note.count("\n"))
+    style.add_title(figure, f"Baselines on non-anatomical features (study level): {_sizes(scores)}")
     axis = figure.subplots()
     axis.axvline(CHANCE, linestyle=":", color=SOFT)
     _draw_baselines(axis, scores)
     for place, (arch, score) in enumerate(networks.items(), start=len(scores)):
         values = [np.nan if score[name] is None else score[name] for name in AUROC]
-        draw_interval(axis, place, values, colour(arch), "D")
-        _write_beside(axis, place, with_interval(*values), colour(arch))
+        style.draw_interval(axis, place, values, colour(arch), "D")
+        _write_beside(axis, place, style.with_interval(*values), colour(arch))
     axis.axhline(len(scores) - 0.5, color=SOFT, linewidth=0.8)
     titles = [BASELINES[name] for name in scores["baseline"]]
     axis.set_yticks(range(rows), [*titles, *map(title, networks)])
-    bare(axis, "y")
+    style.bare(axis, "y")
     for place in range(1, len(scores)):
-        axis.axhline(place - 0.5, color=FAINT, linewidth=0.8)
+        axis.axhline(place - 0.5, color=style.FAINT, linewidth=0.8)
     axis.set(xlim=(-0.02, 1.02), ylim=(rows - 0.4, -0.6), xlabel="AUROC (lines: 95% intervals)")
     key = {"baseline, test": ("o", SOFT), "baseline, train (cross-validated)": ("s", PAPER)}
     handles = [
@@ -101,7 +73,7 @@ def baseline_auroc(scores: pd.DataFrame, networks: Scores, conclusion: str) -> F
         for label, (shape, face) in {**key, "network, test": ("D", SOFT)}.items()
     ]
     axis.legend(handles=[*handles, _chance()], loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
-    add_note(figure, note)
+    style.add_note(figure, note)
     return figure
 
 
@@ -109,17 +81,17 @@ def _draw_baselines(axis: Axes, scores: pd.DataFrame) -> None:
     for place, row in enumerate(scores.to_dict("records")):
         ink = INK if row["flag"] else SOFT
         values, train = ([row[f"{split}{name}"] for name in AUROC] for split in ("", "train_"))
-        draw_interval(axis, place + TEST, values, ink, "o")
-        draw_interval(axis, place + TRAIN, train, SOFT, "s", PAPER, 1.2)
+        style.draw_interval(axis, place + TEST, values, ink, "o")
+        style.draw_interval(axis, place + TRAIN, train, SOFT, "s", PAPER, 1.2)
         # A CSV that is read back has NaN for an empty note.
-        text = NOTES.get(row["note"]) or with_interval(*values)
+        text = NOTES.get(row["note"]) or style.with_interval(*values)
         flagged = (f"{text}  alarm", ink, "bold")
         _write_beside(axis, place, *(flagged if row["flag"] else (text, ink)))
 
 
 def _write_beside(axis: Axes, place: float, text: str, ink: str, weight: str = "normal") -> None:
     look = {"va": "center", "fontsize": 8, "color": ink, "fontweight": weight}
-    annotate(axis, text, (1, place), (6, 0), xycoords=axis.get_yaxis_transform(), **look)
+    style.annotate(axis, text, (1, place), (6, 0), xycoords=axis.get_yaxis_transform(), **look)
 
 
 def _sizes(scores: pd.DataFrame) -> str:
@@ -131,7 +103,7 @@ def _chance() -> Line2D:
     return Line2D([], [], color=SOFT, linestyle=":", label="chance")
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def occlusion_scores(
     scores: pd.DataFrame, examples: Mapping[str, Pixels], conclusion: str
 ) -> Figure:
@@ -144,22 +116,24 @@ def occlusion_scores(
     """
     key = "Border: edges and corners, with the same area as the centre. Lines: 95% intervals."
     note = _lines(key, conclusion)
-    figure = new_figure(5.6 + 0.16 * note.count("\n"))
-    add_title(figure, f"Occlusion: whole images and their halves (study level): {_sizes(scores)}")
+    figure = style.new_figure(5.6 + 0.16 * note.count("\n"))
+    style.add_title(
+        figure, f"Occlusion: whole images and their halves (study level): {_sizes(scores)}"
+    )
     grid = figure.add_gridspec(len(OCCLUSIONS), 3, width_ratios=(1.3, 2, 2))
     for place, (shown, name) in enumerate(OCCLUSIONS.items()):
         axis = figure.add_subplot(grid[place, 0])
-        show_image(axis, examples[shown])
+        style.show_image(axis, examples[shown])
         axis.set_title(name.replace(" (", "\n("), fontsize=8.5, fontweight="normal", loc="center")
     for column, metric in enumerate(PANELS, start=1):
         axis = figure.add_subplot(grid[:, column])
         _draw_occlusion(axis, scores, metric)
         if column == 1:
-            handles = [*network_key(scores["network"].unique()), _chance()]
+            handles = [*style.network_key(scores["network"].unique()), _chance()]
             look: Look = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
             # Wider than its axes: in the layout it would shrink the neighbour.
             axis.legend(handles=handles, ncols=len(handles), **look).set_in_layout(False)
-    add_note(figure, note)
+    style.add_note(figure, note)
     return figure
 
 
@@ -177,18 +151,18 @@ def _draw_occlusion(axis: Axes, scores: pd.DataFrame, metric: str) -> None:
         offset = 0.8 * ((networks.index(network) + 0.5) / len(networks) - 0.5)
         place = list(OCCLUSIONS).index(row["shown"]) + offset
         values = [row[f"{metric}{end}"] for end in ("", "_low", "_high")]
-        draw_interval(axis, place, values, colour(network), marker(network))
-        text = "too few" if np.isnan(values[0]) else with_interval(*values)
+        style.draw_interval(axis, place, values, colour(network), style.marker(network))
+        text = "too few" if np.isnan(values[0]) else style.with_interval(*values)
         look = {"ha": "right", "fontsize": 8, "color": colour(network)}
-        annotate(axis, text, (1, place), (0, 5), xycoords=axis.get_yaxis_transform(), **look)
+        style.annotate(axis, text, (1, place), (0, 5), xycoords=axis.get_yaxis_transform(), **look)
     for place in range(1, len(OCCLUSIONS)):
-        axis.axhline(place - 0.5, color=FAINT, linewidth=0.8)
+        axis.axhline(place - 0.5, color=style.FAINT, linewidth=0.8)
     left = min([start, *(scores[f"{metric}_low"].dropna() - 0.02)])
     axis.set(xlim=(left, 1.02), ylim=(len(OCCLUSIONS) - 0.5, -0.5), yticks=[], xlabel=name)
     axis.grid(axis="y", visible=False)
 
 
-@rc_context(SHEET)
+@rc_context(style.SHEET)
 def saliency_gallery(
     arch: str, gallery: pd.DataFrame, pixels: Pixels, maps: Maps | None, conclusion: str
 ) -> Figure:
@@ -208,22 +182,22 @@ def saliency_gallery(
     """
     parts = sorted(gallery["body_part"].unique())
     tall = SIDE + CAPTION
-    figure = new_figure(TOP + len(parts) * tall + BOTTOM)
+    figure = style.new_figure(TOP + len(parts) * tall + BOTTOM)
     shown = "class activation maps" if maps is not None else "maps are not shown"
     bold = {"fontweight": "bold"}
     heading = f"{title(arch)}: {shown}, most confident test images"
-    add_text(figure, 0.1, 0.2, heading, va="center", fontsize=11, **bold)
+    style.add_text(figure, 0.1, 0.2, heading, va="center", fontsize=11, **bold)
     look = {"color": colour(arch), "fontsize": 8, "va": "center"}
-    add_text(figure, 0.1, 0.58, textwrap.fill(conclusion, 130), **look)
+    style.add_text(figure, 0.1, 0.58, textwrap.fill(conclusion, 130), **look)
     for column, name in enumerate(OUTCOMES):
         x = LEFT + (column + 0.5) * SIDE
-        add_text(figure, x, TOP - 0.14, name, fontsize=10, **bold, **CENTRED)
+        style.add_text(figure, x, TOP - 0.14, name, fontsize=10, **bold, **style.CENTRED)
     for row, part in enumerate(parts):
         y = TOP + row * tall + CAPTION + SIDE / 2
-        add_text(figure, LEFT / 2, y, part, rotation=90, fontsize=9, **bold, **CENTRED)
+        style.add_text(figure, LEFT / 2, y, part, rotation=90, fontsize=9, **bold, **style.CENTRED)
     strongest = 0.0 if maps is None else float(np.quantile(np.abs(maps), SATURATED))
     cells = {
-        (part, name): add_cell(figure, LEFT + x * SIDE, TOP + y * tall + CAPTION, SIDE - GAP)
+        (part, name): style.add_cell(figure, LEFT + x * SIDE, TOP + y * tall + CAPTION, SIDE - GAP)
         for y, part in enumerate(parts)
         for x, name in enumerate(OUTCOMES)
     }
@@ -232,7 +206,7 @@ def saliency_gallery(
         overlay = None if maps is None else _overlay(maps[order], strongest)
         _draw_example(axis, example, pixels[order], overlay)
     for axis in cells.values():
-        axis.text(0.5, 0.5, "none", color=SOFT, transform=axis.transAxes, **CENTRED)
+        axis.text(0.5, 0.5, "none", color=SOFT, transform=axis.transAxes, **style.CENTRED)
     handles = _gallery_key(maps is not None, bool(gallery["x0"].notna().any()))
     if handles:
         figure.legend(handles=handles, loc="lower center", ncols=len(handles))
@@ -240,14 +214,14 @@ def saliency_gallery(
 
 
 def _draw_example(axis: Axes, example: Any, pixels: Pixels, overlay: Maps | None) -> None:
-    show_image(axis, pixels)
-    caption = f"{LABELS[example.label]}, p {example.probability:.3f}"
+    style.show_image(axis, pixels)
+    caption = f"{style.LABELS[example.label]}, p {example.probability:.3f}"
     axis.set_title(caption, fontsize=8.5, fontweight="normal", loc="center", pad=3)
     # A pixel's centre is at whole numbers on the axes, at halves in the table.
     if overlay is not None:
         axis.imshow(overlay, interpolation="nearest")
         maximum = ([example.map_x_px - 0.5], [example.map_y_px - 0.5])
-        axis.plot(*maximum, "+", color=ON_DARK, markersize=9)
+        axis.plot(*maximum, "+", color=style.ON_DARK, markersize=9)
     if not np.isnan(example.x0):
         size = (example.x1 - example.x0, example.y1 - example.y0)
         axis.add_patch(_box((example.x0 - 0.5, example.y0 - 0.5), *size))

@@ -9,37 +9,27 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ulna.figures import style
 from ulna.figures.style import (
     CENTRED,
     LABEL_COLOURS,
     LABELS,
-    RC_PARAMS,
-    SHEET,
-    SOFT,
     SPLITS,
-    WIDTH_INCHES,
     Pixels,
     Tables,
     add_cell,
-    add_heading,
-    add_text,
-    add_title,
-    annotate,
-    bare,
-    new_figure,
     number,
-    show_image,
 )
 
 BOLD = {"fontweight": "bold"}
 # Of the sheet of findings, in inches; a pair of duplicates takes two columns.
 COLUMNS = 6
 EDGE, GAP, PAIR_GAP = 0.1, 0.12, 0.03
-SIDE = (WIDTH_INCHES - 2 * EDGE - (COLUMNS - 1) * GAP) / COLUMNS
+SIDE = (style.WIDTH_INCHES - 2 * EDGE - (COLUMNS - 1) * GAP) / COLUMNS
 TOP, HEADING, CAPTION = 0.55, 0.42, 0.55
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def split_sizes(sizes: pd.DataFrame) -> Figure:
     """Draw the number of studies and of images by body part, split and label, one axes each.
 
@@ -47,8 +37,8 @@ def split_sizes(sizes: pd.DataFrame) -> Figure:
         sizes: See `ulna.data.samples.count_splits`.
     """
     parts = sorted(sizes["body_part"].unique())
-    figure = new_figure(1.5 + 0.7 * len(parts))
-    add_title(figure, "Size of the splits by body part: normal + abnormal")
+    figure = style.new_figure(1.5 + 0.7 * len(parts))
+    style.add_title(figure, "Size of the splits by body part: normal + abnormal")
     axes = figure.subplots(1, 2, sharey=True)
     slots = [(part, split) for part in parts for split in SPLITS]
     heights = [4 * parts.index(part) + SPLITS.index(split) for part, split in slots]
@@ -61,25 +51,25 @@ def split_sizes(sizes: pd.DataFrame) -> Figure:
             axis.barh(heights, table[label], left=start, **look)
         for height, normal, abnormal in zip(heights, table[0], table[1], strict=True):
             text, end = f"{normal:,} + {abnormal:,}", (normal + abnormal, height)
-            annotate(axis, text, end, (3, 0), va="center", fontsize=7.5, color=SOFT)
+            style.annotate(axis, text, end, (3, 0), va="center", fontsize=7.5, color=style.SOFT)
         totals = table.groupby(level="split").sum()
         line = ", ".join(f"{split} {totals.loc[split].sum():,}" for split in SPLITS)
-        add_heading(axis, unit.capitalize(), line)
+        style.add_heading(axis, unit.capitalize(), line)
         axis.set_xlabel(f"number of {unit}")
         axis.set_xlim(0, 1.28 * max(1, table.sum(axis=1).max()))
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        bare(axis, "y")
+        style.bare(axis, "y")
     axes[0].set_yticks(heights, [split for _, split in slots], fontsize=7.5)
     axes[0].set_ylim(max(heights) + 0.8, -0.8)
     for order, part in enumerate(parts):
         look = {"ha": "right", "va": "center", "fontsize": 8.5, **BOLD}
         coordinates = ("axes fraction", "data")
-        annotate(axes[0], part, (0, 4 * order + 1), (-36, 0), xycoords=coordinates, **look)
+        style.annotate(axes[0], part, (0, 4 * order + 1), (-36, 0), xycoords=coordinates, **look)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return figure
 
 
-@rc_context(SHEET)
+@rc_context(style.SHEET)
 def example_images(examples: pd.DataFrame, pixels: Pixels) -> Figure:
     """Show normal and abnormal train images of each body part, one axes per image.
 
@@ -91,24 +81,26 @@ def example_images(examples: pd.DataFrame, pixels: Pixels) -> Figure:
     wide = max(1, 6 // len(parts))  # columns of a body part; few parts get larger images
     tall = -(-(examples["place"].max() + 1) // wide)  # rows of a label
     left, top, gap = 0.3, 0.8, 0.04
-    side = (WIDTH_INCHES - left) / (wide * len(parts))
-    figure = new_figure(top + 2 * tall * side)
+    side = (style.WIDTH_INCHES - left) / (wide * len(parts))
+    figure = style.new_figure(top + 2 * tall * side)
     size = f"{pixels.shape[1]} x {pixels.shape[1]} px"
     heading = f"Train images, {size}: the networks' input"
-    add_text(figure, left, 0.25, heading, va="center", fontsize=11, **BOLD)
+    style.add_text(figure, left, 0.25, heading, va="center", fontsize=11, **BOLD)
     for order, part in enumerate(parts):
-        add_text(figure, left + side * wide * (order + 0.5), 0.62, part, **CENTRED)
+        style.add_text(figure, left + side * wide * (order + 0.5), 0.62, part, **CENTRED)
     for label, name in enumerate(LABELS):
         look = {"color": LABEL_COLOURS[label], "rotation": 90, "fontsize": 11, **BOLD, **CENTRED}
-        add_text(figure, 0.14, top + side * tall * (label + 0.5), name, **look)
+        style.add_text(figure, 0.14, top + side * tall * (label + 0.5), name, **look)
     for example, image in zip(examples.itertuples(), pixels, strict=True):
         column = parts.index(example.body_part) * wide + example.place % wide
         row = example.label * tall + example.place // wide
-        show_image(add_cell(figure, left + column * side, top + row * side, side - gap), image)
+        style.show_image(
+            add_cell(figure, left + column * side, top + row * side, side - gap), image
+        )
     return figure
 
 
-@rc_context(SHEET)
+@rc_context(style.SHEET)
 def edge_cases(
     examples: pd.DataFrame,
     squares: Mapping[str, Pixels],
@@ -127,29 +119,29 @@ def edge_cases(
     """
     groups = list(examples.groupby("finding", sort=False))
     tall = HEADING + SIDE + CAPTION
-    figure = new_figure(TOP + tall * len(groups) + HEADING)
+    figure = style.new_figure(TOP + tall * len(groups) + HEADING)
     heading = f"Findings of the audit among {images:,} images"
-    add_text(figure, EDGE, 0.18, heading, va="top", fontsize=11, **BOLD)
-    quiet = {"va": "top", "fontsize": 8, "color": SOFT}
+    style.add_text(figure, EDGE, 0.18, heading, va="top", fontsize=11, **BOLD)
+    quiet = {"va": "top", "fontsize": 8, "color": style.SOFT}
     for order, (name, rows) in enumerate(groups):
         y = TOP + order * tall
         heading = f"{name}: {len(rows):,} of {findings[name]:,} shown"
-        add_text(figure, EDGE, y, heading, va="top", fontsize=9.5, **BOLD)
-        add_text(figure, EDGE, y + 0.2, meanings[name], **quiet)
+        style.add_text(figure, EDGE, y, heading, va="top", fontsize=9.5, **BOLD)
+        style.add_text(figure, EDGE, y + 0.2, meanings[name], **quiet)
         x = EDGE
         for row in rows.itertuples():
             pair = [(row.image, row.split, row.label, f", {number(row.value, 2)}")]
             if row.other_image:
                 pair.append((row.other_image, row.other_split, row.other_label, ""))
             for place, (image, split, label, value) in enumerate(pair):
-                show_image(add_cell(figure, x, y + HEADING, SIDE), squares[image])
+                style.show_image(add_cell(figure, x, y + HEADING, SIDE), squares[image])
                 caption = f"{_short(image)}\n{split}, {LABELS[int(label)]}{value}"
                 below = y + HEADING + SIDE + 0.04
-                add_text(figure, x, below, caption, va="top", fontsize=6.2, linespacing=1.15)
+                style.add_text(figure, x, below, caption, va="top", fontsize=6.2, linespacing=1.15)
                 x += SIDE + (PAIR_GAP if place == 0 and len(pair) > 1 else GAP)
     rest = [f"{name} {count:,}" for name, count in findings.items() if name not in dict(groups)]
     hidden = fill("Not shown: " + ", ".join(rest), 140)
-    add_text(figure, EDGE, TOP + tall * len(groups), hidden, **quiet)
+    style.add_text(figure, EDGE, TOP + tall * len(groups), hidden, **quiet)
     return figure
 
 

@@ -6,25 +6,13 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from ulna.figures.style import (
-    LABELS,
-    RC_PARAMS,
-    SOFT,
-    Pixels,
-    Tables,
-    add_note,
-    add_title,
-    colour,
-    new_figure,
-    number,
-    show_image,
-    title,
-)
+from ulna.figures import style
+from ulna.figures.style import LABELS, SOFT, Pixels, Tables, add_note, colour, number, title
 
 COLUMNS = 6
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def review_sheet(studies: Tables, pixels: Mapping[str, Pixels]) -> Figure:
     """Show the first view of each study, one axes per study in the colour of its network.
 
@@ -33,14 +21,14 @@ def review_sheet(studies: Tables, pixels: Mapping[str, Pixels]) -> Figure:
         pixels: Network -> their first views, (studies, size_px, size_px) uint8.
     """
     rows = {arch: max(1, -(-len(table) // COLUMNS)) for arch, table in studies.items()}
-    figure = new_figure(0.8 + 2.0 * sum(rows.values()))
-    add_title(figure, "Most confident errors (val and test)")
+    figure = style.new_figure(0.8 + 2.0 * sum(rows.values()))
+    style.add_title(figure, "Most confident errors (val and test)")
     grid = figure.add_gridspec(sum(rows.values()), COLUMNS)
     first = 0
     for arch, table in studies.items():
         for order, study in enumerate(table.itertuples()):
             axis = figure.add_subplot(grid[first + order // COLUMNS, order % COLUMNS])
-            show_image(axis, pixels[arch][order])
+            style.show_image(axis, pixels[arch][order])
             caption = (
                 f"{study.body_part}, {study.split}\nlabelled {LABELS[study.label]}\n"
                 f"{title(arch)}: {number(study.probability, 2)}"

@@ -18,33 +18,8 @@ from matplotlib.ticker import MaxNLocator
 
 from ulna.evaluation import conclusions
 from ulna.evaluation.conclusions import METRICS, NOTES, REFERENCE_NOTE
-from ulna.figures.style import (
-    CENTRED,
-    FAINT,
-    INK,
-    LABELS,
-    ON_DARK,
-    ON_LIGHT,
-    PAPER,
-    PUBLISHED,
-    RC_PARAMS,
-    SOFT,
-    Look,
-    Scores,
-    Tables,
-    add_heading,
-    add_note,
-    add_title,
-    annotate,
-    bare,
-    colour,
-    draw_interval,
-    luminance,
-    new_figure,
-    number,
-    title,
-    with_interval,
-)
+from ulna.figures import style
+from ulna.figures.style import INK, PAPER, SOFT, Look, Scores, Tables, colour, number, title
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,7 +37,7 @@ LEVELS = {"study": (0.02, "o", INK, INK, 2.0), "image": (0.3, "s", PAPER, SOFT, 
 
 # Of the heat maps: orange and violet, distinguishable with any common colour vision deficiency, and
 # light enough for dark text.
-COLOURS = LinearSegmentedColormap.from_list("cross_part", ["#E9A353", ON_DARK, "#A695D6"])
+COLOURS = LinearSegmentedColormap.from_list("cross_part", ["#E9A353", style.ON_DARK, "#A695D6"])
 HATCHED = "#E2E2E2"
 # Name, lowest value, highest; chance is midway and white.
 PANELS = {"auroc": ("AUROC", 0.0, 1.0), "kappa": ("Cohen's kappa", -1.0, 1.0)}
@@ -70,7 +45,7 @@ LINES = 3  # of text that fit a row
 GAP = 0.1  # of a column, between the body parts and overall
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def roc_and_precision_recall(roc: Tables, precision_recall: Tables, scores: Scores) -> Figure:
     """Draw the ROC curves and the precision-recall curves, with a dot at the operating points.
 
@@ -80,9 +55,9 @@ def roc_and_precision_recall(roc: Tables, precision_recall: Tables, scores: Scor
         scores: Network -> study-level n, abnormal, recall, specificity, precision, auroc, auprc,
             threshold; None or NaN where undefined.
     """
-    figure = new_figure(5.4 + 0.18 * len(scores))
+    figure = style.new_figure(5.4 + 0.18 * len(scores))
     n, abnormal = _sizes(scores)
-    add_title(figure, f"Test set, study level: n = {n:,} studies, {abnormal:,} abnormal")
+    style.add_title(figure, f"Test set, study level: n = {n:,} studies, {abnormal:,} abnormal")
     left, right = figure.subplots(1, 2)
     for arch, score in scores.items():
         ink, size = colour(arch), f"(n = {score['n']:,})"
@@ -106,7 +81,7 @@ def roc_and_precision_recall(roc: Tables, precision_recall: Tables, scores: Scor
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         # Below the axes: a weak network's curve would run through a legend inside.
         axis.legend(loc="upper left", bbox_to_anchor=(0, -0.13), borderaxespad=0)
-    add_note(figure, f"Dots: operating points; {_thresholds(scores)}.")
+    style.add_note(figure, f"Dots: operating points; {_thresholds(scores)}.")
     return figure
 
 
@@ -125,7 +100,7 @@ def _float(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def confusion_matrices(decisions: Tables, scores: Scores) -> Figure:
     """Draw one confusion matrix per network: counts, and percentages of the actual class.
 
@@ -133,36 +108,37 @@ def confusion_matrices(decisions: Tables, scores: Scores) -> Figure:
         decisions: Network -> one row per study: actual and predicted, normal or abnormal.
         scores: Network -> study-level accuracy, kappa, threshold.
     """
-    figure = new_figure(4.6, len(decisions))
-    add_title(figure, "Confusion matrices, test set, study level")
+    figure = style.new_figure(4.6, len(decisions))
+    style.add_title(figure, "Confusion matrices, test set, study level")
     axes = figure.subplots(1, len(decisions), squeeze=False)[0]
     for axis, (arch, table) in zip(axes, decisions.items(), strict=True):
         counts = pd.crosstab(table["actual"], table["predicted"]).reindex(
-            index=LABELS, columns=LABELS, fill_value=0
+            index=style.LABELS, columns=style.LABELS, fill_value=0
         )
         shares = counts.div(counts.sum(axis=1), axis=0)
-        colours = LinearSegmentedColormap.from_list(arch, [ON_DARK, colour(arch)])
+        colours = LinearSegmentedColormap.from_list(arch, [style.ON_DARK, colour(arch)])
         axis.imshow(shares.fillna(0), cmap=colours, vmin=0, vmax=1)
         for row, column in np.ndindex(2, 2):
             share = shares.iloc[row, column]
             ground = colours(0.0 if np.isnan(share) else share)
             # The ink with the higher contrast; at this luminance both have the same.
-            ink = {"color": ON_LIGHT if luminance(ground) > 0.18 else ON_DARK} | CENTRED
+            text_colour = style.ON_LIGHT if style.luminance(ground) > 0.18 else style.ON_DARK
+            ink = {"color": text_colour, **style.CENTRED}
             count = f"{counts.iloc[row, column]:,}"
             axis.text(column, row - 0.06, count, fontsize=18, fontweight="bold", **ink)
             percent = "undefined" if np.isnan(share) else f"{share:.1%}"
             axis.text(column, row + 0.2, percent, fontsize=10, **ink)
         sizes = counts.sum(axis=1)
-        axis.set_xticks([0, 1], LABELS)
-        axis.set_yticks([0, 1], [f"{label}\n(n = {sizes[label]:,})" for label in LABELS])
+        axis.set_xticks([0, 1], style.LABELS)
+        axis.set_yticks([0, 1], [f"{label}\n(n = {sizes[label]:,})" for label in style.LABELS])
         axis.set(xlabel="predicted", ylabel="actual")
         axis.grid(False)
-        axis.spines[:].set(visible=True, color=FAINT)
+        axis.spines[:].set(visible=True, color=style.FAINT)
         axis.tick_params(length=0)
         accuracy, kappa = (number(scores[arch][key]) for key in ("accuracy", "kappa"))
         line = f"n = {len(table):,} studies, accuracy {accuracy}, kappa {kappa}"
-        add_heading(axis, title(arch), line, colour(arch))
-    add_note(
+        style.add_heading(axis, title(arch), line, colour(arch))
+    style.add_note(
         figure,
         "Percentages are of the actual class (each row adds up to 100%): specificity above left, "
         f"sensitivity below right.\nPredictions at {_thresholds(scores)}.",
@@ -170,7 +146,7 @@ def confusion_matrices(decisions: Tables, scores: Scores) -> Figure:
     return figure
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def kappa_by_body_part(by_body_part: Tables, scores: Scores, reference: pd.DataFrame) -> Figure:
     """Draw Cohen's kappa by body part as bars, with published values as marks beside them.
 
@@ -184,8 +160,8 @@ def kappa_by_body_part(by_body_part: Tables, scores: Scores, reference: pd.DataF
     sizes = pd.concat(list(ours.values()))
     sizes = sizes[~sizes.index.duplicated()]  # all networks have the same test set
     groups = [*sorted(sizes.index.drop(OVERALL)), OVERALL]
-    figure = new_figure(5.2, len(ours))
-    add_title(figure, "Cohen's kappa by body part (test set, study level)")
+    figure = style.new_figure(5.2, len(ours))
+    style.add_title(figure, "Cohen's kappa by body part (test set, study level)")
     axis = figure.subplots()
     width = 0.54 / len(ours)
     bars = [
@@ -195,11 +171,11 @@ def kappa_by_body_part(by_body_part: Tables, scores: Scores, reference: pd.DataF
     marks = _draw_marks(axis, reference[reference["body_part"].isin(groups)], groups)
     axis.axhline(0, color=SOFT, linewidth=0.8)
     for order in range(1, len(groups)):
-        axis.axvline(order - 0.5, color=FAINT, linewidth=0.8)
+        axis.axvline(order - 0.5, color=style.FAINT, linewidth=0.8)
     counts = sizes.loc[groups, ["n", "abnormal"]].itertuples()
     names = [f"{row.Index}\nn = {row.n:,.0f}\n{row.abnormal:,.0f} abnormal" for row in counts]
     axis.set_xticks(range(len(groups)), names, fontsize=8)
-    bare(axis, "x")
+    style.bare(axis, "x")
     axis.set(xlim=(-0.55, len(groups) - 0.45), ylabel="kappa (0: chance, 1: full agreement)")
     lowest = axis.dataLim.y0
     axis.set_ylim(lowest - 0.1 if lowest < 0 else 0.0, 1.08)  # room for the labels
@@ -208,7 +184,7 @@ def kappa_by_body_part(by_body_part: Tables, scores: Scores, reference: pd.DataF
     right: Look = {"loc": "lower right", "bbox_to_anchor": (1, 1)}
     axis.add_artist(axis.legend(handles=bars, title="our networks", **left, **key))
     axis.legend(handles=marks, title=f"published: {REFERENCE_NOTE}", **right, **key)
-    add_note(
+    style.add_note(
         figure,
         "Bars: our networks on our test set, each at its threshold; lines: 95% intervals over "
         "patients; too few: not enough patients for an interval.\n"
@@ -236,7 +212,7 @@ def _draw_bars(
         look = {"ha": "center", "va": "top" if below else "bottom", "fontsize": 7.5}
         look |= {"rotation": 90 if undefined else 0, "color": colour(arch)}
         text = "too few" if undefined else number(kappa, 2)
-        annotate(axis, text, (place, np.nan_to_num(end)), (0, -3 if below else 3), **look)
+        style.annotate(axis, text, (place, np.nan_to_num(end)), (0, -3 if below else 3), **look)
     return bars
 
 
@@ -244,15 +220,15 @@ def _draw_marks(axis: Axes, reference: pd.DataFrame, groups: list[str]) -> list[
     lines: dict[str, Line2D] = {}
     for (reader, source), table in reference.groupby(["reader", "source"], sort=False):
         shape, offset, name = READERS[reader]
-        face = PAPER if source == "recalled" else PUBLISHED
-        look: Look = {"markersize": 6, "color": PUBLISHED, "markerfacecolor": face, "label": name}
+        face = PAPER if source == "recalled" else style.PUBLISHED
+        look: Look = {"ms": 6, "color": style.PUBLISHED, "mfc": face, "label": name}
         places = [groups.index(part) + offset for part in table["body_part"]]
         [line] = axis.plot(places, table["kappa"], shape, **look)
         lines.setdefault(reader, line)
     return list(lines.values())
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def reliability_diagrams(curves: Tables, calibration: Scores, sentences: Sequence[str]) -> Figure:
     """Draw the share of abnormal studies over the probability, with the n of each bin below.
 
@@ -262,9 +238,9 @@ def reliability_diagrams(curves: Tables, calibration: Scores, sentences: Sequenc
             where undefined.
         sentences: The conclusion on each network, for the note under the figure.
     """
-    figure = new_figure(6.9, len(curves))
+    figure = style.new_figure(6.9, len(curves))
     n, abnormal = _sizes(calibration)
-    add_title(figure, f"Reliability diagrams: n = {n:,} test studies, {abnormal:,} abnormal")
+    style.add_title(figure, f"Reliability diagrams: n = {n:,} test studies, {abnormal:,} abnormal")
     axes = figure.subplots(
         2, len(curves), squeeze=False, sharex=True, sharey="row", height_ratios=[4, 1]
     )
@@ -282,7 +258,7 @@ def reliability_diagrams(curves: Tables, calibration: Scores, sentences: Sequenc
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=3)
     lines = [*sentences, "Temperatures are fitted on val; intervals of shares: Wilson."]
-    add_note(figure, "\n".join(textwrap.fill(line, NOTE_CHARACTERS) for line in lines))
+    style.add_note(figure, "\n".join(textwrap.fill(line, NOTE_CHARACTERS) for line in lines))
     return figure
 
 
@@ -309,10 +285,10 @@ def _draw_reliability(
         f"T {number(numbers['temperature'], 2)}, ECE {' → '.join(ece)}, "
         f"{len(bins)} bin{'s' * (len(bins) > 1)} of {each} studies"
     )
-    add_heading(diagram, title(arch), line, ink)
+    style.add_heading(diagram, title(arch), line, ink)
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def forest(differences: pd.DataFrame) -> Figure:
     """Draw the differences between networks with their intervals, one axes per pair.
 
@@ -323,11 +299,11 @@ def forest(differences: pd.DataFrame) -> Figure:
     pairs = list(dict.fromkeys(zip(differences["first"], differences["second"], strict=True)))
     columns = min(3, len(pairs))
     rows = -(-len(pairs) // columns)
-    figure = new_figure(1.2 + 5.2 * rows)
+    figure = style.new_figure(1.2 + 5.2 * rows)
     sizes = differences.groupby("level")[["n", "patients"]].first()
     (studies, patients), (images, _) = sizes.loc[["study", "image"]].to_numpy()
     n = f"n = {studies:,} studies ({images:,} images) of {patients:,} patients"
-    add_title(figure, f"Differences on the test set: {n}")
+    style.add_title(figure, f"Differences on the test set: {n}")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
     for axis, (first, second) in zip(axes, pairs, strict=False):
         pair = (differences["first"] == first) & (differences["second"] == second)
@@ -335,7 +311,7 @@ def forest(differences: pd.DataFrame) -> Figure:
         _draw_pair(axis, metrics)
         too_few = metrics["difference"].isna().all()
         line = "too few patients, or one class only" if too_few else "per study (95% interval)"
-        add_heading(axis, f"{title(first)} − {title(second)}", line)
+        style.add_heading(axis, f"{title(first)} − {title(second)}", line)
         axis.set_xlabel(f"better: ← {title(second)} | {title(first)} →")
     for axis in axes[len(pairs) :]:
         axis.axis("off")
@@ -348,7 +324,7 @@ def forest(differences: pd.DataFrame) -> Figure:
         for level, (_, shape, face, ink, width) in LEVELS.items()
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=2)
-    add_note(
+    style.add_note(
         figure,
         "Lines: 95% intervals of the difference, from the same bootstrap replicates for both; not "
         "significant where the interval includes 0.\nNot corrected for multiple comparisons: of 20 "
@@ -359,9 +335,9 @@ def forest(differences: pd.DataFrame) -> Figure:
 
 def _draw_pair(axis: Axes, differences: pd.DataFrame) -> None:
     axis.axvline(0, color=INK, linewidth=1)
-    bare(axis, "y")
+    style.bare(axis, "y")
     for row in range(1, len(METRICS)):
-        axis.axhline(row - 0.5, color=FAINT, linewidth=0.8)
+        axis.axhline(row - 0.5, color=style.FAINT, linewidth=0.8)
     for row in range(len(METRICS)):
         # Grid lines would run through the text.
         axis.axhspan(row - 0.47, row - 0.17, color=PAPER, linewidth=0, zorder=2.5)
@@ -369,16 +345,16 @@ def _draw_pair(axis: Axes, differences: pd.DataFrame) -> None:
         offset, shape, face, ink, width = LEVELS[level]
         row = list(METRICS).index(metric)
         values = [line[name] for name in ("difference", "low", "high")]
-        draw_interval(axis, row + offset, values, ink, shape, face, width)
+        style.draw_interval(axis, row + offset, values, ink, shape, face, width)
         if level == "study":
-            text = with_interval(*values)
+            text = style.with_interval(*values)
             if np.isnan(values[1]) and not np.isnan(values[0]):
                 text = f"{number(values[0])} (no interval)"
             across = axis.get_yaxis_transform()
-            axis.text(0.5, row - 0.31, text, transform=across, fontsize=8, **CENTRED)
+            axis.text(0.5, row - 0.31, text, transform=across, fontsize=8, **style.CENTRED)
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def cross_part_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame) -> Figure:
     """Draw AUROC and kappa of each network on each body part, with their intervals.
 
@@ -392,11 +368,13 @@ def cross_part_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame
     places = [column + GAP * (part == OVERALL) for column, part in enumerate(parts)]
     names = [name.replace("+", " +\n") for name in trained_on]
     lines = [max(LINES, name.count("\n") + 2) for name in names]
-    figure = new_figure(2.1 + 2 * (0.75 + 0.19 * sum(lines)))
+    figure = style.new_figure(2.1 + 2 * (0.75 + 0.19 * sum(lines)))
     sizes = cells[cells["trained_on"] == next(iter(trained_on))].set_index("tested_on")
     overall = sizes.loc[OVERALL]
     n = f"n = {overall['studies']:,} studies, {overall['abnormal']:,} abnormal"
-    add_title(figure, f"Trained on some body parts, tested on each (test set, study level): {n}")
+    style.add_title(
+        figure, f"Trained on some body parts, tested on each (test set, study level): {n}"
+    )
     table = cells.set_index(["trained_on", "tested_on"])
     edges = np.concatenate([[0], np.cumsum(lines)])
     columns = [
@@ -419,7 +397,7 @@ def cross_part_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame
         _label(axis, measure, places, columns, edges)
         labels = with_thresholds if measure == "kappa" else names
         axis.set_yticks((edges[:-1] + edges[1:]) / 2, labels, fontsize=8)
-    add_note(
+    style.add_note(
         figure,
         "Framed: trained on this part. In brackets: 95% intervals over patients. Hatched: too few "
         "patients, or one class only.\nThresholds, for kappa: chosen on the val studies of "
@@ -437,14 +415,21 @@ def _draw_cell(axis: Axes, box: tuple[float, float, float], cell: pd.Series, mea
         hatched: Look = {"fc": HATCHED, "ec": "#A8A8A8", "hatch": "////", "lw": 0}
         axis.add_patch(Rectangle((left, top), 1, height, **hatched))
         paper = {"facecolor": HATCHED, "edgecolor": "none", "pad": 1.5}
-        axis.text(*middle, NOTES[cell["note"]], fontsize=7.5, color=ON_LIGHT, bbox=paper, **CENTRED)
+        axis.text(
+            *middle,
+            NOTES[cell["note"]],
+            fontsize=7.5,
+            color=style.ON_LIGHT,
+            bbox=paper,
+            **style.CENTRED,
+        )
         return
     ground = COLOURS((value - lowest) / (highest - lowest))
     axis.add_patch(Rectangle((left, top), 1, height, facecolor=ground, linewidth=0))
     interval = f"({number(low, 2)} to {number(high, 2)})"
-    look = {"color": ON_LIGHT, **CENTRED}
-    annotate(axis, number(value, 2), middle, (0, 5), fontsize=11, fontweight="bold", **look)
-    annotate(axis, interval, middle, (0, -8), fontsize=6.5, **look)
+    look = {"color": style.ON_LIGHT, **style.CENTRED}
+    style.annotate(axis, number(value, 2), middle, (0, 5), fontsize=11, fontweight="bold", **look)
+    style.annotate(axis, interval, middle, (0, -8), fontsize=6.5, **look)
 
 
 def _outline(box: tuple[float, float, float], inset: float, ink: str, points: float) -> Rectangle:
@@ -458,7 +443,7 @@ def _label(
 ) -> None:
     name, lowest, highest = PANELS[measure]
     chance = (lowest + highest) / 2
-    add_heading(axis, name, f"white: chance ({chance:g}); violet: better; orange: worse")
+    style.add_heading(axis, name, f"white: chance ({chance:g}); violet: better; orange: worse")
     axis.set_xticks(np.array(places) + 0.5, columns, fontsize=8)
     axis.set(xlim=(0, places[-1] + 1), ylim=(float(edges[-1]), 0))
     axis.set(xlabel="tested on", ylabel="trained on")

@@ -12,27 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from ulna.figures.style import (
-    CENTRED,
-    FAINT,
-    INK,
-    RC_PARAMS,
-    SOFT,
-    SPLITS,
-    Look,
-    Tables,
-    add_heading,
-    add_note,
-    add_title,
-    annotate,
-    bare,
-    colour,
-    marker,
-    network_key,
-    new_figure,
-    number,
-    title,
-)
+from ulna.figures import style
+from ulna.figures.style import CENTRED, INK, SOFT, Look, Tables, add_heading, colour, number, title
 
 PHASES = {"scratch": "from scratch", "head": "head only", "finetune": "fine-tuning"}
 CURVES = {"loss": "loss", "auroc": "AUROC", "accuracy": "accuracy"}
@@ -40,7 +21,7 @@ MEASURES = {"auroc": "AUROC", "kappa": "Cohen's kappa"}
 GAPS = {"loss_gap": "loss: val − train", "auroc_gap": "AUROC: train − val"}
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def architecture(layers: Tables) -> Figure:
     """Draw each network as a chain of blocks with output shapes and numbers of parameters.
 
@@ -49,8 +30,10 @@ def architecture(layers: Tables) -> Figure:
             trainable_parameters.
     """
     rows = max(len(table) for table in layers.values())
-    figure = new_figure(1.5 + 0.36 * rows, len(layers))
-    add_title(figure, "Architecture: from the cached pixels at the top to one logit per image")
+    figure = style.new_figure(1.5 + 0.36 * rows, len(layers))
+    style.add_title(
+        figure, "Architecture: from the cached pixels at the top to one logit per image"
+    )
     axes = figure.subplots(1, len(layers), squeeze=False)[0]
     right = {"ha": "right", "va": "center", "fontsize": 8.5}
     for axis, (arch, table) in zip(axes, layers.items(), strict=True):
@@ -63,7 +46,13 @@ def architecture(layers: Tables) -> Figure:
             align = "left" if x < 0.5 else "right"
             axis.text(x, -0.2, name, ha=align, va="center", fontsize=8, color=SOFT)
         for y, row in enumerate(table.itertuples()):
-            ink = colour(arch) if row.trainable_parameters else SOFT if row.parameters else FAINT
+            ink = (
+                colour(arch)
+                if row.trainable_parameters
+                else SOFT
+                if row.parameters
+                else style.FAINT
+            )
             stripe: Look = {"facecolor": ink, "linewidth": 0}
             axis.add_patch(Rectangle((0, y + 0.06), 1, 0.88, alpha=0.1, **stripe))
             axis.add_patch(Rectangle((0, y + 0.06), 0.012, 0.88, **stripe))
@@ -71,7 +60,7 @@ def architecture(layers: Tables) -> Figure:
             axis.text(0.03, y + 0.71, row.type, va="center", fontsize=7.5, color=SOFT)
             axis.text(0.76, y + 0.34, row.output_shape, **right)
             axis.text(0.98, y + 0.34, f"{row.parameters:,}" if row.parameters else "–", **right)
-    add_note(
+    style.add_note(
         figure,
         "Coloured: trainable in the last phase of training; dark grey: frozen; light grey: without "
         "parameters. Outputs: height x width x channels.",
@@ -79,7 +68,7 @@ def architecture(layers: Tables) -> Figure:
     return figure
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def training_curves(histories: Tables) -> Figure:
     """Draw loss, AUROC and accuracy of train and val by epoch, the loss gap, the learning rate.
 
@@ -87,8 +76,8 @@ def training_curves(histories: Tables) -> Figure:
         histories: Network -> epoch, phase, learning_rate, loss, accuracy, auroc, val_loss,
             val_accuracy, val_auroc, best (1 on the epoch that is kept).
     """
-    figure = new_figure(8.4, len(histories))
-    add_title(figure, "Training curves (image level)")
+    figure = style.new_figure(8.4, len(histories))
+    style.add_title(figure, "Training curves (image level)")
     axes = figure.subplots(
         5, len(histories), squeeze=False, sharex="col", sharey="row", height_ratios=[3, 3, 3, 2, 2]
     )
@@ -105,7 +94,7 @@ def training_curves(histories: Tables) -> Figure:
         Line2D([], [], color=INK, marker="o", linestyle=":", label="epoch that is kept"),
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=4)
-    add_note(
+    style.add_note(
         figure,
         "train: mean over the epoch while the weights change, with augmentation and dropout; "
         "val: at the end of the epoch, without either.\nTrain can therefore be worse than val at "
@@ -146,7 +135,7 @@ def _mark_phases(axis: Axes, spans: pd.DataFrame, kept: pd.Series) -> None:
     """Shade every other phase, and mark the epoch that is kept."""
     for span in spans.iloc[::2].itertuples() if len(spans) > 1 else ():
         band = (span.min - 0.5, span.max + 0.5)
-        axis.axvspan(*band, color=FAINT, alpha=0.6, linewidth=0, zorder=0)
+        axis.axvspan(*band, color=style.FAINT, alpha=0.6, linewidth=0, zorder=0)
     for epoch in kept:
         axis.axvline(epoch, color=INK, linestyle=":", linewidth=1)
 
@@ -160,7 +149,7 @@ def _epochs(first: int, last: int) -> str:
     return f"epochs {first}–{last}" if last > first else f"epoch {first}"
 
 
-@rc_context(RC_PARAMS)
+@rc_context(style.RC_PARAMS)
 def overfitting_panels(
     splits: pd.DataFrame, gaps: pd.DataFrame, curve: pd.DataFrame, arch: str
 ) -> Figure:
@@ -173,8 +162,8 @@ def overfitting_panels(
         arch: The network of the learning curve.
     """
     networks = list(dict.fromkeys(splits["network"]))
-    figure = new_figure(7.6 if curve.empty else 10.2, len(networks))
-    add_title(figure, "Overfitting: training studies against unseen studies")
+    figure = style.new_figure(7.6 if curve.empty else 10.2, len(networks))
+    style.add_title(figure, "Overfitting: training studies against unseen studies")
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 0.15 if curve.empty else 1))
     for column, (measure, name) in enumerate(MEASURES.items()):
         axis = figure.add_subplot(grid[0, column])
@@ -198,8 +187,10 @@ def overfitting_panels(
             add_heading(axis, f"{name} by training patients, {title(arch)}", line)
             _draw_curve(axis, curve, measure, colour(arch))
             axis.set(xlabel="training patients (logarithmic)", ylabel=name)
-    figure.legend(handles=network_key(networks), loc="outside upper right", ncols=len(networks))
-    add_note(
+    figure.legend(
+        handles=style.network_key(networks), loc="outside upper right", ncols=len(networks)
+    )
+    style.add_note(
         figure,
         "Splits: no augmentation, thresholds chosen on val. By epoch: train while the weights "
         "change, with augmentation and dropout,\nso the gap starts low; if it widens: overfitting. "
@@ -211,22 +202,26 @@ def overfitting_panels(
 def _draw_splits(axis: Axes, splits: pd.DataFrame, measure: str) -> None:
     networks = list(dict.fromkeys(splits["network"]))
     for order, network in enumerate(networks):
-        rows = splits[splits["network"] == network].set_index("split").loc[list(SPLITS)]
-        places = np.arange(len(SPLITS)) + (order - (len(networks) - 1) / 2) * 0.8 / len(networks)
+        rows = splits[splits["network"] == network].set_index("split").loc[list(style.SPLITS)]
+        places = np.arange(len(style.SPLITS)) + (order - (len(networks) - 1) / 2) * 0.8 / len(
+            networks
+        )
         ink = colour(network)
         axis.vlines(places, rows[f"{measure}_low"], rows[f"{measure}_high"], color=ink, lw=2)
-        axis.plot(places, rows[measure], marker(network), color=ink, label=network)
+        axis.plot(places, rows[measure], style.marker(network), color=ink, label=network)
         for place, value in zip(places, rows[measure], strict=True):
             if np.isnan(value):
                 look = {"xycoords": ("data", "axes fraction"), "rotation": 90, **CENTRED}
-                annotate(axis, "too few", (place, 0.5), (0, 0), fontsize=8, **look)
+                style.annotate(axis, "too few", (place, 0.5), (0, 0), fontsize=8, **look)
             else:
-                annotate(axis, number(value, 2), (place, value), (5, 0), va="center", fontsize=8)
-    sizes = splits.groupby("split")[["n", "patients"]].first().loc[list(SPLITS)]
+                style.annotate(
+                    axis, number(value, 2), (place, value), (5, 0), va="center", fontsize=8
+                )
+    sizes = splits.groupby("split")[["n", "patients"]].first().loc[list(style.SPLITS)]
     names = [f"{row.Index}\nn = {row.n:,}\n{row.patients:,} patients" for row in sizes.itertuples()]
-    axis.set_xticks(range(len(SPLITS)), names)
-    axis.set_xlim(-0.5, len(SPLITS) - 0.4)
-    bare(axis, "x")
+    axis.set_xticks(range(len(style.SPLITS)), names)
+    axis.set_xlim(-0.5, len(style.SPLITS) - 0.4)
+    style.bare(axis, "x")
 
 
 def _draw_gaps(axis: Axes, gaps: pd.DataFrame, gap: str) -> None:
@@ -236,7 +231,7 @@ def _draw_gaps(axis: Axes, gaps: pd.DataFrame, gap: str) -> None:
         dot = "." if len(rows) <= 15 else None
         axis.plot(rows["epoch"], rows[gap], color=colour(network), marker=dot, label=network)
         look: Look = {"color": colour(network), "markeredgecolor": INK, "markersize": 8}
-        axis.plot(kept["epoch"], kept[gap], marker(network), label="kept", zorder=4, **look)
+        axis.plot(kept["epoch"], kept[gap], style.marker(network), label="kept", zorder=4, **look)
     _number_epochs(axis, gaps["epoch"].max())
 
 
