@@ -17,23 +17,23 @@ from ulna.evaluation.localization import read_gallery
 from ulna.figures import checks, data, errors, results, training
 from ulna.figures.style import to_svg
 
-TABLES = ["splits", "audit", "overfitting", "gaps", "learning_curve", "compare", "cross_part"]
-TABLES += ["baselines", "occlusion"]
-OF_EACH = ["roc", "precision_recall", "confusion", "by_body_part", "reliability", "disagreements"]
 METRICS = ["audit", "overfitting", "baselines", "occlusion"]
+TABLES = [*METRICS, "splits", "gaps", "learning_curve", "compare", "cross_part"]
+OF_EACH = ["roc", "precision_recall", "confusion", "by_body_part", "reliability", "disagreements"]
 
 
 def plot() -> None:
     """Load tables, metrics and a few cached images, draw, save."""
     params = load_params(paths.PARAMS)
     networks = params.networks
-    names = [*TABLES, *(f"{arch}/{name}" for arch in networks for name in OF_EACH)]
-    names += [f"history/{arch}" for arch in networks]
-    tables = {name: read_table(paths.table(name)) for name in names}
-    names = [*METRICS, *networks, *(f"explain_{arch}" for arch in networks)]
-    metrics = {name: read_json(paths.metrics(name)) for name in names}
-    layers = {arch: read_table(paths.trained(arch) / "layers.csv") for arch in networks}
-    galleries = {arch: read_gallery(paths.maps(arch)) for arch in networks}
+    table_names, metric_names, layers, galleries = [*TABLES], [*METRICS], {}, {}
+    for arch in networks:
+        table_names += [f"history/{arch}", *(f"{arch}/{name}" for name in OF_EACH)]
+        metric_names += [arch, f"explain_{arch}"]
+        layers[arch] = read_table(paths.trained(arch) / "layers.csv")
+        galleries[arch] = read_gallery(paths.maps(arch))
+    tables = {name: read_table(paths.table(name)) for name in table_names}
+    metrics = {name: read_json(paths.metrics(name)) for name in metric_names}
     cache = load_cache(paths.CACHE)
     samples = load_samples(paths.IMAGES, paths.SPLITS, cache)
     parts, trained = samples["body_part"].unique(), tables["cross_part"]["trained_on"].unique()

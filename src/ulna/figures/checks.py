@@ -195,16 +195,15 @@ def saliency_gallery(
     for row, part in enumerate(parts):
         y = TOP + row * tall + CAPTION + SIDE / 2
         style.add_text(figure, LEFT / 2, y, part, rotation=90, fontsize=9, **bold, **style.CENTRED)
-    strongest = 0.0 if maps is None else float(np.quantile(np.abs(maps), SATURATED))
+    overlays = [None] * len(gallery) if maps is None else _overlays(maps)
     cells = {
         (part, name): style.add_cell(figure, LEFT + x * SIDE, TOP + y * tall + CAPTION, SIDE - GAP)
         for y, part in enumerate(parts)
         for x, name in enumerate(OUTCOMES)
     }
-    for order, example in enumerate(gallery.itertuples()):
+    for example, image, overlay in zip(gallery.itertuples(), pixels, overlays, strict=True):
         axis = cells.pop((example.body_part, example.outcome))
-        overlay = None if maps is None else _overlay(maps[order], strongest)
-        _draw_example(axis, example, pixels[order], overlay)
+        _draw_example(axis, example, image, overlay)
     for axis in cells.values():
         axis.text(0.5, 0.5, "none", color=SOFT, transform=axis.transAxes, **style.CENTRED)
     handles = _gallery_key(maps is not None, bool(gallery["x0"].notna().any()))
@@ -245,13 +244,14 @@ def _box(corner: tuple[float, float], width: float, height: float, label: str = 
     return Rectangle(corner, width, height, label=label, **look)
 
 
-def _overlay(one: Maps, strongest: float) -> npt.NDArray[np.float64]:
-    """RGBA: the colour is the sign, the opacity the strength."""
+def _overlays(maps: Maps) -> npt.NDArray[np.float64]:
+    """RGBA: the colour is the sign, the opacity the strength, on one scale for all maps."""
+    strongest = np.quantile(np.abs(maps), SATURATED)
     colours = np.array([to_rgb(sign) for sign in SIGN_COLOURS])
-    image = np.empty((*one.shape, 4))
-    image[..., :3] = colours[(one > 0).astype(int)]
-    image[..., 3] = STRONGEST * np.minimum(np.abs(one) / strongest, 1) if strongest else 0
-    return image
+    images = np.empty((*maps.shape, 4))
+    images[..., :3] = colours[(maps > 0).astype(int)]
+    images[..., 3] = STRONGEST * np.minimum(np.abs(maps) / strongest, 1) if strongest else 0
+    return images
 
 
 def draw(

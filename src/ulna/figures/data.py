@@ -94,9 +94,8 @@ def example_images(examples: pd.DataFrame, pixels: Pixels) -> Figure:
     for example, image in zip(examples.itertuples(), pixels, strict=True):
         column = parts.index(example.body_part) * wide + example.place % wide
         row = example.label * tall + example.place // wide
-        style.show_image(
-            add_cell(figure, left + column * side, top + row * side, side - gap), image
-        )
+        axis = add_cell(figure, left + column * side, top + row * side, side - gap)
+        style.show_image(axis, image)
     return figure
 
 

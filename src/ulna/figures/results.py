@@ -24,6 +24,7 @@ from ulna.figures.style import INK, PAPER, SOFT, Look, Scores, Tables, colour, n
 Floats = npt.NDArray[np.float64]
 
 OVERALL = "overall"  # the row of all body parts in the tables
+RATES = ("specificity", "recall", "precision")  # of an operating point
 # Marker, offset from the body part in units of its width, name.
 READERS = {
     "model": ("D", 0.15, "Stanford's model"),
@@ -61,16 +62,17 @@ def roc_and_precision_recall(roc: Tables, precision_recall: Tables, scores: Scor
     left, right = figure.subplots(1, 2)
     for arch, score in scores.items():
         ink, size = colour(arch), f"(n = {score['n']:,})"
+        rates_at = {name: np.nan if score[name] is None else score[name] for name in RATES}
         dot = {"marker": "o", "markersize": 7, "color": ink, "markeredgecolor": PAPER}
         label = f"{title(arch)}: AUROC {number(score['auroc'])} {size}"
         rates = (roc[arch][name] for name in ("false_positive_rate", "true_positive_rate"))
         left.plot(*rates, color=ink, linewidth=2, label=label)
-        left.plot(1 - _float(score["specificity"]), _float(score["recall"]), **dot, zorder=4)
+        left.plot(1 - rates_at["specificity"], rates_at["recall"], **dot, zorder=4)
         recall, precision = (precision_recall[arch][column] for column in ("recall", "precision"))
         label = f"{title(arch)}: AUPRC {number(score['auprc'])} {size}"
         steps = ([0, *recall], [*precision[:1], *precision] or [np.nan])
         right.step(*steps, color=ink, linewidth=2, label=label)
-        right.plot(_float(score["recall"]), _float(score["precision"]), **dot, zorder=4)
+        right.plot(rates_at["recall"], rates_at["precision"], **dot, zorder=4)
     left.plot([0, 1], [0, 1], ":", color=SOFT, label="chance: AUROC 0.500")
     if abnormal:
         label = f"chance (share of abnormal studies): {abnormal / n:.3f}"
@@ -96,10 +98,6 @@ def _thresholds(scores: Scores) -> str:
     return f"thresholds chosen on val: {', '.join(values)}"
 
 
-def _float(value: float | None) -> float:
-    return np.nan if value is None else value
-
-
 @rc_context(style.RC_PARAMS)
 def confusion_matrices(decisions: Tables, scores: Scores) -> Figure:
     """Draw one confusion matrix per network: counts, and percentages of the actual class.
@@ -112,9 +110,8 @@ def confusion_matrices(decisions: Tables, scores: Scores) -> Figure:
     style.add_title(figure, "Confusion matrices, test set, study level")
     axes = figure.subplots(1, len(decisions), squeeze=False)[0]
     for axis, (arch, table) in zip(axes, decisions.items(), strict=True):
-        counts = pd.crosstab(table["actual"], table["predicted"]).reindex(
-            index=style.LABELS, columns=style.LABELS, fill_value=0
-        )
+        classes = {"index": style.LABELS, "columns": style.LABELS}
+        counts = pd.crosstab(table["actual"], table["predicted"]).reindex(**classes, fill_value=0)
         shares = counts.div(counts.sum(axis=1), axis=0)
         colours = LinearSegmentedColormap.from_list(arch, [style.ON_DARK, colour(arch)])
         axis.imshow(shares.fillna(0), cmap=colours, vmin=0, vmax=1)
@@ -196,7 +193,7 @@ def kappa_by_body_part(by_body_part: Tables, scores: Scores, reference: pd.DataF
 def _with_overall(table: pd.DataFrame, score: Mapping[str, Any]) -> pd.DataFrame:
     columns = ["n", "abnormal", "kappa", "kappa_low", "kappa_high"]
     parts = table.set_index("body_part")[columns].astype(float)
-    parts.loc[OVERALL] = [_float(score[column]) for column in columns]
+    parts.loc[OVERALL] = [np.nan if score[name] is None else score[name] for name in columns]
     return parts
 
 
@@ -241,9 +238,8 @@ def reliability_diagrams(curves: Tables, calibration: Scores, sentences: Sequenc
     figure = style.new_figure(6.9, len(curves))
     n, abnormal = _sizes(calibration)
     style.add_title(figure, f"Reliability diagrams: n = {n:,} test studies, {abnormal:,} abnormal")
-    axes = figure.subplots(
-        2, len(curves), squeeze=False, sharex=True, sharey="row", height_ratios=[4, 1]
-    )
+    shared: Look = {"squeeze": False, "sharex": True, "sharey": "row"}
+    axes = figure.subplots(2, len(curves), height_ratios=[4, 1], **shared)
     for column, (arch, curve) in enumerate(curves.items()):
         _draw_reliability(axes[0, column], axes[1, column], arch, curve, calibration[arch])
     axes[0, 0].set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -268,11 +264,9 @@ def _draw_reliability(
     ink = colour(arch)
     diagram.plot([0, 1], [0, 1], ":", color=SOFT)
     before, after = (curve[curve["scaling"] == name] for name in ("before", "after"))
-    for points, line, look in (
-        (before, "o--", {"markerfacecolor": PAPER, "linewidth": 1.2}),
-        (after, "o-", {"linewidth": 2}),
-    ):
-        diagram.plot(points["probability"], points["share_abnormal"], line, color=ink, **look)
+    points = ([table["probability"], table["share_abnormal"]] for table in (before, after))
+    diagram.plot(*next(points), "o--", color=ink, markerfacecolor=PAPER, linewidth=1.2)
+    diagram.plot(*next(points), "o-", color=ink, linewidth=2)
     # Without a temperature there is only the curve before scaling.
     bins = before if after.empty else after
     diagram.vlines(bins["probability"], bins["low"], bins["high"], color=ink, alpha=0.5)
@@ -281,10 +275,8 @@ def _draw_reliability(
     smallest, largest = bins["n"].min(), bins["n"].max()
     each = f"{smallest:,}" if smallest == largest else f"{smallest:,} to {largest:,}"
     ece = (number(numbers[name]["ece"]) for name in ("before", "after"))
-    line = (
-        f"T {number(numbers['temperature'], 2)}, ECE {' → '.join(ece)}, "
-        f"{len(bins)} bin{'s' * (len(bins) > 1)} of {each} studies"
-    )
+    n_bins = f"{len(bins)} bin{'s' * (len(bins) > 1)} of {each} studies"
+    line = f"T {number(numbers['temperature'], 2)}, ECE {' → '.join(ece)}, {n_bins}"
     style.add_heading(diagram, title(arch), line, ink)
 
 
@@ -378,22 +370,20 @@ def cross_part_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame
     table = cells.set_index(["trained_on", "tested_on"])
     edges = np.concatenate([[0], np.cumsum(lines)])
     columns = [
-        f"{part}\nn = {n['studies']:,}\n{n['abnormal']:,} abnormal\n{n['patients']:,} patients"
-        for part, n in ((part, sizes.loc[part]) for part in parts)
+        f"{n.Index}\nn = {n.studies:,}\n{n.abnormal:,} abnormal\n{n.patients:,} patients"
+        for n in sizes.loc[parts].itertuples()
     ]
-    thresholds = [table.loc[(name, OVERALL), "threshold"] for name in trained_on]
+    thresholds = table["threshold"].xs(OVERALL, level="tested_on")[list(trained_on)]
     with_thresholds = [
         f"{name}\n(threshold {number(threshold, 2)})"
         for name, threshold in zip(names, thresholds, strict=True)
     ]
     for axis, measure in zip(figure.subplots(2, 1), PANELS, strict=True):
-        for row, (name, own_parts) in enumerate(trained_on.items()):
+        for top, height, (name, own_parts) in zip(edges, lines, trained_on.items(), strict=False):
+            row = table.loc[name]
             for place, part in zip(places, parts, strict=True):
-                box = (place, float(edges[row]), float(lines[row]))
-                _draw_cell(axis, box, table.loc[(name, part)], measure)
-                axis.add_patch(_outline(box, 0, PAPER, 1))
-                if part in own_parts:
-                    axis.add_patch(_outline(box, 0.03, INK, 1.8))
+                box = (place, float(top), float(height))
+                _draw_cell(axis, box, row.loc[part], measure, part in own_parts)
         _label(axis, measure, places, columns, edges)
         labels = with_thresholds if measure == "kappa" else names
         axis.set_yticks((edges[:-1] + edges[1:]) / 2, labels, fontsize=8)
@@ -406,7 +396,16 @@ def cross_part_maps(trained_on: Mapping[str, Sequence[str]], cells: pd.DataFrame
     return figure
 
 
-def _draw_cell(axis: Axes, box: tuple[float, float, float], cell: pd.Series, measure: str) -> None:
+def _draw_cell(
+    axis: Axes, box: tuple[float, float, float], cell: pd.Series, measure: str, framed: bool
+) -> None:
+    _fill_cell(axis, box, cell, measure)
+    axis.add_patch(_outline(box, 0, PAPER, 1))
+    if framed:
+        axis.add_patch(_outline(box, 0.03, INK, 1.8))
+
+
+def _fill_cell(axis: Axes, box: tuple[float, float, float], cell: pd.Series, measure: str) -> None:
     left, top, height = box
     _, lowest, highest = PANELS[measure]
     middle = (left + 0.5, top + height / 2)

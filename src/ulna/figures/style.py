@@ -214,8 +214,7 @@ def _with_variables(match: re.Match[str]) -> str:
     name = VARIABLES.get(colour.upper())
     if name:
         return f"{kind}: {colour}; {kind}: var(--{name}, {colour})"
-    red, green, blue = to_rgb(colour)
-    coloured = max(red, green, blue) - min(red, green, blue) > 0.15
+    coloured = np.ptp(to_rgb(colour)) > 0.15
     if coloured and luminance(colour) < LIFTED_BELOW:
         mixed = f"color-mix(in srgb, {colour}, var(--lift, {colour}) {LIFT})"
         return f"{kind}: {colour}; {kind}: {mixed}"

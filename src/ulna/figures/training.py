@@ -31,9 +31,7 @@ def architecture(layers: Tables) -> Figure:
     """
     rows = max(len(table) for table in layers.values())
     figure = style.new_figure(1.5 + 0.36 * rows, len(layers))
-    style.add_title(
-        figure, "Architecture: from the cached pixels at the top to one logit per image"
-    )
+    style.add_title(figure, "Architecture: from the cached pixels (top) to one logit per image")
     axes = figure.subplots(1, len(layers), squeeze=False)[0]
     right = {"ha": "right", "va": "center", "fontsize": 8.5}
     for axis, (arch, table) in zip(axes, layers.items(), strict=True):
@@ -46,13 +44,8 @@ def architecture(layers: Tables) -> Figure:
             align = "left" if x < 0.5 else "right"
             axis.text(x, -0.2, name, ha=align, va="center", fontsize=8, color=SOFT)
         for y, row in enumerate(table.itertuples()):
-            ink = (
-                colour(arch)
-                if row.trainable_parameters
-                else SOFT
-                if row.parameters
-                else style.FAINT
-            )
+            frozen = SOFT if row.parameters else style.FAINT
+            ink = colour(arch) if row.trainable_parameters else frozen
             stripe: Look = {"facecolor": ink, "linewidth": 0}
             axis.add_patch(Rectangle((0, y + 0.06), 1, 0.88, alpha=0.1, **stripe))
             axis.add_patch(Rectangle((0, y + 0.06), 0.012, 0.88, **stripe))
@@ -187,9 +180,8 @@ def overfitting_panels(
             add_heading(axis, f"{name} by training patients, {title(arch)}", line)
             _draw_curve(axis, curve, measure, colour(arch))
             axis.set(xlabel="training patients (logarithmic)", ylabel=name)
-    figure.legend(
-        handles=style.network_key(networks), loc="outside upper right", ncols=len(networks)
-    )
+    handles = style.network_key(networks)
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
     style.add_note(
         figure,
         "Splits: no augmentation, thresholds chosen on val. By epoch: train while the weights "
@@ -203,9 +195,8 @@ def _draw_splits(axis: Axes, splits: pd.DataFrame, measure: str) -> None:
     networks = list(dict.fromkeys(splits["network"]))
     for order, network in enumerate(networks):
         rows = splits[splits["network"] == network].set_index("split").loc[list(style.SPLITS)]
-        places = np.arange(len(style.SPLITS)) + (order - (len(networks) - 1) / 2) * 0.8 / len(
-            networks
-        )
+        offset = (order - (len(networks) - 1) / 2) * 0.8 / len(networks)
+        places = np.arange(len(rows)) + offset
         ink = colour(network)
         axis.vlines(places, rows[f"{measure}_low"], rows[f"{measure}_high"], color=ink, lw=2)
         axis.plot(places, rows[measure], style.marker(network), color=ink, label=network)
@@ -214,9 +205,8 @@ def _draw_splits(axis: Axes, splits: pd.DataFrame, measure: str) -> None:
                 look = {"xycoords": ("data", "axes fraction"), "rotation": 90, **CENTRED}
                 style.annotate(axis, "too few", (place, 0.5), (0, 0), fontsize=8, **look)
             else:
-                style.annotate(
-                    axis, number(value, 2), (place, value), (5, 0), va="center", fontsize=8
-                )
+                look = {"va": "center", "fontsize": 8}
+                style.annotate(axis, number(value, 2), (place, value), (5, 0), **look)
     sizes = splits.groupby("split")[["n", "patients"]].first().loc[list(style.SPLITS)]
     names = [f"{row.Index}\nn = {row.n:,}\n{row.patients:,} patients" for row in sizes.itertuples()]
     axis.set_xticks(range(len(style.SPLITS)), names)

@@ -335,12 +335,10 @@ def difference_frame(data: ReportData) -> pd.DataFrame:
             METRICS[name]: interval(*(study[name][part] for part in ("difference", "low", "high")))
             for name in ("auroc", "kappa")
         }
-        tests = {
-            "DeLong p": p_value(study["delong"]["p"]),
-            "McNemar p": p_value(study["mcnemar"]["p"]),
-        }
         pair = {"pair": f"{NAMES[first]} − {NAMES[second]}"}
-        rows.append(pair | differences | tests | {"n": number(study["n"])})
+        delong, mcnemar = (p_value(study[name]["p"]) for name in ("delong", "mcnemar"))
+        tests = {"DeLong p": delong, "McNemar p": mcnemar, "n": number(study["n"])}
+        rows.append(pair | differences | tests)
     return pd.DataFrame(rows)
 
 
@@ -361,25 +359,18 @@ def comparison(data: ReportData) -> Section:
 
 def cross_part(data: ReportData) -> Section:
     """Networks trained on some body parts, tested on all."""
-    rows = [
-        {
-            "trained on": cell["trained_on"],
-            "tested on": cell["tested_on"],
-            "studies": number(int(cell["studies"])),
-            "AUROC": span(cell, "auroc", 2),
-            "kappa": span(cell, "kappa", 2),
-        }
-        for cell in data.tables["cross_part"].to_dict("records")
-    ]
+    cells = data.tables["cross_part"]
+    rows = cells[["trained_on", "tested_on"]].rename(columns=lambda name: name.replace("_", " "))
+    rows["studies"] = [number(int(n)) for n in cells["studies"]]
+    for label, name in (("AUROC", "auroc"), ("kappa", "kappa")):
+        rows[label] = [span(cell, name, 2) for cell in cells.to_dict("records")]
     sides = data.metrics["cross_part"]
     return section(
         "cross-part",
         "Trained on some body parts, tested on all",
         bullets([conclusions.cross_part(numbers, name) for name, numbers in sides.items()]),
         table(
-            pd.DataFrame(rows),
-            "Per study of test; the threshold is from val of the parts trained on",
-            ("tested on",),
+            rows, "Per study of test; threshold from val of the parts trained on", ("tested on",)
         ),
         data.picture("cross_part"),
     )
