@@ -204,6 +204,10 @@ def to_svg(figure: Figure, name: str) -> str:
     svg = svg.replace("<svg ", root, 1)
     svg = re.sub(r"\s*<metadata>.*?</metadata>|\s*<defs/>|\s*<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<(?:g|image)) id="[^"]*"', r"\1", svg)
+    # matplotlib's ids are hashes of positions, whose last digits differ from run to run.
+    ids = dict.fromkeys(re.findall(r' id="([\w-]+)"', svg))
+    numbered = {old: f"{name.replace('/', '-')}-{n}" for n, old in enumerate(ids)}
+    svg = re.sub(r'( id="|#)([\w-]+)', lambda m: m[1] + numbered.get(m[2], m[2]), svg)
     svg = re.sub(r"data:image/png;base64,([^\"]+)", _compress, svg)
     svg = svg.replace("font-family: 'DejaVu Sans'; ", "").replace("px 'DejaVu Sans'", f"px {FONTS}")
     return re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _with_variables, svg)
