@@ -17,13 +17,12 @@ from ulna.checks.audit import (
     FINDINGS,
     OUTLIER_BELOW,
     VISIBLE,
-    _of_images,
+    _image_findings,
     _similarity_within,
     audit_images,
     choose_examples,
     count_findings,
     fail_on_findings,
-    join_measurements,
     summarize_audit,
 )
 from ulna.checks.quality import similarity
@@ -33,6 +32,7 @@ from ulna.core.io import write_csv
 from ulna.core.params import Phantom
 from ulna.core.stage import run
 from ulna.data.cache import build_cache, load_cache
+from ulna.data.samples import join_measurements
 from ulna.phantom.tree import draw_view, plan_studies, plan_views, write_phantom
 
 DEFAULT = Phantom(seed=1, patients=290, marker_shortcut=False)
@@ -95,11 +95,10 @@ def audited(folder, files, size_px=96, fit="pad"):
         for kind in ("image_paths", "labeled_studies"):
             (folder / f"{name}_{kind}.csv").touch()
     images, splits = prepared(files)
-    image = schema.Image(size_px=size_px, fit=fit, max_bad_fraction=0.0, max_megapixels=1.0)
-    build_cache(images, folder, folder / "cache", image, workers=1)
+    build_cache(images, folder, folder / "cache", size_px, fit, 0.0, 1.0, workers=1)
     cache = load_cache(folder / "cache")
     rows = images.merge(splits, on="patient").merge(cache.images[["image", "row"]], on="image")
-    return audit_images(join_measurements(rows, cache), cache, fit)
+    return audit_images(join_measurements(rows, cache), cache.arrays, fit)
 
 
 def rows_of(findings, name):
@@ -202,7 +201,7 @@ def test_a_threshold_parts_the_last_ordinary_picture_from_the_first_odd_one(
     file = {"body_part": "HAND", "mode": "L", "bit_depth": 8, "width_px": 300, "height_px": 400}
     grey = {"polarity": 60.0, "contrast": 120.0, "saturated": 0.0, "bright_sides": 0}
     rows = pd.DataFrame([file | grey | last_ordinary, file | grey | first_odd])
-    found = _of_images(rows, np.zeros((2, 48, 48), np.uint8), rows, size_px=96)
+    found = _image_findings(rows, np.zeros((2, 48, 48), np.uint8), rows, size_px=96)
     assert found[["finding", "at"]].to_numpy().tolist() == [[kind, 1]]
 
 
@@ -211,7 +210,7 @@ def test_an_inverted_picture_is_not_called_overexposed_too():
         "body_part": "HAND", "mode": "L", "bit_depth": 8, "width_px": 300, "height_px": 400,
         "polarity": 190.0, "contrast": 120.0, "saturated": 0.5, "bright_sides": 4,
     }  # fmt: skip
-    found = _of_images(
+    found = _image_findings(
         pd.DataFrame([row]), np.zeros((1, 48, 48), np.uint8), pd.DataFrame([row]), size_px=96
     )
     assert found["finding"].tolist() == ["inverted"]
@@ -293,7 +292,7 @@ def test_the_order_of_the_rows_changes_nothing(tmp_path):
     images, splits = prepared(files)
     rows = images.merge(splits, on="patient").merge(cache.images[["image", "row"]], on="image")
     shuffled = join_measurements(rows, cache).sample(frac=1, random_state=3)
-    pd.testing.assert_frame_equal(audit_images(shuffled, cache, "pad"), first)
+    pd.testing.assert_frame_equal(audit_images(shuffled, cache.arrays, "pad"), first)
 
 
 def test_examples_are_spread_and_pairs_take_two_places():
@@ -407,11 +406,10 @@ def test_all_that_the_default_phantom_plants_is_found_without_a_false_alarm(tmp_
     root = tmp_path / "MURA-v1.1.zip"
     truth = write_phantom(root, DEFAULT)
     images, splits = prepared(truth["image"])
-    image = schema.Image(size_px=96, fit="pad", max_bad_fraction=0.0, max_megapixels=1.0)
-    build_cache(images, root, tmp_path / "cache", image)
+    build_cache(images, root, tmp_path / "cache", 96, "pad", 0.0, 1.0)
     cache = load_cache(tmp_path / "cache")
     rows = images.merge(splits, on="patient").merge(cache.images[["image", "row"]], on="image")
-    findings = audit_images(join_measurements(rows, cache), cache, "pad")
+    findings = audit_images(join_measurements(rows, cache), cache.arrays, "pad")
 
     for quality, finding in PLANTED.items():
         planted = sorted(truth.loc[truth["quality"] == quality, "image"])

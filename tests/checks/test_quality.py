@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 
 from ulna.checks.quality import SMALL_PX, measure_images, resize_content, similarity
-from ulna.data.cache import Cache
 from ulna.data.images import letterbox
 
 SIZE = 40
@@ -24,9 +23,9 @@ def test_padding_is_left_out():
     images = pd.DataFrame(
         {"body_part": "WRIST", "row": [2, 0], "width_px": [30, 30], "height_px": [90, 90]}
     )
-    cache = Cache(images, pd.DataFrame(), {"WRIST": cached})
-    assert (resize_content(cache, images, "pad", 24) == np.full((2, 24, 24), 200)).all()
-    assert (resize_content(cache, images, "stretch", 24) == 0).any()
+    arrays = {"WRIST": cached}
+    assert (resize_content(arrays, images, "pad", 24) == np.full((2, 24, 24), 200)).all()
+    assert (resize_content(arrays, images, "stretch", 24) == 0).any()
 
 
 def test_the_polarity_of_an_inverse_mirrors_that_of_the_picture_about_mid_grey():

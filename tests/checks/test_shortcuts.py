@@ -36,7 +36,7 @@ from ulna.core.predictions import COLUMNS as TABLE
 from ulna.data.cache import Cache, build_cache, gather, load_cache
 from ulna.data.images import REGIONS, content_boxes, letterbox, mask_region
 from ulna.data.mura import read_index
-from ulna.data.samples import join_samples
+from ulna.data.samples import join_measurements, join_samples
 from ulna.data.source import open_root
 from ulna.data.splits import assign_splits
 from ulna.evaluation.evaluate import apply_thresholds
@@ -85,10 +85,12 @@ def phantoms(tmp_path_factory, params):
         write_phantom(root, phantom, workers=1)
         images = read_index(open_root(root))
         image = params.image.model_copy(update={"size_px": 48})
-        build_cache(images, root, folder / "cache", image, workers=1)
+        build_cache(images, root, folder / "cache", **image.model_dump(), workers=1)
         cache = load_cache(folder / "cache")
         rows = join_samples(images, assign_splits(images, 0.2, 2017), cache)
-        tables[planted] = measure_confounders(rows, cache, image.fit)
+        tables[planted] = measure_confounders(
+            join_measurements(rows, cache), cache.arrays, image.fit
+        )
     return tables
 
 
@@ -211,7 +213,7 @@ def test_cross_validation_never_scores_a_patient_with_a_model_that_saw_them(monk
     seen = []
     monkeypatch.setattr(
         shortcuts,
-        "_fit_and_score",
+        "_fit_and_predict",
         lambda _, train, scored: seen.append((train, scored)) or scored,
     )
     measured = made_up()
@@ -278,21 +280,36 @@ def test_real_radiographs_tell_some_of_their_labels_without_bone(params, tmp_pat
     if not REAL.is_dir():
         pytest.skip("FracAtlas in MURA's layout is not beside the repository")
     images = read_index(open_root(REAL))
-    build_cache(images, REAL, tmp_path, params.image.model_copy(update={"size_px": 48}), workers=1)
+    build_cache(images, REAL, tmp_path, **params.image.model_dump() | {"size_px": 48}, workers=1)
     cache = load_cache(tmp_path)
     rows = join_samples(images, assign_splits(images, params.split.val_fraction, 2017), cache)
-    scores = judged(measure_confounders(rows, cache, params.image.fit), params)
+    scores = judged(
+        measure_confounders(join_measurements(rows, cache), cache.arrays, "pad"), params
+    )
     assert scores.at["metadata", "flag"] and not scores.at["views", "flag"]
+
+
+def measured_of(rows: pd.DataFrame, cache: Cache) -> pd.DataFrame:
+    return measure_confounders(join_measurements(rows, cache), cache.arrays, "pad")
 
 
 def one_image(pixels: np.ndarray, width_px: int, height_px: int) -> pd.Series:
     file = {"image": "a", "body_part": "HAND", "row": 0}
     images = pd.DataFrame(
-        [file | {"mode": "L", "bit_depth": 8, "width_px": width_px, "height_px": height_px}]
+        [
+            file
+            | {
+                "mode": "L",
+                "bit_depth": 8,
+                "mean": 0.0,
+                "width_px": width_px,
+                "height_px": height_px,
+            }
+        ]
     )
     rows = pd.DataFrame([file | {"patient": "p", "study": "s", "split": "train", "label": 0}])
     cache = Cache(images, pd.DataFrame(), {"HAND": pixels[np.newaxis]})
-    return measure_confounders(rows, cache, "pad").iloc[0]
+    return measured_of(rows, cache).iloc[0]
 
 
 def test_padding_is_not_measured_and_regions_are_where_their_names_say():
@@ -341,7 +358,7 @@ def many(count: int = 40, side: int = 48) -> tuple[pd.DataFrame, Cache, list[np.
         {"image": [f"{k:02}" for k in range(count)], "body_part": parts, "row": places}
     )
     files = images.assign(
-        mode="L", bit_depth=8,
+        mode="L", bit_depth=8, mean=0.0,
         width_px=[picture.shape[1] for picture in pictures],
         height_px=[picture.shape[0] for picture in pictures],
     )  # fmt: skip
@@ -360,7 +377,7 @@ def many(count: int = 40, side: int = 48) -> tuple[pd.DataFrame, Cache, list[np.
 def test_every_image_has_the_numbers_of_its_own_picture_whatever_the_block(monkeypatch, block):
     monkeypatch.setattr(shortcuts, "BLOCK", block)
     rows, cache, inside = many()
-    measured = measure_confounders(rows, cache, "pad")
+    measured = measured_of(rows, cache)
     assert measured["image"].tolist() == rows["image"].tolist()
     for row, picture in zip(measured.itertuples(), inside, strict=True):
         assert row.mean == pytest.approx(picture.mean())
@@ -373,16 +390,14 @@ def test_every_image_has_the_numbers_of_its_own_picture_whatever_the_block(monke
 def test_the_order_of_the_rows_changes_no_bit():
     rows, cache, _ = many()
     names = ["mean", "sd", *BORDER]
-    first = measure_confounders(rows, cache, "pad").set_index("image")[names]
-    again = measure_confounders(rows.sample(frac=1, random_state=1), cache, "pad").set_index(
-        "image"
-    )[names]
+    first = measured_of(rows, cache).set_index("image")[names]
+    again = measured_of(rows.sample(frac=1, random_state=1), cache).set_index("image")[names]
     pd.testing.assert_frame_equal(again.loc[first.index], first, check_exact=True)
 
 
 def test_views_are_those_of_the_study_and_files_tell_of_their_device():
     rows, cache, _ = many(7)
-    measured = measure_confounders(rows, cache, "pad")
+    measured = measured_of(rows, cache)
     assert measured["views"].tolist() == [3] * 6 + [1]
     pd.testing.assert_frame_equal(
         measured[list(IMAGE_FEATURES[:4])], cache.images[list(IMAGE_FEATURES[:4])]
@@ -629,8 +644,7 @@ def test_one_alarm_is_enough(evaluate):
 def test_the_example_is_an_abnormal_picture_as_the_networks_see_it():
     pixels, rows = pictures(1.0, 1.0)
     size = {"row": range(len(rows)), "width_px": 640, "height_px": 320}
-    cache = Cache(rows.assign(**size), pd.DataFrame(), {"HAND": pixels})
-    shown = occlusion_example(rows, cache, "pad")
+    shown = occlusion_example(rows.assign(**size), {"HAND": pixels}, "pad")
     np.testing.assert_array_equal(shown["whole"], pixels[2])  # the first that is abnormal
     assert (shown["frame_hidden"][16, 16], shown["centre_hidden"][16, 16]) == (pixels[2, 16, 16], 0)
     np.testing.assert_array_equal(
@@ -650,7 +664,7 @@ def phantoms_occlusion(tmp_path_factory, params):
         write_phantom(root, phantom, workers=1)
         images = read_index(open_root(root))
         image = params.image.model_copy(update={"size_px": 48})
-        build_cache(images, root, folder / "cache", image, workers=1)
+        build_cache(images, root, folder / "cache", **image.model_dump(), workers=1)
         cache = load_cache(folder / "cache")
         found[planted] = cache, join_samples(images, assign_splits(images, 0.2, 2017), cache)
     return found

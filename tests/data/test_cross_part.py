@@ -17,7 +17,7 @@ from ulna.core import InputError
 from ulna.core.io import write_csv
 from ulna.core.predictions import read_predictions
 from ulna.data.cache import COLUMNS as CACHE_COLUMNS
-from ulna.data.cross_part import Network, available, learning_rows, network_named, plan
+from ulna.data.cross_part import Network, available, network_named, plan, select_training_images
 from ulna.data.mura import IMAGE_COLUMNS
 from ulna.data.samples import SPLIT_COLUMNS
 from ulna.networks import runtime
@@ -79,7 +79,9 @@ def test_a_part_that_is_not_there_is_named(name):
 @pytest.mark.parametrize("parts", [("WRIST",), ("ELBOW", "HAND")])
 def test_a_network_learns_from_its_parts_alone_and_from_all_of_them(parts):
     rows = table()
-    for split, got in zip(("train", "val"), learning_rows(rows, Network("", parts)), strict=True):
+    for split, got in zip(
+        ("train", "val"), select_training_images(rows, Network("", parts)), strict=True
+    ):
         wanted = [row for row in rows.to_dict("records")
                   if row["split"] == split and row["body_part"] in parts]  # fmt: skip
         assert got.to_dict("records") == wanted
@@ -96,7 +98,7 @@ def test_a_test_patient_among_those_learnt_from_stops_the_stage(split, part):
     tested = rows.index[(rows["split"] == "test") & (rows["body_part"] == part)][0]
     rows.loc[tested, "patient"] = rows.loc[learnt, "patient"]
     with pytest.raises(InputError, match=f"{split}-WRIST-0-0; "):
-        learning_rows(rows, Network("WRIST", ("WRIST",)))
+        select_training_images(rows, Network("WRIST", ("WRIST",)))
 
 
 def test_of_many_shared_patients_ten_are_named():
@@ -104,7 +106,7 @@ def test_of_many_shared_patients_ten_are_named():
     tested = rows.index[rows["split"] == "test"]
     rows.loc[tested, "patient"] = rows.loc[rows["split"] == "train", "patient"].to_numpy()
     with pytest.raises(InputError, match="train-WRIST-0-1 and 2 more; run") as caught:
-        learning_rows(rows, Network("WRIST", ("WRIST",)))
+        select_training_images(rows, Network("WRIST", ("WRIST",)))
     assert str(caught.value).count("train-") == 10
 
 
@@ -116,7 +118,7 @@ def test_what_is_learnt_from_is_never_tested(drawn):
     rows = pd.DataFrame(drawn, columns=["patient", "body_part", "split", "label"])
     rows["patient"] = "p" + rows["patient"].astype(str)
     try:
-        learnt = pd.concat(learning_rows(rows, Network("WRIST", ("WRIST",))))
+        learnt = pd.concat(select_training_images(rows, Network("WRIST", ("WRIST",))))
     except InputError:
         return
     assert not set(learnt["patient"]) & set(rows["patient"][rows["split"] == "test"])
@@ -128,8 +130,8 @@ def test_a_part_with_one_label_is_refused_before_any_training(split):
     gone = (rows["split"] == split) & (rows["body_part"] == "HAND") & (rows["label"] == 1)
     rows = rows[~gone]
     with pytest.raises(InputError, match=f"{split} .*2 .*HAND .*1 "):
-        learning_rows(rows, Network("HAND", ("HAND",)))
-    learning_rows(rows, Network("", ("ELBOW", "HAND")))
+        select_training_images(rows, Network("HAND", ("HAND",)))
+    select_training_images(rows, Network("", ("ELBOW", "HAND")))
 
 
 def write_inputs(root: Path, train_on: str | list[str], unlearnt: int) -> None:

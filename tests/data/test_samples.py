@@ -53,7 +53,7 @@ def test_a_cache_of_another_index_stops():
         join_samples(IMAGES.drop(index=1), SPLITS, CACHED)
 
 
-def test_an_image_neither_cached_nor_rejected_images_stops():
+def test_an_image_neither_cached_nor_rejected_stops():
     lost = Cache(CACHED.images, CACHED.rejected[:0], {})
     with pytest.raises(InputError, match="differ in 1 images, the first is c"):
         join_samples(IMAGES, SPLITS, lost)
