@@ -29,13 +29,12 @@ from ulna.checks.quality import similarity
 from ulna.core import InputError
 from ulna.core import params as schema
 from ulna.core.io import write_csv
-from ulna.core.params import Phantom
 from ulna.core.stage import run
 from ulna.data.cache import build_cache, load_cache
 from ulna.data.samples import join_measurements
 from ulna.phantom.tree import draw_view, plan_studies, plan_views, write_phantom
 
-DEFAULT = Phantom(seed=1, patients=290, marker_shortcut=False)
+SEED, PATIENTS = 1, 290  # of the default phantom
 TABLE = Path("plots/tables/audit.csv")
 # What the phantom plants -> what the audit calls it.
 PLANTED = {"inverted": "inverted", "blank": "low_contrast", "cut_off": "body_part_outlier"}
@@ -43,8 +42,8 @@ PLANTED = {"inverted": "inverted", "blank": "low_contrast", "cut_off": "body_par
 
 def radiographs(count):
     """Ordinary first views of the phantom, each of another patient."""
-    views = [view for view in plan_views(plan_studies(DEFAULT), DEFAULT) if view.view == 0]
-    return [draw_view(view, DEFAULT)[0] for view in views[: 7 * count : 7]]
+    views = [view for view in plan_views(plan_studies(SEED, PATIENTS), SEED) if view.view == 0]
+    return [draw_view(view, SEED)[0] for view in views[: 7 * count : 7]]
 
 
 def png(pixels, mode="L"):
@@ -404,7 +403,7 @@ def test_a_finding_that_may_occur_stops_nothing(repository):
 @pytest.mark.slow
 def test_all_that_the_default_phantom_plants_is_found_without_a_false_alarm(tmp_path):
     root = tmp_path / "MURA-v1.1.zip"
-    truth = write_phantom(root, DEFAULT)
+    truth = write_phantom(root, SEED, PATIENTS)
     images, splits = prepared(truth["image"])
     build_cache(images, root, tmp_path / "cache", 96, "pad", 0.0, 1.0)
     cache = load_cache(tmp_path / "cache")

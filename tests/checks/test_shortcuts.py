@@ -30,7 +30,6 @@ from ulna.checks.shortcuts import (
     tabulate_occlusion,
 )
 from ulna.core import InputError
-from ulna.core.params import Phantom
 from ulna.core.predictions import COLUMNS, by_study
 from ulna.core.predictions import COLUMNS as TABLE
 from ulna.data.cache import Cache, build_cache, gather, load_cache
@@ -81,8 +80,7 @@ def phantoms(tmp_path_factory, params):
         folder = tmp_path_factory.mktemp("phantom")
         root = folder / "MURA-v1.1.zip"
         # Enough for six pairs of test patients: of fewer, even an AUROC of 1 is no evidence.
-        phantom = Phantom(seed=1, patients=70, marker_shortcut=planted)
-        write_phantom(root, phantom, workers=1)
+        write_phantom(root, 1, 70, marker_shortcut=planted, workers=1)
         images = read_index(open_root(root))
         image = params.image.model_copy(update={"size_px": 48})
         build_cache(images, root, folder / "cache", **image.model_dump(), workers=1)
@@ -660,8 +658,7 @@ def phantoms_occlusion(tmp_path_factory, params):
     for planted in (False, True):
         folder = tmp_path_factory.mktemp("phantom")
         root = folder / "MURA-v1.1.zip"
-        phantom = Phantom(seed=1, patients=60, marker_shortcut=planted)
-        write_phantom(root, phantom, workers=1)
+        write_phantom(root, 1, 60, marker_shortcut=planted, workers=1)
         images = read_index(open_root(root))
         image = params.image.model_copy(update={"size_px": 48})
         build_cache(images, root, folder / "cache", **image.model_dump(), workers=1)
