@@ -58,7 +58,7 @@ def copies_among(large, hashes=None):
 
 @pytest.mark.parametrize("side", [SMALL_PX, LARGE_PX])
 @pytest.mark.parametrize("kind", ALTERED)
-def test_a_picture_and_its_altered_copy_correlate(side, kind):
+def test_a_image_and_its_altered_copy_correlate(side, kind):
     picture = pictures(1, side=side)[0]
     value = correlate(picture[None], ALTERED[kind](picture)[None])[0]
     assert COPY_FROM < value <= 1
@@ -92,14 +92,14 @@ def test_half_a_pixel_costs_hardly_more_than_a_whole_one(axis):
     assert whole - half < 0.005  # without the parabola 0.02
 
 
-def test_correlation_is_symmetric_and_low_for_different_pictures():
+def test_correlation_is_symmetric_and_low_for_different_images():
     one, other = pictures(6), pictures(6, seed=1)
     forth, back = correlate(one, other), correlate(other, one)
     np.testing.assert_allclose(forth, back, atol=1e-5)
     assert (forth < 0.5).all()
 
 
-def test_an_even_picture_correlates_with_nothing():
+def test_a_flat_image_correlates_with_nothing():
     even = np.full((1, SMALL_PX, SMALL_PX), 90, np.uint8)
     assert correlate(even, even)[0] == 0
     assert correlate(even, pictures(1, side=SMALL_PX))[0] == 0
@@ -124,7 +124,7 @@ def test_exact_copies_are_paired_with_the_first_of_them_and_searched_once():
     assert found["value"].tolist()[:2] == [1, 1]
 
 
-def test_pictures_alike_at_a_glance_are_no_copies_if_their_detail_differs():
+def test_images_similar_at_a_glance_are_no_copies_if_their_detail_differs():
     coarse = gaussian_filter(pictures(1)[0].astype(float), 6)
     noise = np.random.default_rng(0).standard_normal((2, LARGE_PX, LARGE_PX))
     detail = gaussian_filter(noise, (0, 1.5, 1.5))
@@ -133,7 +133,7 @@ def test_pictures_alike_at_a_glance_are_no_copies_if_their_detail_differs():
     assert copies_among(np.stack([one, other])).empty
 
 
-def test_pictures_alike_when_small_are_no_copies_if_larger_ones_differ():
+def test_images_similar_as_thumbnails_are_no_copies_if_larger_ones_differ():
     """As two hands held alike on one bed: their grain differs."""
     noise = gaussian_filter(np.random.default_rng(0).standard_normal((2, 96, 96)), (0, 0.7, 0.7))
     large = np.clip(pictures(1)[0] + 9 * noise / noise.std(), 0, 255).astype(np.uint8)

@@ -28,7 +28,7 @@ def test_padding_is_left_out():
     assert (resize_content(arrays, images, "stretch", 24) == 0).any()
 
 
-def test_the_polarity_of_an_inverse_mirrors_that_of_the_picture_about_mid_grey():
+def test_the_polarity_of_an_inverse_mirrors_that_of_the_image_about_mid_grey():
     # 100 of 4 pixels along each side, 20 within: the lower is the mean of all, not of the rim.
     picture = np.full((SMALL_PX, SMALL_PX), 20)
     picture[:4], picture[-4:], picture[:, :4], picture[:, -4:] = 100, 100, 100, 100
@@ -61,7 +61,7 @@ def test_bright_strips_are_counted_by_side_and_must_run_along_all_of_it():
     assert measured(picture)["bright_sides"] == 2
 
 
-def test_likeness_is_the_third_highest_correlation_over_turned_and_mirrored_pictures():
+def test_similarity_is_the_third_highest_correlation_over_turned_and_mirrored_images():
     many = pictures(9)
     every = np.arange(9)
     coarse = many.reshape(-1, 16, 3, 16, 3).mean((2, 4))
@@ -80,7 +80,7 @@ def test_likeness_is_the_third_highest_correlation_over_turned_and_mirrored_pict
         assert inverted[at] == pytest.approx(sorted(-min(way) for way in ways)[-3], abs=1e-5)
 
 
-def test_likeness_does_not_depend_on_the_size_of_a_block(monkeypatch):
+def test_similarity_does_not_depend_on_the_size_of_a_block(monkeypatch):
     many = pictures(23)
     every = np.arange(23)
     whole = similarity(many, every, every)
@@ -108,7 +108,7 @@ def test_some_are_compared_with_some_as_if_there_were_no_others():
         )
 
 
-def test_a_picture_that_is_mostly_bright_has_no_bright_border():
+def test_a_image_that_is_mostly_bright_has_no_bright_border():
     picture = np.full((SMALL_PX, SMALL_PX), 230)
     picture[20:30, 20:30] = 30
     assert measured(picture)["bright_sides"] == 0

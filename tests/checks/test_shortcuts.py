@@ -93,7 +93,7 @@ def phantoms(tmp_path_factory, params):
 
 
 @pytest.mark.promise("A7")
-def test_a_planted_corner_marker_raises_the_alarm_and_is_named(phantoms, params):
+def test_a_synthetic_corner_marker_raises_the_alarm_and_is_named(phantoms, params):
     scores = judged(phantoms[True], params)
     assert scores["flag"].to_dict() == {name: name == "corners_and_border" for name in BASELINES}
     assert scores.at["corners_and_border", "auroc"] == 1
@@ -148,7 +148,7 @@ def test_shuffled_labels_are_chance(params):
 
 
 @pytest.mark.promise("A7")
-def test_of_baselines_that_tell_nothing_hardly_any_raises_the_alarm(params):
+def test_of_baselines_no_better_than_chance_hardly_any_raises_the_alarm(params):
     """Random scores of 40 data sets; one set of patients alone would alarm in 12% of them."""
     evaluate = params.evaluate.model_copy(update={"bootstrap_replicates": 100, "threshold": "half"})
     names = [name for name, baseline in BASELINES.items() if baseline.shortcut][1:]
@@ -170,18 +170,18 @@ def test_of_baselines_that_tell_nothing_hardly_any_raises_the_alarm(params):
     assert on_test >= 3  # what the second set of patients spares
 
 
-def test_the_labels_told_anything_before_they_were_shuffled(params):
+def test_the_baselines_are_informative_before_labels_are_shuffled(params):
     scores = judged(marked(made_up()), params)
     assert scores["flag"].to_dict() == {name: name == "corners_and_border" for name in BASELINES}
 
 
-def test_a_constant_is_exactly_chance_whatever_the_number_of_views(params):
+def test_a_constant_is_exactly_chance_for_any_number_of_views(params):
     row = judged(made_up(), params).loc["prevalence"]
     assert (row["auroc"], row["auroc_low"], row["auroc_high"]) == (0.5, 0.5, 0.5)
     assert row["kappa"] == 0
 
 
-def test_studies_of_a_body_part_are_scored_alike_whatever_their_number_of_views():
+def test_studies_of_a_body_part_have_one_probability_for_any_number_of_views():
     table = predict_baselines(made_up())["body_part"]
     assert by_study(table).groupby("body_part")["probability"].nunique().eq(1).all()
 
@@ -265,7 +265,7 @@ def test_too_few_patients_say_so(params):
     assert summarize_baselines(scores.reset_index())["conclusion"] == "too_few"
 
 
-def test_too_few_patients_to_learn_from_are_refused():
+def test_too_few_training_patients_are_refused():
     measured = made_up(sizes={"train": 40, "val": 20, "test": 20})
     abnormal = measured[(measured["split"] == "train") & (measured["label"] == 1)]
     few = abnormal["patient"].drop_duplicates()[4:]
@@ -273,7 +273,7 @@ def test_too_few_patients_to_learn_from_are_refused():
         cross_validate(measured[~measured["patient"].isin(few)])
 
 
-def test_real_radiographs_tell_some_of_their_labels_without_bone(params, tmp_path):
+def test_real_radiographs_give_away_some_labels_without_bone(params, tmp_path):
     """Sizes, modes and borders of FracAtlas differ with the label: no clean set."""
     if not REAL.is_dir():
         pytest.skip("FracAtlas in MURA's layout is not beside the repository")
@@ -324,7 +324,7 @@ def test_padding_is_not_measured_and_regions_are_where_their_names_say():
     assert row["aspect"] == 2 and row["views"] == 1
 
 
-def test_the_middle_of_a_picture_does_not_reach_corners_and_border():
+def test_the_middle_of_a_image_does_not_reach_corners_and_border():
     rng = np.random.default_rng(2)
     one = rng.integers(0, 256, (64, 64), np.uint8)
     other = one.copy()
@@ -372,7 +372,7 @@ def many(count: int = 40, side: int = 48) -> tuple[pd.DataFrame, Cache, list[np.
 
 
 @pytest.mark.parametrize("block", [1, 3, 64])
-def test_every_image_has_the_numbers_of_its_own_picture_whatever_the_block(monkeypatch, block):
+def test_every_image_has_the_numbers_of_its_own_for_any_block(monkeypatch, block):
     monkeypatch.setattr(shortcuts, "BLOCK", block)
     rows, cache, inside = many()
     measured = measured_of(rows, cache)
@@ -393,7 +393,7 @@ def test_the_order_of_the_rows_changes_no_bit():
     pd.testing.assert_frame_equal(again.loc[first.index], first, check_exact=True)
 
 
-def test_views_are_those_of_the_study_and_files_tell_of_their_device():
+def test_views_are_those_of_the_study_and_metadata_are_those_of_the_file():
     rows, cache, _ = many(7)
     measured = measured_of(rows, cache)
     assert measured["views"].tolist() == [3] * 6 + [1]
@@ -497,13 +497,13 @@ def test_a_network_that_reads_the_centre_raises_none(evaluate):
     assert summarize_occlusion({"cnn": found})["conclusion"] == "no_alarm"
 
 
-def test_a_frame_that_tells_something_is_no_alarm_while_the_centre_tells_more(evaluate):
+def test_an_informative_frame_is_no_alarm_while_the_centre_is_better(evaluate):
     found = judged_occlusion(evaluate, eyes=(1, 1), seen=(0.7, 1.0))
     assert found["centre_hidden"]["auroc_low"] > 0.5
     assert found["finding"] == "both" and not found["flag"]
 
 
-def test_a_network_that_reads_both_alike_raises_the_alarm(evaluate):
+def test_a_network_that_reads_both_equally_raises_the_alarm(evaluate):
     assert judged_occlusion(evaluate, eyes=(1, 1), seen=(0.9, 0.9))["flag"]
 
 
@@ -533,7 +533,7 @@ def test_networks_without_signal_raise_no_alarm(evaluate):
         (0.8, 0.8, 0.8, np.nan, "too_few"),
     ],
 )
-def test_what_is_found_follows_from_the_lower_ends(whole, centre, frame, better, finding):
+def test_the_finding_follows_from_the_lower_limits(whole, centre, frame, better, finding):
     lows = dict(zip(SHOWN, (whole, centre, frame), strict=True))
     found = {name: {"auroc": low + 0.1, "auroc_low": low} for name, low in lows.items()}
     found |= {"centre_minus_frame": better + 0.1, "centre_minus_frame_low": better}
@@ -562,7 +562,7 @@ def test_scores_and_drops_are_those_of_studies(evaluate):
     assert found["centre_minus_frame"] == pytest.approx(difference)
 
 
-def test_the_threshold_is_that_of_whole_pictures_of_val(evaluate):
+def test_the_threshold_is_that_of_whole_images_of_val(evaluate):
     seen = tables(*pictures(0.9, 0.9), network(1, 2))
     _, thresholds = apply_thresholds(seen["whole"], "study", evaluate)
     found = evaluate_occlusion(seen, evaluate, seed=1)
@@ -639,7 +639,7 @@ def test_one_alarm_is_enough(evaluate):
     assert summary["flag"] and summary["conclusion"] == "alarm"
 
 
-def test_the_example_is_an_abnormal_picture_as_the_networks_see_it():
+def test_the_example_is_an_abnormal_image_as_the_networks_see_it():
     pixels, rows = pictures(1.0, 1.0)
     size = {"row": range(len(rows)), "width_px": 640, "height_px": 320}
     shown = occlusion_example(rows.assign(**size), {"HAND": pixels}, "pad")
@@ -683,7 +683,7 @@ def learnt(cache, rows):
 
 
 @pytest.mark.promise("A7")
-def test_a_network_that_learnt_a_planted_marker_raises_the_alarm(phantoms_occlusion, evaluate):
+def test_a_network_trained_on_a_synthetic_marker_raises_the_alarm(phantoms_occlusion, evaluate):
     found = evaluate_occlusion(learnt(*phantoms_occlusion[True]), evaluate, seed=1)
     assert found["flag"]
     assert found["frame_hidden"]["kappa_drop_low"] > 0

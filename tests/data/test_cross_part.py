@@ -50,7 +50,7 @@ def test_all_trains_once_on_each_part_and_once_without_each(parts):
 
 @settings(deadline=None, max_examples=50)
 @given(present, st.data())
-def test_a_list_trains_one_network_whatever_its_order_and_repeats(parts, data):
+def test_a_list_trains_one_network_for_any_order_and_repeats(parts, data):
     listed = data.draw(st.lists(st.sampled_from(parts), min_size=1))
     (network,) = plan(listed, parts)
     assert network == Network("+".join(sorted(set(listed))), tuple(sorted(set(listed))))
@@ -64,7 +64,7 @@ def test_the_plan_does_not_depend_on_the_order_of_the_parts(parts):
 
 @settings(deadline=None, max_examples=50)
 @given(present)
-def test_a_name_says_what_the_network_was_trained_on(parts):
+def test_a_name_gives_the_parts_that_the_network_is_trained_on(parts):
     for network in [*plan("all", parts), *plan(parts, parts)]:
         assert network_named(network.name, parts) == network
 
@@ -77,7 +77,7 @@ def test_a_part_that_is_not_there_is_named(name):
 
 
 @pytest.mark.parametrize("parts", [("WRIST",), ("ELBOW", "HAND")])
-def test_a_network_learns_from_its_parts_alone_and_from_all_of_them(parts):
+def test_a_network_is_trained_on_its_parts_alone_and_on_all_of_them(parts):
     rows = table()
     for split, got in zip(
         ("train", "val"), select_training_images(rows, Network("", parts)), strict=True
@@ -91,7 +91,7 @@ def test_a_network_learns_from_its_parts_alone_and_from_all_of_them(parts):
 @pytest.mark.promise("A1")
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("part", ["WRIST", "HAND"])
-def test_a_test_patient_among_those_learnt_from_stops_the_stage(split, part):
+def test_a_test_patient_among_the_training_patients_stops_the_stage(split, part):
     """Also one whose other body part is tested: the network learns from wrists alone."""
     rows = table()
     learnt = rows.index[(rows["split"] == split) & (rows["body_part"] == "WRIST")][0]
@@ -105,7 +105,7 @@ def test_of_many_shared_patients_ten_are_named():
     rows = table()
     tested = rows.index[rows["split"] == "test"]
     rows.loc[tested, "patient"] = rows.loc[rows["split"] == "train", "patient"].to_numpy()
-    with pytest.raises(InputError, match="train-WRIST-0-1 and 2 more; run") as caught:
+    with pytest.raises(InputError, match="train-WRIST-0-1 .*2 more") as caught:
         select_training_images(rows, Network("WRIST", ("WRIST",)))
     assert str(caught.value).count("train-") == 10
 
@@ -114,7 +114,7 @@ def test_of_many_shared_patients_ten_are_named():
 @given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["HAND", "WRIST"]),
                           st.sampled_from(["train", "val", "test"]), st.integers(0, 1)),
                 max_size=30))  # fmt: skip
-def test_what_is_learnt_from_is_never_tested(drawn):
+def test_no_training_patient_is_tested(drawn):
     rows = pd.DataFrame(drawn, columns=["patient", "body_part", "split", "label"])
     rows["patient"] = "p" + rows["patient"].astype(str)
     try:

@@ -41,7 +41,7 @@ def pngs(files, start: str = "") -> list[str]:
     return sorted(name for name in files if name.startswith(start) and name.endswith(".png"))
 
 
-def picture(files, name: str) -> Image.Image:
+def image_of(files, name: str) -> Image.Image:
     return Image.open(io.BytesIO(files[name]))
 
 
@@ -72,7 +72,7 @@ def test_the_members_are_stored_and_readable_in_the_order_of_their_names(path):
     assert len(tables) == 5
 
 
-def test_another_seed_draws_other_images():
+def test_another_seed_gives_other_images():
     one, other = (
         draw_view(plan_views(plan_studies(seed, SMALL), seed)[0], seed)[0] for seed in (1, 2)
     )
@@ -102,7 +102,7 @@ def test_labels_agree_with_the_names_of_the_folders(files):
 def test_images_are_8_bit_pngs_of_at_most_512_pixels(files):
     sizes = set()
     for name in pngs(files):
-        image = picture(files, name)
+        image = image_of(files, name)
         assert image.format == "PNG"
         assert image.mode in ("L", "RGB")
         assert max(image.size) <= 512
@@ -121,7 +121,7 @@ def test_boxes_lie_inside_their_image_and_only_where_there_is_a_finding(files, a
     assert len(boxed) > 10
     assert (boxed["finding"] != "none").all()
     for row in boxed.itertuples():
-        image = picture(files, row.image)
+        image = image_of(files, row.image)
         assert 0 <= row.x0 < row.x1 <= image.width
         assert 0 <= row.y0 < row.y1 <= image.height
 
@@ -166,7 +166,7 @@ def test_the_share_of_abnormal_studies_of_each_part_is_muras():
         assert abs(sum(labels) - len(labels) * abnormal / (normal + abnormal)) <= 1
 
 
-def test_the_full_size_is_what_the_parameters_say():
+def test_the_full_size_is_that_of_the_parameters():
     studies = plan_studies(SEED, FULL)
     assert len({(study.split, study.patient) for study in studies}) == 290
     assert 780 <= len(plan_views(studies, SEED)) <= 830
@@ -200,7 +200,7 @@ def test_folders_of_studies_are_unique():
     assert len(set(folders)) == len(folders)
 
 
-def test_quality_problems_are_planted_as_documented(annotations):
+def test_quality_problems_are_as_many_as_documented(annotations):
     counts = annotations["quality"].value_counts().to_dict()
     assert {kind: n for kind, n in counts.items() if kind != "ok"} == {
         "inverted": 3,
@@ -212,7 +212,7 @@ def test_quality_problems_are_planted_as_documented(annotations):
 
 def test_blank_images_are_flat_and_inverted_ones_light_at_the_border(files, annotations):
     for row in annotations[annotations["quality"].isin(["blank", "inverted"])].itertuples():
-        grey = np.asarray(picture(files, row.image).convert("L"), dtype=float)
+        grey = np.asarray(image_of(files, row.image).convert("L"), dtype=float)
         if row.quality == "blank":
             assert grey.std() < 3
         else:
@@ -232,7 +232,7 @@ def test_near_duplicates_resemble_an_image_of_another_patient(files, annotations
         assert copy[5] == source[5]
         crossing += copy[1] != source[1]
         small = [
-            np.asarray(picture(files, name).convert("L").resize((16, 16)), dtype=float).ravel()
+            np.asarray(image_of(files, name).convert("L").resize((16, 16)), dtype=float).ravel()
             for name in (row.image, row.near_duplicate_of)
         ]
         assert np.corrcoef(*small)[0, 1] > 0.9
@@ -264,7 +264,7 @@ def test_the_marker_shortcut_changes_a_corner_of_positives_and_nothing_else():
         assert (with_marker[tuple(changed.T)] == 255).all()
 
 
-def test_findings_do_not_move_what_is_drawn_independently_of_the_label():
+def test_findings_do_not_move_what_is_sampled_independently_of_the_label():
     views = plan_views(plan_studies(SEED, FULL), SEED)
     table = pd.DataFrame(
         {"label": view.study.finding != "none", "views": view.study.views} for view in views

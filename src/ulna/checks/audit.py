@@ -75,16 +75,7 @@ NAMED = 10
 
 
 def fail_on_findings(findings: pd.DataFrame, fail_on: Sequence[str], table: Path) -> None:
-    """Stop if a finding that must not occur has rows.
-
-    Args:
-        findings: See `audit_images`.
-        fail_on: Names of findings.
-        table: The file that lists them all.
-
-    Raises:
-        InputError: The number of each finding, its first images, and what to do.
-    """
+    """Stop (InputError) if findings named in `fail_on` occur; `table` is the file of all rows."""
     faults = []
     for name in fail_on:
         rows = findings[findings["finding"] == name]
@@ -129,26 +120,19 @@ def audit_images(images: pd.DataFrame, arrays: Mapping[str, Pixels], fit: Fit) -
         measured.append(measure_images(thumbnails[block]))
     grey = pd.concat(measured, ignore_index=True)
     size_px = next(iter(arrays.values())).shape[1]
-    findings = pd.concat(
-        [
-            _image_findings(images, thumbnails, grey, size_px),
-            _study_findings(images),
-            _copy_findings(images, thumbnails, resize_large),
-        ],
-        ignore_index=True,
-    )
+    tables = [
+        _image_findings(images, thumbnails, grey, size_px),
+        _study_findings(images),
+        _copy_findings(images, thumbnails, resize_large),
+    ]
+    findings = pd.concat(tables, ignore_index=True)
     order = findings["finding"].map({name: order for order, name in enumerate(FINDINGS)})
     findings = findings.assign(order=order).sort_values(["order", "at", "other"], kind="stable")
     return _name_images(findings, images)
 
 
 def choose_examples(findings: pd.DataFrame, images: int) -> pd.DataFrame:
-    """Choose rows to show, evenly spread over each visible finding, in order.
-
-    Args:
-        findings: See `audit_images`.
-        images: At most so many for each finding; a pair takes two.
-    """
+    """Choose rows to show, evenly spread over each visible finding, of at most n `images` each."""
     chosen = [findings[:0]]
     for _, rows in findings[findings["finding"].isin(VISIBLE)].groupby("finding", sort=False):
         count = min(len(rows), images // 2 if rows["other_image"].iloc[0] else images)
@@ -163,15 +147,9 @@ def count_findings(findings: pd.DataFrame) -> dict[str, int]:
 
 
 def summarize_audit(images: pd.DataFrame, rejected_images: int) -> dict[str, int]:
-    """Count what was audited.
+    """Count the images, patients and studies of the audit.
 
-    Args:
-        images: One row per cached image: body_part, patient, study.
-        rejected_images: Images that preprocess could not use.
-
-    Returns:
-        images, patients, studies, rejected_images, and too_few_to_compare: images of body parts too
-        small to look for `body_part_outlier`.
+    too_few_to_compare: images of body parts too small to look for `body_part_outlier`.
     """
     sizes = images.groupby("body_part")["image"].transform("size")
     return {

@@ -45,11 +45,7 @@ COPY_FROM = 0.94
 def detail(images: Pixels) -> Floats:
     """Keep the fine structure, evened out over regions of much and of little contrast.
 
-    Args:
-        images: (images, side, side) uint8.
-
-    Returns:
-        (images, side, side) float32, about -2 to 2, near 0 where the image is flat.
+    Of the same shape, float32, about -2 to 2, near 0 where the image is flat.
     """
     # A bright strip or a piece of metal would else decide the correlation of two whole images.
     coarse = 3 if images.shape[1] == SMALL_PX else 4
@@ -62,13 +58,9 @@ def detail(images: Pixels) -> Floats:
 
 
 def describe(fine: Floats) -> Floats:
-    """Reduce each image to a short vector of length 1; copies have a dot product near 1.
+    """Reduce each thumbnail's `detail` to a vector of length 1 (0 where the image is flat).
 
-    Args:
-        fine: (images, SMALL_PX, SMALL_PX), see `detail`.
-
-    Returns:
-        (images, CELLS squared) float32; all 0 where the image is flat.
+    (images, CELLS squared) float32; copies have a dot product near 1.
     """
     # Blurred, so that a shift by a pixel changes little.
     blurred = gaussian_filter(fine, (0, 2.25, 2.25))
@@ -78,11 +70,7 @@ def describe(fine: Floats) -> Floats:
 
 
 def correlate(first: Pixels, second: Pixels) -> npt.NDArray[np.float64]:
-    """Correlate the detail of the images of each pair at the shift that fits best.
-
-    Args:
-        first: (pairs, side, side) uint8.
-        second: The same shape.
+    """Correlate the detail of the images of each pair (pairs, side, side) at the best shift.
 
     Returns:
         (pairs,) -1 to 1; 0 where an image is flat. The shift is at most side / REACH each way;

@@ -43,8 +43,7 @@ CORNER_FRACTION = 1 / 8  # of each side of the image: room for a marker or a let
 FRAME_FRACTION = 1 / 16  # of each side: where collimators and cut-off labels lie, and little bone
 BLOCK = 64  # images measured at once
 BORDER_REGIONS = ("top_left", "top_right", "bottom_left", "bottom_right", "frame")
-STATISTICS = ("mean", "max", "sd")
-BORDER = tuple(f"{region}_{name}" for region in BORDER_REGIONS for name in STATISTICS)
+BORDER = tuple(f"{region}_{name}" for region in BORDER_REGIONS for name in ("mean", "max", "sd"))
 IMAGE_FEATURES = ("mode", "bit_depth", "width_px", "height_px", "aspect")
 TEXT = ("body_part", "mode")
 
@@ -145,15 +144,12 @@ def _grey_levels(pixels: Pixels) -> dict[str, Floats]:
     ]
     for corner in corners:
         frame[corner] = False
-    regions = [pixels[:, *corner].reshape(count, -1) for corner in corners]
-    regions.append(pixels[:, frame])
-    mean, sd = _mean_and_sd(pixels.reshape(count, -1))
-    measured = {"mean": mean, "sd": sd}
+    regions = [*(pixels[:, *corner].reshape(count, -1) for corner in corners), pixels[:, frame]]
+    levels = dict(zip(("mean", "sd"), _mean_and_sd(pixels.reshape(count, -1)), strict=True))
     for name, region in zip(BORDER_REGIONS, regions, strict=True):
-        mean, sd = _mean_and_sd(region)
-        values = (mean, region.max(axis=1).astype(np.float64), sd)
-        measured |= {f"{name}_{s}": value for s, value in zip(STATISTICS, values, strict=True)}
-    return measured
+        levels[f"{name}_mean"], levels[f"{name}_sd"] = _mean_and_sd(region)
+        levels[f"{name}_max"] = region.max(axis=1).astype(np.float64)
+    return levels
 
 
 def _mean_and_sd(pixels: Pixels) -> tuple[Floats, Floats]:
@@ -165,16 +161,13 @@ def _mean_and_sd(pixels: Pixels) -> tuple[Floats, Floats]:
 
 
 def predict_baselines(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Fit every baseline on train and predict val and test with it.
+    """Fit every baseline on train and predict val and test: name -> prediction table.
 
     Args:
         measured: See `measure_confounders`.
 
-    Returns:
-        Name of `BASELINES` -> prediction table, see `ulna.core.predictions`.
-
     Raises:
-        InputError: See `cross_validate`.
+        InputError: Fewer than `FOLDS` train patients are normal, or abnormal.
     """
     train = _training_images(measured)
     held_out = measured[measured["split"] != "train"].reset_index(drop=True)
@@ -187,15 +180,8 @@ def predict_baselines(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def cross_validate(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Predict every train image with a baseline that was fitted on other train patients.
 
-    Args:
-        measured: See `measure_confounders`; only split train is used.
-
-    Returns:
-        Name of `BASELINES` -> one row per train image, columns as in a prediction table. Each fold
-        has a model with a level of its own, so an AUROC over all folds errs towards too low.
-
-    Raises:
-        InputError: Fewer than `FOLDS` train patients are normal, or abnormal.
+    Returns and raises as `predict_baselines`. Each fold has a model with a level of its own, so an
+    AUROC over all folds errs towards too low.
     """
     train = _training_images(measured)
     folds = list(StratifiedGroupKFold(FOLDS).split(train, train["label"], train["patient"]))
@@ -265,8 +251,8 @@ def evaluate_baselines(
     from one of five baselines in 12%.
 
     Args:
-        tables: Name of `BASELINES` -> prediction table, see `predict_baselines`.
-        crossed: The same names -> train, see `cross_validate`.
+        tables: See `predict_baselines`.
+        crossed: See `cross_validate`.
         evaluate: How views become a study, the rule of the threshold, the replicates.
         seed: Of the replicates of patients.
 
@@ -278,21 +264,19 @@ def evaluate_baselines(
         InputError: The rule of the threshold needs a class that val lacks.
     """
     first, of_train = next(iter(tables.values())), next(iter(crossed.values()))
-    replicates = {
-        split: bootstrap_weights(patients, evaluate.bootstrap_replicates, seed)
-        for split, patients in (
-            ("test", first.loc[first["split"] == "test", "patient"]),
-            ("train", of_train["patient"]),
-        )
-    }
+    of_test = first[first["split"] == "test"]
+    on_test, on_train = (
+        bootstrap_weights(table["patient"], evaluate.bootstrap_replicates, seed)
+        for table in (of_test, of_train)
+    )
     rows = []
     for name, table in tables.items():
         studies, _ = apply_thresholds(table, "study", evaluate)
         test = studies[studies["split"] == "test"]
-        scores = metrics_with_ci(test, replicates["test"], evaluate.min_patients)
+        scores = metrics_with_ci(test, on_test, evaluate.min_patients)
         # AUROC needs no threshold, but the function asks for one.
         train = by_study(crossed[name], evaluate.aggregation).assign(threshold=0.5)
-        again = metrics_with_ci(train, replicates["train"], evaluate.min_patients)
+        again = metrics_with_ci(train, on_train, evaluate.min_patients)
         # Comparisons with NaN are False.
         informative = min(scores["auroc_low"], again["auroc_low"]) > CHANCE
         row = scores | {f"train_{column}": again[column] for column in AUROC}
@@ -305,12 +289,9 @@ def evaluate_baselines(
 def summarize_baselines(scores: pd.DataFrame) -> dict[str, Any]:
     """Conclude whether labels can be predicted without bone, for `metrics/baselines.json`.
 
-    Args:
-        scores: See `evaluate_baselines`.
-
     Returns:
         conclusion; max_auroc_high, the highest upper limit of AUROC among the baselines that can
-        raise an alarm; then the name of each baseline with its row.
+        raise an alarm; then each baseline's row of `evaluate_baselines`.
     """
     conclusion: BaselinesCode = "alarm" if scores["flag"].any() else "no_alarm"
     if scores["auroc"].isna().any():
@@ -410,9 +391,6 @@ def occlusion_example(
         images: One row per image: image, label, body_part, row, width_px, height_px.
         arrays: Body part -> (images, size_px, size_px) uint8.
         fit: pad or stretch, as the images were letterboxed.
-
-    Returns:
-        The names of `SHOWN` -> (size_px, size_px) uint8.
     """
     first = images.sort_values(["label", "image"], ascending=[False, True]).head(1)
     pixels = arrays[first["body_part"].item()][[first["row"].item()]]
@@ -422,14 +400,7 @@ def occlusion_example(
 
 
 def tabulate_occlusion(networks: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """List the scores of all networks.
-
-    Args:
-        networks: Name -> see `evaluate_occlusion`.
-
-    Returns:
-        One row per network and name in `SHOWN`, columns `OCCLUSION_COLUMNS`.
-    """
+    """List the results of `evaluate_occlusion`: one row per network and name in `SHOWN`."""
     rows = [
         {"network": network, "shown": shown} | results[shown]
         for network, results in networks.items()
@@ -439,14 +410,7 @@ def tabulate_occlusion(networks: Mapping[str, Mapping[str, Any]]) -> pd.DataFram
 
 
 def summarize_occlusion(networks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Conclude whether a network needs the border, for `metrics/occlusion.json`.
-
-    Args:
-        networks: Name -> see `evaluate_occlusion`.
-
-    Returns:
-        conclusion; flag, whether that is an alarm; then `networks`.
-    """
+    """Conclude whether a network needs the border: conclusion, flag (an alarm), the networks."""
     findings = {results["finding"] for results in networks.values()}
     conclusion: OcclusionCode = "no_alarm" if findings & {"both", "centre"} else "inconclusive"
     if "frame" in findings:

@@ -45,18 +45,13 @@ FREED_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class Cache:
-    """The cached images.
+    """The cached images."""
 
-    Attributes:
-        images: `images.csv`, without rejected images: image, body_part, row and the columns of
-            `ulna.data.images.Measurements`.
-        rejected: `rejected.csv`: image, reason.
-        arrays: Body part -> (images, size_px, size_px) uint8, read-only and memory-mapped. The row
-            of a rejected image is black.
-    """
-
+    # Without rejected images: image, body_part, row, and what `Measurements` has.
     images: pd.DataFrame
-    rejected: pd.DataFrame
+    rejected: pd.DataFrame  # image, reason
+    # Body part -> (images, size_px, size_px) uint8, read-only and memory-mapped. The row of a
+    # rejected image is black.
     arrays: dict[str, np.memmap]
 
     @property

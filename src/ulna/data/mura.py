@@ -107,14 +107,7 @@ def read_index(root: Root) -> pd.DataFrame:
 
 
 def parse_index(tables: Mapping[str, str], where: str = "") -> pd.DataFrame:
-    """Check the content of the CSV files; nothing is skipped, repaired or guessed.
-
-    Args:
-        tables: Name of each of the four CSV files -> its text.
-        where: Prefix of these names in a message.
-
-    Returns:
-        The table of `read_index`.
+    """Check the four CSV files, name -> text; nothing is skipped, repaired or guessed.
 
     Raises:
         InputError: A file is empty or has a header, a malformed line, a path that leads outside or
@@ -130,14 +123,7 @@ def parse_index(tables: Mapping[str, str], where: str = "") -> pd.DataFrame:
 
 
 def check_files(images: pd.DataFrame, on_disk: set[str]) -> int:
-    """Stop if a listed image is not on disk.
-
-    Returns:
-        Number of files on disk that no CSV file lists; they are never used.
-
-    Raises:
-        InputError: Images are missing: all are counted, the first ten named.
-    """
+    """Stop (InputError) if a listed image is missing; count the files that no CSV file lists."""
     listed = set(images["image"])
     missing = sorted(listed - on_disk)
     if missing:

@@ -48,7 +48,7 @@ def check_disjoint(images: pd.DataFrame, splits: pd.DataFrame) -> None:
     """Stop unless every patient is in one split, and test is the official valid.
 
     Args:
-        images: A table with official_split and patient; it may hold a part of the data set.
+        images: All or some images: official_split, patient.
         splits: One row per patient, of all patients.
 
     Raises:
@@ -69,12 +69,12 @@ def check_disjoint(images: pd.DataFrame, splits: pd.DataFrame) -> None:
 
 
 def join_samples(images: pd.DataFrame, splits: pd.DataFrame, cache: Cache) -> pd.DataFrame:
-    """Give every cached image its label and split.
+    """Give every cached image its label and split; rejected images drop out here.
 
     Args:
-        images: The index, see `read_images`.
-        splits: One row per patient, see `read_splits`.
-        cache: The cached images; rejected images drop out here.
+        images: See `read_images`.
+        splits: See `read_splits`.
+        cache: Of the same images.
 
     Returns:
         One row per cached image, in the order of the index: image, patient, study, body_part,
@@ -103,12 +103,7 @@ def join_measurements(samples: pd.DataFrame, cache: Cache) -> pd.DataFrame:
 def select_samples(
     samples: pd.DataFrame, split: str, body_parts: Literal["all"] | Sequence[str]
 ) -> pd.DataFrame:
-    """Keep one split and, if wanted, some body parts, numbered from 0.
-
-    Args:
-        samples: See `join_samples`.
-        split: train, val or test.
-        body_parts: all, or the parts to keep.
+    """Keep the samples of one split and of some or all body parts, numbered from 0.
 
     Raises:
         InputError: A part is unknown, or no image or only one label is left.

@@ -36,17 +36,11 @@ MAX_FOLDERS = 4
 
 @dataclass(frozen=True)
 class Root:
-    """A readable data set.
+    """A readable data set."""
 
-    Attributes:
-        path: The folder or .zip that `data.root` names.
-        folder: Prefix of `train_image_paths.csv` inside it: "" or such as "MURA-v1.1/".
-        archive: The open .zip; None for a folder.
-    """
-
-    path: Path
-    folder: str
-    archive: zipfile.ZipFile | None
+    path: Path  # the folder or .zip that `data.root` names
+    folder: str  # prefix of `train_image_paths.csv` inside it: "" or such as "MURA-v1.1/"
+    archive: zipfile.ZipFile | None  # open; None for a folder
 
 
 def open_root(path: Path) -> Root:
@@ -110,11 +104,7 @@ def image_reader(path: Path) -> Callable[[str], bytes]:
 
 
 def read_file(root: Root, name: str) -> bytes:
-    """Read one file of a data set.
-
-    Args:
-        root: The data set.
-        name: Path inside it, such as `train_image_paths.csv` or an image in images.csv.
+    """Read a file, such as `train_image_paths.csv` or an image in images.csv.
 
     Raises:
         InputError: The file is missing, damaged, larger than `MAX_FILE_BYTES`, or outside.
@@ -197,7 +187,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(
-            f"data.root is {path}, which is neither a folder nor a sound .zip ({error}): "
+            f"data.root is {path}, which is neither a folder nor a valid .zip ({error}): "
             "download it again, or name the unpacked folder"
         ) from None
     fault = _first_fault(archive.infolist())

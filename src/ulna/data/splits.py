@@ -34,7 +34,7 @@ def assign_splits(images: pd.DataFrame, val_fraction: float, seed: int) -> pd.Da
         images: The whole data set, of all body parts: official_split, body_part, patient, study,
             label.
         val_fraction: Share of the train patients that goes to val, in (0, 1).
-        seed: Any integer.
+        seed: Of the random order.
 
     Returns:
         One row per patient, sorted by patient: patient, split (train, val or test).
@@ -113,7 +113,7 @@ def nested_subsets(
     Args:
         training: The training images: patient, body_part, label.
         fractions: Of the patients, each in (0, 1), in any order.
-        seed: Any integer; the same patients and seed give the same subsets.
+        seed: The same patients and seed give the same subsets.
 
     Returns:
         Fraction -> its rows of `training`, in order; the smallest first.

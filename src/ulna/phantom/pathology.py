@@ -13,7 +13,7 @@ from numpy.random import Generator
 from ulna.phantom.scene import ROUND, Blob, Break, Crack, Joint, Metal, Point, Scene, Tube
 
 # Shares among abnormal studies. At 128 pixels plates and lesions are plain; displaced fractures
-# show, but are too few to be learnt from; hairlines and mild degeneration hardly show. A small
+# show, but are too few to train on; hairlines and mild degeneration hardly show. A small
 # network trained from scratch on official train reached a study AUROC of 0.84 to 0.87 on official
 # valid (73 studies, +/- 0.05); with 0.42 plates and milder lesions 0.74.
 SHARES = {

@@ -57,8 +57,7 @@ class Camera:
         angle = math.radians(self.degrees)
         turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
         middle = np.array([self.width_px / 2, self.height_px / 2])
-        mapped: NDArray[np.float64] = moved @ turn * self.pixels_per_mm + middle
-        return mapped
+        return np.asarray(moved @ turn * self.pixels_per_mm + middle)
 
 
 def sample_camera(scene: Scene, side: str, rng: Generator, shift: float = 0.0) -> Camera:
@@ -121,18 +120,17 @@ def _table(outline: Outline) -> NDArray[np.float32]:
     start = np.clip(1 - POSITIONS / outline.start_cap, 0, 1)
     end = np.clip(1 - (1 - POSITIONS) / outline.end_cap, 0, 1)
     rounded = widths * np.sqrt((1 - start**2) * (1 - end**2))[:, None]
-    table: NDArray[np.float32] = rounded.astype(np.float32)
-    return table
+    return np.asarray(rounded, np.float32)
 
 
 def _frame(
-    shape: tuple[int, int], start: NDArray[np.float64], end: NDArray[np.float64], margin: float
+    canvas: Floats, start: NDArray[np.float64], end: NDArray[np.float64], margin: float
 ) -> tuple[tuple[slice, slice], Floats, Floats, float] | None:
     """Pixels near an axis, with position along it (0 to 1) and distance across it in pixels."""
     low = np.floor(np.minimum(start, end) - margin).astype(int)
     high = np.ceil(np.maximum(start, end) + margin).astype(int)
     x0, y0 = max(low[0], 0), max(low[1], 0)
-    x1, y1 = min(high[0], shape[1]), min(high[1], shape[0])
+    x1, y1 = min(high[0], canvas.shape[1]), min(high[1], canvas.shape[0])
     if x0 >= x1 or y0 >= y1:
         return None
     length = float(np.hypot(*(end - start)))
@@ -177,7 +175,7 @@ def add_tube(canvas: Floats, tube: Tube, camera: Camera, scale: float, solid: bo
     ends = camera.pixels(np.array([tube.start, tube.end])) * scale
     step_px = 0.0 if tube.broken is None else abs(tube.broken.step_mm) * px_per_mm
     reach = float((np.abs(section.centre) + np.sqrt(section.outer)).max()) + step_px
-    frame = _frame((canvas.shape[0], canvas.shape[1]), ends[0], ends[1], reach + 2)
+    frame = _frame(canvas, ends[0], ends[1], reach + 2)
     if frame is None:
         return
     window, box_u, box_v, length = frame
@@ -234,14 +232,13 @@ def _cracked(
     zigzag = 0.5 * np.abs(((relative * 2.3) % 2) - 1) + crack.slope * relative
     distance = (along_mm - zigzag * half_width_mm) / crack.width_mm
     line = np.exp(-(distance**2)) * (relative < crack.reach)
-    dimmed: Floats = (1 - crack.depth * line).astype(np.float32)
-    return dimmed
+    return np.asarray(1 - crack.depth * line, np.float32)
 
 
 def _apply_blob(bone: Floats, blob: Blob, camera: Camera) -> None:
     centre = camera.pixels(np.array([blob.centre]))[0]
     radii = np.array(blob.radii_mm) * camera.pixels_per_mm
-    frame = _frame((bone.shape[0], bone.shape[1]), centre, centre + [1e-3, 0], radii.max() * 1.3)
+    frame = _frame(bone, centre, centre + [1e-3, 0], radii.max() * 1.3)
     if frame is None:
         return
     window, u, v, _ = frame
@@ -256,7 +253,7 @@ def _apply_blob(bone: Floats, blob: Blob, camera: Camera) -> None:
 def _add_metal(canvas: Floats, metal: Metal, camera: Camera) -> None:
     ends = camera.pixels(np.array([metal.start, metal.end]))
     half = max(metal.half_width_mm * camera.pixels_per_mm, 0.7)
-    frame = _frame((canvas.shape[0], canvas.shape[1]), ends[0], ends[1], half + 2)
+    frame = _frame(canvas, ends[0], ends[1], half + 2)
     if frame is None:
         return
     window, u, v, length = frame
@@ -336,8 +333,7 @@ def _collimator(camera: Camera) -> Floats:
     margin = np.minimum(
         np.minimum(a + 0.5 - left, 0.5 - right - a), np.minimum(b + 0.5 - top, 0.5 - bottom - b)
     )
-    field: Floats = (0.12 + 0.88 * np.clip(margin * 150 + 0.5, 0, 1)).astype(np.float32)
-    return field
+    return np.asarray(0.12 + 0.88 * np.clip(margin * 150 + 0.5, 0, 1), np.float32)
 
 
 def _lettered(grey: Pixels, camera: Camera) -> Pixels:
