@@ -73,23 +73,25 @@ def judged(measured: pd.DataFrame, params) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def phantoms(tmp_path_factory, params):
-    """The same small phantom without and with a corner marker on abnormal images, measured."""
-    tables = {}
-    for planted in (False, True):
+def caches(tmp_path_factory, params):
+    """The same small phantom without and with a corner marker on abnormal images."""
+    caches = {}
+    for marker in (False, True):
         folder = tmp_path_factory.mktemp("phantom")
         root = folder / "MURA-v1.1.zip"
         # Enough for six pairs of test patients: of fewer, even an AUROC of 1 is no evidence.
-        write_phantom(root, 1, 70, marker_shortcut=planted, workers=1)
+        write_phantom(root, 1, 70, marker_shortcut=marker, workers=1)
         images = read_index(open_root(root))
         image = params.image.model_copy(update={"size_px": 48})
         build_cache(images, root, folder / "cache", **image.model_dump(), workers=1)
         cache = load_cache(folder / "cache")
-        rows = join_samples(images, assign_splits(images, 0.2, 2017), cache)
-        tables[planted] = measure_confounders(
-            join_measurements(rows, cache), cache.arrays, image.fit
-        )
-    return tables
+        caches[marker] = join_samples(images, assign_splits(images, 0.2, 2017), cache), cache
+    return caches
+
+
+@pytest.fixture(scope="module")
+def phantoms(caches):
+    return {marker: measured_of(*parts) for marker, parts in caches.items()}
 
 
 @pytest.mark.promise("A7")
@@ -651,23 +653,7 @@ def test_the_example_is_an_abnormal_image_as_the_networks_see_it():
     np.testing.assert_array_equal(shown["frame_hidden"][:8], pixels[2, :8])  # padding is left
 
 
-@pytest.fixture(scope="module")
-def phantoms_occlusion(tmp_path_factory, params):
-    """The same small phantom without and with a corner marker on abnormal images."""
-    found = {}
-    for planted in (False, True):
-        folder = tmp_path_factory.mktemp("phantom")
-        root = folder / "MURA-v1.1.zip"
-        write_phantom(root, 1, 60, marker_shortcut=planted, workers=1)
-        images = read_index(open_root(root))
-        image = params.image.model_copy(update={"size_px": 48})
-        build_cache(images, root, folder / "cache", **image.model_dump(), workers=1)
-        cache = load_cache(folder / "cache")
-        found[planted] = cache, join_samples(images, assign_splits(images, 0.2, 2017), cache)
-    return found
-
-
-def learnt(cache, rows):
+def tables_of_one_layer(rows, cache):
     """A network of one layer on the brightest pixel of each patch of 4 x 4, fitted on train."""
     pixels = gather(cache, rows["body_part"].to_numpy(object), rows["row"].to_numpy())
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
@@ -683,12 +669,12 @@ def learnt(cache, rows):
 
 
 @pytest.mark.promise("A7")
-def test_a_network_trained_on_a_synthetic_marker_raises_the_alarm(phantoms_occlusion, evaluate):
-    found = evaluate_occlusion(learnt(*phantoms_occlusion[True]), evaluate, seed=1)
+def test_a_network_trained_on_a_synthetic_marker_raises_the_alarm(caches, evaluate):
+    found = evaluate_occlusion(tables_of_one_layer(*caches[True]), evaluate, seed=1)
     assert found["flag"]
     assert found["frame_hidden"]["kappa_drop_low"] > 0
 
 
 @pytest.mark.promise("A7")
-def test_the_same_network_without_the_marker_raises_none(phantoms_occlusion, evaluate):
-    assert not evaluate_occlusion(learnt(*phantoms_occlusion[False]), evaluate, seed=1)["flag"]
+def test_the_same_network_without_the_marker_raises_none(caches, evaluate):
+    assert not evaluate_occlusion(tables_of_one_layer(*caches[False]), evaluate, seed=1)["flag"]

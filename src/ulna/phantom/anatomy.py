@@ -203,14 +203,9 @@ def _humerus(person: Person, pose: Generator, view: int) -> Scene:
 
 
 BUILDERS: dict[str, Callable[[Person, Generator, int], Scene]] = {
-    "ELBOW": _elbow,
-    "FINGER": _finger,
-    "FOREARM": _arm,
-    "HAND": _hand,
-    "HUMERUS": _humerus,
-    "SHOULDER": _shoulder,
-    "WRIST": _wrist,
-}
+    "ELBOW": _elbow, "FINGER": _finger, "FOREARM": _arm, "HAND": _hand, "HUMERUS": _humerus,
+    "SHOULDER": _shoulder, "WRIST": _wrist,
+}  # fmt: skip
 
 
 def build_scene(body_part: str, build: Generator, pose: Generator, view: int) -> Scene:

@@ -63,11 +63,8 @@ class Camera:
 def sample_camera(scene: Scene, side: str, rng: Generator, shift: float = 0.0) -> Camera:
     """Sample the camera of a scene; the longer side of the image is 320 to 512 pixels.
 
-    Args:
-        scene: Gives the window in mm.
-        side: L or R; a right limb is mirrored.
-        rng: The view's own stream; it must not know the label.
-        shift: Moves the part out of the frame by this share of the window's width.
+    A right limb (side R) is mirrored; `shift` moves the part out of the image by this share of its
+    width. `rng` is the view's own stream, which must not know the label.
     """
     left, top, right, bottom = scene.window
     zoom = rng.uniform(0.92, 1.12)
@@ -194,8 +191,8 @@ def add_tube(canvas: Floats, tube: Tube, camera: Camera, scale: float, solid: bo
             filled *= _cracked(along_mm, relative, tube.crack, tube.half_width_mm)
     thickness = np.zeros(box_u.size, dtype=np.float32)
     thickness[near] = filled
-    drawn = thickness.reshape(box_u.shape)
-    canvas[window] = np.maximum(canvas[window], drawn) if solid else canvas[window] + drawn
+    add = np.maximum if solid else np.add
+    canvas[window] = add(canvas[window], thickness.reshape(box_u.shape))
 
 
 def _chord(across: Floats, row: NDArray[np.int32], section: _Section) -> Floats:
@@ -280,21 +277,17 @@ def expose(scene: Scene, camera: Camera, rng: Generator) -> Pixels:
     The number of draws from `rng`, for noise and texture, does not depend on the scene.
     """
     shape = (camera.height_px, camera.width_px)
-    bone = np.zeros(shape, dtype=np.float32)
-    for tube in scene.bones:
-        add_tube(bone, tube, camera, 1.0, solid=False)
+    bone = _thickness(scene.bones, shape, camera, 1.0, solid=False)
     bone *= 1 + 0.07 * _smooth_noise(rng, shape, 3) + 0.05 * _smooth_noise(rng, shape, 14)
     np.maximum(bone, 0, out=bone)
     for blob in scene.blobs:
         _apply_blob(bone, blob, camera)
 
     small = (shape[0] // TISSUE_STEP + 1, shape[1] // TISSUE_STEP + 1)
-    tissue = np.zeros(small, dtype=np.float32)
-    for tube in scene.tissue:
-        add_tube(tissue, tube, camera, 1 / TISSUE_STEP, solid=True)
-    lung = np.zeros(small, dtype=np.float32)
-    for tube in scene.holes:
-        add_tube(lung, tube, camera, 1 / TISSUE_STEP, solid=True)
+    tissue, lung = (
+        _thickness(tubes, small, camera, 1 / TISSUE_STEP, solid=True)
+        for tubes in (scene.tissue, scene.holes)
+    )
     tissue = np.maximum(tissue - 0.8 * lung, 0)
     tissue *= 1 + 0.08 * _smooth_noise(rng, small, 9)
     attenuation = _resized(gaussian_filter(tissue, 1.2), shape) * np.float32(scene.tissue_mu)
@@ -320,6 +313,15 @@ def expose(scene: Scene, camera: Camera, rng: Generator) -> Pixels:
     tone = camera.fog + (1 - camera.fog) * np.linspace(0, 1, TONES) ** camera.gamma
     grey = np.round(255 * tone).astype(np.uint8)[(signal * (TONES - 1)).astype(np.int16)]
     return _lettered(grey, camera)
+
+
+def _thickness(
+    tubes: tuple[Tube, ...], shape: tuple[int, int], camera: Camera, scale: float, solid: bool
+) -> Floats:
+    canvas = np.zeros(shape, dtype=np.float32)
+    for tube in tubes:
+        add_tube(canvas, tube, camera, scale, solid)
+    return canvas
 
 
 def _collimator(camera: Camera) -> Floats:

@@ -290,7 +290,7 @@ def write_phantom(
 
     Args:
         path: The .zip to replace; its members lie in a folder of its name, as in MURA's own.
-        seed: Of all that is random.
+        seed: The same seed gives the same bytes.
         patients: In both official splits.
         marker_shortcut: See `draw_view`.
         workers: Processes; by default one per CPU. The bytes do not depend on it.
