@@ -216,7 +216,7 @@ def test_an_inverted_image_is_not_reported_as_overexposed_too():
 
 
 def test_a_light_image_is_inverted_only_if_its_part_is_dissimilar(tmp_path):
-    """Parts of 80: pictures that are all light; dark ones with one inverse among them."""
+    """Parts of 80: images that are all light; dark ones with one inverse among them."""
     draw = np.random.default_rng(6)
     dark = np.kron(draw.uniform(0, 120, (6, 6)), np.ones((16, 16)))
     files = {}
@@ -259,7 +259,7 @@ def test_a_body_part_outlier_needs_a_part_to_compare_with(tmp_path):
     more = {path("valid", 97): png(blank), path("valid", 99): png(other)}
     enough = audited(tmp_path / "enough", files | more)
     assert rows_of(few, "body_part_outlier") == []
-    # Noise is like nothing, which tells nothing more of a picture that is blank.
+    # Noise is similar to nothing, but a flat image has one finding.
     assert rows_of(enough, "low_contrast") == [(path("valid", 97), "")]
     assert rows_of(enough, "body_part_outlier") == [(path("valid", 99), "")]
 
@@ -267,7 +267,7 @@ def test_a_body_part_outlier_needs_a_part_to_compare_with(tmp_path):
 def test_similarity_to_a_sample_and_then_to_all_finds_the_outliers_of_similarity_to_all(
     monkeypatch,
 ):
-    """Turned and mirrored kin of nine pictures, some of one kind only, some of them light."""
+    """Turned and mirrored copies of nine images, some of one kind only, some of them light."""
     draw = np.random.default_rng(2)
     kinds = np.kron(draw.uniform(0, 250, (9, 6, 6)), np.ones((8, 8)))
     of_kind = draw.choice(9, 120, p=[0.3, 0.2, 0.2, 0.1, 0.1, 0.04, 0.03, 0.02, 0.01])

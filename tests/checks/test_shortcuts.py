@@ -1,4 +1,4 @@
-"""Which half of a picture a network needs: told of toy networks whose eyes are known."""
+"""Baselines on made-up features and small phantoms; occlusion of toy networks of known needs."""
 
 from pathlib import Path
 
@@ -66,10 +66,15 @@ def made_up(seed: int = 0, sizes=SIZES) -> pd.DataFrame:
     return table.assign(**{name: draw.uniform(0, 255, count) for name in PIXELS})
 
 
-def judged(measured: pd.DataFrame, params) -> pd.DataFrame:
+def evaluated_baselines(measured: pd.DataFrame, params) -> pd.DataFrame:
     tables, crossed = predict_baselines(measured), cross_validate(measured)
     evaluate = params.evaluate.model_copy(update={"bootstrap_replicates": 400})
     return evaluate_baselines(tables, crossed, evaluate, seed=1).set_index("baseline")
+
+
+@pytest.fixture(scope="module")
+def uninformative(params):
+    return evaluated_baselines(made_up(), params)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +101,7 @@ def phantoms(caches):
 
 @pytest.mark.promise("A7")
 def test_a_synthetic_corner_marker_raises_the_alarm_and_is_named(phantoms, params):
-    scores = judged(phantoms[True], params)
+    scores = evaluated_baselines(phantoms[True], params)
     assert scores["flag"].to_dict() == {name: name == "corners_and_border" for name in BASELINES}
     assert scores.at["corners_and_border", "auroc"] == 1
     assert summarize_baselines(scores.reset_index())["conclusion"] == "alarm"
@@ -104,20 +109,20 @@ def test_a_synthetic_corner_marker_raises_the_alarm_and_is_named(phantoms, param
 
 @pytest.mark.promise("A7")
 def test_the_same_phantom_without_the_marker_raises_none(phantoms, params):
-    scores = judged(phantoms[False], params)
+    scores = evaluated_baselines(phantoms[False], params)
     assert not scores["flag"].any()
     assert summarize_baselines(scores.reset_index())["conclusion"] == "no_alarm"
 
 
 @pytest.mark.promise("A7")
 def test_a_shortcut_that_only_shows_in_the_metadata_raises_the_alarm(params):
-    """A device, told by a size and a mode together, that pictures mostly the abnormal."""
+    """A device, told by a size and a mode together, used mostly for the abnormal."""
     measured = made_up()
     rng = np.random.default_rng(5)
     device = (rng.random(len(measured)) < 0.8) == (measured["label"] == 1)
     measured["mode"] = np.where(rng.random(len(measured)) < 0.5, "L", "RGB")
     measured["width_px"] = np.where(device == (measured["mode"] == "L"), 512, 300)
-    scores = judged(measured, params)
+    scores = evaluated_baselines(measured, params)
     assert scores["flag"].to_dict() == {name: name in ("picture", "metadata") for name in BASELINES}
 
 
@@ -141,7 +146,7 @@ def test_shuffled_labels_are_chance(params):
     """A 95% interval holds 0.5 in about 95 of 100 data sets, and the alarm is silent in all."""
     holds, informative = [], []
     for seed in range(6):
-        scores = judged(shuffled(marked(made_up(seed)), seed), params)
+        scores = evaluated_baselines(shuffled(marked(made_up(seed)), seed), params)
         fitted = scores.drop("prevalence")
         holds += list((fitted["auroc_low"] <= 0.5) & (fitted["auroc_high"] >= 0.5))
         informative += list(scores["informative"])
@@ -173,12 +178,12 @@ def test_of_baselines_no_better_than_chance_hardly_any_raises_the_alarm(params):
 
 
 def test_the_baselines_are_informative_before_labels_are_shuffled(params):
-    scores = judged(marked(made_up()), params)
+    scores = evaluated_baselines(marked(made_up()), params)
     assert scores["flag"].to_dict() == {name: name == "corners_and_border" for name in BASELINES}
 
 
-def test_a_constant_is_exactly_chance_for_any_number_of_views(params):
-    row = judged(made_up(), params).loc["prevalence"]
+def test_a_constant_is_exactly_chance_for_any_number_of_views(uninformative):
+    row = uninformative.loc["prevalence"]
     assert (row["auroc"], row["auroc_low"], row["auroc_high"]) == (0.5, 0.5, 0.5)
     assert row["kappa"] == 0
 
@@ -235,9 +240,9 @@ def test_the_order_of_rows_changes_no_score(params):
         np.testing.assert_allclose(one, other[one.index], atol=1e-5)
 
 
-def test_the_same_data_give_the_same_bits(params):
-    one, other = (judged(made_up(3), params) for _ in range(2))
-    pd.testing.assert_frame_equal(one, other, check_exact=True)
+def test_the_same_data_give_the_same_bits(uninformative, params):
+    again = evaluated_baselines(made_up(), params)
+    pd.testing.assert_frame_equal(uninformative, again, check_exact=True)
 
 
 def test_one_set_of_patients_alone_raises_no_alarm(params):
@@ -246,13 +251,13 @@ def test_one_set_of_patients_alone_raises_no_alarm(params):
         measured = made_up()
         marked = (measured["split"] == planted) & (measured["label"] == 1)
         measured["top_left_max"] = np.where(marked, 255.0, 100.0)
-        assert not judged(measured, params)["flag"].any()
+        assert not evaluated_baselines(measured, params)["flag"].any()
 
 
 def test_brightness_informs_without_an_alarm(params):
     measured = made_up()
     measured["mean"] = measured["label"] * 100.0 + np.arange(len(measured)) % 90
-    scores = judged(measured, params)
+    scores = evaluated_baselines(measured, params)
     assert scores.at["intensity", "informative"] and not scores["flag"].any()
     summary = summarize_baselines(scores.reset_index())
     assert summary["conclusion"] == "no_alarm"
@@ -261,7 +266,7 @@ def test_brightness_informs_without_an_alarm(params):
 
 def test_too_few_patients_say_so(params):
     few = made_up(sizes={"train": 60, "val": 40, "test": params.evaluate.min_patients - 1})
-    scores = judged(few, params)
+    scores = evaluated_baselines(few, params)
     assert scores["auroc"].isna().all() and (scores["note"] == "too_few").all()
     assert not scores["flag"].any()
     assert summarize_baselines(scores.reset_index())["conclusion"] == "too_few"
@@ -283,7 +288,7 @@ def test_real_radiographs_give_away_some_labels_without_bone(params, tmp_path):
     build_cache(images, REAL, tmp_path, **params.image.model_dump() | {"size_px": 48}, workers=1)
     cache = load_cache(tmp_path)
     rows = join_samples(images, assign_splits(images, params.split.val_fraction, 2017), cache)
-    scores = judged(
+    scores = evaluated_baselines(
         measure_confounders(join_measurements(rows, cache), cache.arrays, "pad"), params
     )
     assert scores.at["metadata", "flag"] and not scores.at["views", "flag"]
@@ -313,7 +318,7 @@ def one_image(pixels: np.ndarray, width_px: int, height_px: int) -> pd.Series:
 
 
 def test_padding_is_not_measured_and_regions_are_where_their_names_say():
-    """A picture of 64 x 32 in a square of 64: rows 16 to 47; corners 4 x 8, frame 2 and 4."""
+    """An image of 64 x 32 in a square of 64: rows 16 to 47; corners 4 x 8, frame 2 and 4."""
     square = np.zeros((64, 64), np.uint8)
     square[16:48] = 100
     square[16:20, 0:8] = 200
@@ -408,7 +413,7 @@ def test_views_are_those_of_the_study_and_metadata_are_those_of_the_file():
 
 
 def test_the_frame_is_a_sixteenth_of_each_side_without_the_corners():
-    """A picture of 64 x 32: 4 columns at left and right, 2 rows above and below."""
+    """An image of 64 x 32: 4 columns at left and right, 2 rows above and below."""
     square = np.zeros((64, 64), np.uint8)
     square[16:48] = 10
     square[20:44, 0:4] = square[20:44, 60:64] = 90
@@ -445,7 +450,7 @@ def pictures(corner: float, middle: float, seed: int = 0, count: int = 240):
 
 
 def network(corner: float, middle: float):
-    """A network that looks at these two places, each as much as its weight says."""
+    """A network on these two regions, weighted."""
 
     def logits(pixels):
         grey = pixels.astype(float)
@@ -464,8 +469,8 @@ def tables(pixels, rows, logits, boxes=None) -> dict[str, pd.DataFrame]:
     test = (rows["split"] == "test").to_numpy()
     if boxes is None:
         boxes = np.tile([0, 0, SIDE, SIDE], (len(rows), 1))
-    judged_occlusion = rows["split"] != "train"
-    found = {"whole": scored(rows[judged_occlusion], logits(pixels[judged_occlusion]))}
+    held_out = (rows["split"] != "train").to_numpy()
+    found = {"whole": scored(rows[held_out], logits(pixels[held_out]))}
     for region in REGIONS:
         hidden = logits(mask_region(pixels[test], boxes[test], region))
         found[f"{region}_hidden"] = scored(rows[test], hidden)
@@ -477,13 +482,13 @@ def evaluate(params):
     return params.evaluate.model_copy(update={"bootstrap_replicates": 400})
 
 
-def judged_occlusion(evaluate, eyes, seen, seed: int = 0):
+def evaluated_occlusion(evaluate, eyes, seen, seed: int = 0):
     return evaluate_occlusion(tables(*pictures(*seen, seed), network(*eyes)), evaluate, seed=1)
 
 
 @pytest.mark.promise("A7")
 def test_a_network_that_reads_the_frame_raises_the_alarm(evaluate):
-    found = judged_occlusion(evaluate, eyes=(1, 0), seen=(0.95, 0.95))
+    found = evaluated_occlusion(evaluate, eyes=(1, 0), seen=(0.95, 0.95))
     assert found["finding"] == "frame" and found["flag"]
     assert found["centre_hidden"]["auroc"] == found["whole"]["auroc"]
     assert found["frame_hidden"]["auroc"] == 0.5  # all equal: the corner is black
@@ -492,7 +497,7 @@ def test_a_network_that_reads_the_frame_raises_the_alarm(evaluate):
 
 @pytest.mark.promise("A7")
 def test_a_network_that_reads_the_centre_raises_none(evaluate):
-    found = judged_occlusion(evaluate, eyes=(0, 1), seen=(0.95, 0.95))
+    found = evaluated_occlusion(evaluate, eyes=(0, 1), seen=(0.95, 0.95))
     assert found["finding"] == "centre" and not found["flag"]
     assert found["frame_hidden"]["auroc_drop"] == 0
     assert found["centre_hidden"]["auroc_drop_low"] > 0
@@ -500,13 +505,13 @@ def test_a_network_that_reads_the_centre_raises_none(evaluate):
 
 
 def test_an_informative_frame_is_no_alarm_while_the_centre_is_better(evaluate):
-    found = judged_occlusion(evaluate, eyes=(1, 1), seen=(0.7, 1.0))
+    found = evaluated_occlusion(evaluate, eyes=(1, 1), seen=(0.7, 1.0))
     assert found["centre_hidden"]["auroc_low"] > 0.5
     assert found["finding"] == "both" and not found["flag"]
 
 
 def test_a_network_that_reads_both_equally_raises_the_alarm(evaluate):
-    assert judged_occlusion(evaluate, eyes=(1, 1), seen=(0.9, 0.9))["flag"]
+    assert evaluated_occlusion(evaluate, eyes=(1, 1), seen=(0.9, 0.9))["flag"]
 
 
 @pytest.mark.promise("A6")
@@ -514,7 +519,7 @@ def test_a_network_that_reads_both_equally_raises_the_alarm(evaluate):
 def test_networks_without_signal_raise_no_alarm(evaluate):
     """That the whole and the frame alone are above chance happens by chance in about 1 of 40."""
     found = [
-        judged_occlusion(evaluate, eyes=(1, 1), seen=(0.5, 0.5), seed=seed) for seed in range(8)
+        evaluated_occlusion(evaluate, eyes=(1, 1), seen=(0.5, 0.5), seed=seed) for seed in range(8)
     ]
     assert sum(one["flag"] for one in found) <= 1
     weak = [one for one in found if one["finding"] == "weak"]
@@ -601,7 +606,7 @@ def test_test_labels_change_no_threshold(evaluate, monkeypatch):
 
 
 def test_the_drop_is_paired_and_the_whole_loses_nothing(evaluate):
-    found = judged_occlusion(evaluate, eyes=(1, 1), seen=(0.8, 0.8))
+    found = evaluated_occlusion(evaluate, eyes=(1, 1), seen=(0.8, 0.8))
     assert {found["whole"][f"auroc_drop{end}"] for end in ("", "_low", "_high")} == {0.0}
     half = found["frame_hidden"]
     width = half["auroc_drop_high"] - half["auroc_drop_low"]
@@ -618,14 +623,14 @@ def test_other_images_are_refused(evaluate):
 
 def test_too_few_patients_get_no_number_and_no_alarm(evaluate):
     few = evaluate.model_copy(update={"min_patients": 500})
-    found = judged_occlusion(few, eyes=(1, 0), seen=(1.0, 0.5))
+    found = evaluated_occlusion(few, eyes=(1, 0), seen=(1.0, 0.5))
     assert found["finding"] == "too_few" and not found["flag"]
     assert np.isnan([found["whole"]["auroc"], found["frame_hidden"]["auroc_drop"]]).all()
     assert summarize_occlusion({"cnn": found})["conclusion"] == "inconclusive"
 
 
 def test_the_table_has_a_row_for_each_network_and_half(evaluate):
-    found = judged_occlusion(evaluate, eyes=(1, 1), seen=(0.8, 0.9))
+    found = evaluated_occlusion(evaluate, eyes=(1, 1), seen=(0.8, 0.9))
     table = tabulate_occlusion({"cnn": found, "densenet169": found})
     assert list(table.columns) == list(OCCLUSION_COLUMNS)
     assert list(zip(table["network"], table["shown"], strict=True)) == [
@@ -635,8 +640,8 @@ def test_the_table_has_a_row_for_each_network_and_half(evaluate):
 
 
 def test_one_alarm_is_enough(evaluate):
-    frame = judged_occlusion(evaluate, eyes=(1, 0), seen=(0.9, 0.9))
-    centre = judged_occlusion(evaluate, eyes=(0, 1), seen=(0.9, 0.9))
+    frame = evaluated_occlusion(evaluate, eyes=(1, 0), seen=(0.9, 0.9))
+    centre = evaluated_occlusion(evaluate, eyes=(0, 1), seen=(0.9, 0.9))
     summary = summarize_occlusion({"cnn": centre, "densenet169": frame})
     assert summary["flag"] and summary["conclusion"] == "alarm"
 

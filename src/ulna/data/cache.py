@@ -139,22 +139,22 @@ def build_cache(
     """Decode and letterbox every image into a folder that appears whole or not at all.
 
     Args:
-        images: The prepared table; image (path in the data set) and body_part are used.
+        images: One row per image: image (path in the data set), body_part.
         root: The data set, a folder or .zip.
-        folder: The cache; one that is there is replaced.
+        folder: The cache to write or replace.
         size_px: Side of the squares.
         fit: See `ulna.data.images.content_box`.
         max_bad_fraction: Share of the images that may be rejected, 0 to 1.
         max_megapixels: Larger images are rejected.
-        workers: Number of processes; None means one for few images, else one per core. It does not
-            change the result.
+        workers: Processes; by default one for few images, else one per core. The bytes do not
+            depend on it.
 
     Returns:
         The rejected images: image, reason.
 
     Raises:
-        InputError: More images are rejected than `max_bad_fraction` allows, or the disk has no room
-            for the cache. The old cache stays.
+        InputError: More images are rejected than `max_bad_fraction` allows, or the disk has too
+            little free space. The old cache stays.
     """
     what = f"the cache of {len(images):,} images of {size_px} x {size_px} pixels"
     require_free_space(folder, len(images) * size_px**2, what)

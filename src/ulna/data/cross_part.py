@@ -30,19 +30,13 @@ class Network:
 
 
 def plan(train_on: Literal["all"] | Sequence[str], present: Sequence[str]) -> list[Network]:
-    """List the networks to train.
+    """List the networks to train; a part that is not present is an InputError.
 
     Args:
         train_on: Body parts, for one network trained on these together; or all, for one network on
-            each part, and from three parts on one without each part (of two, the network without
-            the first is that on the second).
+            each part, and from three parts on, last, one without each part (of two, the network
+            without the first is that on the second).
         present: The body parts of the data set.
-
-    Returns:
-        The networks; those without a part come last.
-
-    Raises:
-        InputError: A part is not present.
 
     Example:
         >>> [network.name for network in plan("all", ["HAND", "ELBOW", "WRIST"])]
@@ -82,11 +76,7 @@ def available(
 
 
 def network_named(name: str, present: Sequence[str]) -> Network:
-    """Parse the name of a network; a part that the data set lacks is an InputError.
-
-    Args:
-        name: See `Network`.
-        present: The body parts of the data set.
+    """Parse the name of a network; a part that is not present is an InputError.
 
     Example:
         >>> network_named("without HAND", ["ELBOW", "HAND", "WRIST"]).parts

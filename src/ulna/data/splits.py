@@ -31,8 +31,7 @@ def assign_splits(images: pd.DataFrame, val_fraction: float, seed: int) -> pd.Da
     arguments alone: not on the order of rows, nor on the version of a random number generator.
 
     Args:
-        images: The whole data set, of all body parts: official_split, body_part, patient, study,
-            label.
+        images: All body parts: official_split, body_part, patient, study, label.
         val_fraction: Share of the train patients that goes to val, in (0, 1).
         seed: Of the random order.
 
