@@ -53,8 +53,7 @@ def detail(images: Pixels) -> Floats:
     fine = smooth - gaussian_filter(smooth, (0, coarse, coarse))
     spread = np.sqrt(gaussian_filter(fine * fine, (0, coarse, coarse)))
     # 3 grey levels: the noise of a flat background stays small.
-    evened: Floats = fine / (spread + np.float32(3))
-    return evened
+    return np.asarray(fine / (spread + np.float32(3)))
 
 
 def describe(fine: Floats) -> Floats:
@@ -85,8 +84,7 @@ def _spectra(fine: Floats) -> Spectra:
     from_edge = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
     fade = np.minimum(1, from_edge / (side / 12)).astype(np.float32)
     faded = _unit((fine * np.outer(fade, fade)).reshape(images, -1)).reshape(fine.shape)
-    spectra: Spectra = rfft2(faded, norm="ortho")
-    return spectra
+    return np.asarray(rfft2(faded, norm="ortho"))
 
 
 def _align(one: Spectra, other: Spectra) -> npt.NDArray[np.float64]:
@@ -114,8 +112,7 @@ def _align(one: Spectra, other: Spectra) -> npt.NDArray[np.float64]:
         # At the edge of the reach the largest value need not be a peak.
         is_peak = (peak >= before) & (peak >= after) & (bend > 0)
         gain += np.where(is_peak, (before - after) ** 2 / (8 * np.where(is_peak, bend, 1)), 0)
-    best: npt.NDArray[np.float64] = np.clip(peak + gain, -1, 1)
-    return best
+    return np.asarray(np.clip(peak + gain, -1, 1))
 
 
 def find_copies(hashes: pd.Series, thumbnails: Pixels, resize: Resize) -> pd.DataFrame:
@@ -209,5 +206,4 @@ def _candidates(descriptors: Floats) -> Iterator[Positions]:
 
 def _unit(vectors: Floats) -> Floats:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled = vectors / np.where(lengths > 1e-6, lengths, np.inf)
-    return scaled.astype(np.float32)
+    return np.asarray(vectors / np.where(lengths > 1e-6, lengths, np.inf), np.float32)

@@ -42,6 +42,8 @@ BATCH = 16
 # Larger than the buffers of an image of MURA's size, see `_keep_freed_memory`.
 FREED_BYTES = 16 * 2**20
 
+Job = tuple[str, Path, int]  # image, file of its body part, position in bytes
+
 
 @dataclass(frozen=True)
 class Cache:
@@ -119,13 +121,6 @@ def gather_samples(cache: Cache, samples: pd.DataFrame) -> Pixels:
     return gather(cache, samples["body_part"].to_numpy(object), samples["row"].to_numpy())
 
 
-@dataclass(frozen=True)
-class _Job:
-    image: str
-    file: Path
-    position: int
-
-
 def build_cache(
     images: pd.DataFrame,
     root: Path,
@@ -176,8 +171,8 @@ def build_cache(
     return rejected.reset_index(drop=True)
 
 
-def _allocate(images: pd.DataFrame, folder: Path, size_px: int) -> list[_Job]:
-    """Make the arrays, all black; each image gets its file and its position in bytes."""
+def _allocate(images: pd.DataFrame, folder: Path, size_px: int) -> list[Job]:
+    """Make the arrays, all black, and the jobs that fill them."""
     files, starts = {}, {}
     for part, count in images.groupby("body_part").size().items():
         files[part] = folder / f"{part}.npy"
@@ -185,29 +180,30 @@ def _allocate(images: pd.DataFrame, folder: Path, size_px: int) -> list[_Job]:
         array = np.lib.format.open_memmap(files[part], mode="w+", dtype=np.uint8, shape=shape)
         starts[part] = array.offset
     return [
-        _Job(image, files[part], starts[part] + row * size_px**2)
+        (image, files[part], starts[part] + row * size_px**2)
         for image, part, row in images[["image", "body_part", "row"]].itertuples(index=False)
     ]
 
 
 def _make_worker(
     root: Path, size_px: int, fit: Fit, max_megapixels: float
-) -> Callable[[_Job], Measurements | str]:
+) -> Callable[[Job], Measurements | str]:
     """Return a function that caches an image: its measurements, or the reason to reject it."""
     read = image_reader(root)
     _keep_freed_memory()
 
-    def cache_image(job: _Job) -> Measurements | str:
+    def cache_image(job: Job) -> Measurements | str:
+        image, path, position = job
         try:
-            decoded = decode(read(job.image), max_megapixels)
+            decoded = decode(read(image), max_megapixels)
         except InputError as error:
             # The table is the same wherever the data set lies.
             return str(error).replace(str(root), "data.root") if root.is_absolute() else str(error)
         square = letterbox(decoded.pixels, size_px, fit)
         # Through a memory map, a full disk would kill the process (SIGBUS) instead of raising, and
         # its resident memory would grow with the number of images.
-        with job.file.open("r+b") as file:
-            file.seek(job.position)
+        with path.open("r+b") as file:
+            file.seek(position)
             file.write(square.tobytes())
         return measure(decoded)
 

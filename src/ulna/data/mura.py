@@ -307,11 +307,5 @@ def _raise_faults(faults: list[str], where: str) -> None:
 
 def _count(rows: pd.DataFrame) -> Counts:
     studies = rows.drop_duplicates("study")
-    abnormal_studies, abnormal_images = int(studies["label"].sum()), int(rows["label"].sum())
-    return Counts(
-        patients=int(rows["patient"].nunique()),
-        normal_studies=len(studies) - abnormal_studies,
-        abnormal_studies=abnormal_studies,
-        normal_images=len(rows) - abnormal_images,
-        abnormal_images=abnormal_images,
-    )
+    counts = (int((table["label"] == label).sum()) for table in (studies, rows) for label in (0, 1))
+    return Counts(int(rows["patient"].nunique()), *counts)
