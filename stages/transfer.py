@@ -8,7 +8,7 @@ from ulna.core.params import load_params
 from ulna.core.predictions import write_predictions
 from ulna.core.stage import progress, run
 from ulna.data.cache import load_cache
-from ulna.data.cross_part import available, learning_rows, plan
+from ulna.data.cross_part import available, plan, select_training_images
 from ulna.data.pretrained import find_weights
 from ulna.data.samples import load_samples
 
@@ -22,7 +22,7 @@ def transfer() -> None:
     rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
     train_on, missing = available(params.transfer.train_on, rows["body_part"])
     networks = plan(train_on, rows["body_part"].unique())
-    chosen = {network: learning_rows(rows, network) for network in networks}
+    chosen = {network: select_training_images(rows, network) for network in networks}
     print(f"transfer: {len(networks)} networks, on {', '.join(n.name for n in networks)}")
     if missing:
         print(f"transfer.train_on names {', '.join(missing)}, which the data lack")

@@ -306,7 +306,9 @@ def draw(
     Returns:
         Figures by name.
     """
-    example = occlusion_example(rows[rows["split"] == "test"], cache, fit)
+    sizes = cache.images[["image", "width_px", "height_px"]]
+    test = rows[rows["split"] == "test"].merge(sizes, on="image")
+    example = occlusion_example(test, cache.arrays, fit)
     scores = {arch: metrics[arch]["study"] for arch in networks}
     drawn = {
         "baselines": dots_and_intervals(

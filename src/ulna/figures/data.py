@@ -192,7 +192,7 @@ def draw(
         Figures by name.
     """
     shown = select_examples(rows, images=12)
-    odd = choose_odd(tables["audit"].fillna({"other_image": ""}), pictures=6)
+    odd = choose_odd(tables["audit"].fillna({"other_image": ""}), images=6)
     seen = rows[rows["image"].isin([*odd["image"], *odd["other_image"]])]
     squares = dict(zip(seen["image"], gather_samples(cache, seen), strict=True))
     return {
