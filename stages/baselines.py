@@ -1,4 +1,4 @@
-"""Look for shortcuts: what small models tell of the label without a look at bone."""
+"""Check for shortcuts: small models that predict the label from non-anatomical features."""
 
 import sys
 
@@ -19,7 +19,7 @@ from ulna.evaluation import conclusions
 
 
 def baselines() -> None:
-    """Fit the baselines on train, judge them on test, write."""
+    """Fit the baselines on train, evaluate them on test, write."""
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
     rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
@@ -28,11 +28,10 @@ def baselines() -> None:
     tables, crossed = predict_baselines(measured), cross_validate(measured)
     scores = evaluate_baselines(tables, crossed, params.evaluate, params.seed)
     summary = summarize_baselines(scores)
-    words = conclusions.baselines(summary)
 
     write_json(paths.metrics("baselines"), summary)
     write_csv(paths.table("baselines"), scores.astype({"informative": int, "flag": int}))
-    print(f"baselines: {words}")
+    print(f"baselines: {conclusions.baselines(summary)}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from ulna.evaluation import cross_part
 from ulna.evaluation.bootstrap import bootstrap_weights
 from ulna.evaluation.comparison import all_pairs, compare_networks
 from ulna.evaluation.ensemble import average
-from ulna.evaluation.evaluate import LEVELS, apply_thresholds, evaluate_table
+from ulna.evaluation.evaluate import evaluate_table
 from ulna.evaluation.metrics import precision_recall
 from ulna.evaluation.overfitting import (
     evaluate_learning_curve,
@@ -36,6 +36,7 @@ from ulna.evaluation.overfitting import (
     summarize_history,
     summarize_splits,
 )
+from ulna.evaluation.thresholds import LEVELS, apply_thresholds
 
 TESTS = Path(__file__).parent
 SEED = 2017

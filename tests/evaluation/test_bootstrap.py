@@ -28,7 +28,7 @@ from ulna.evaluation.bootstrap import (
     percentile_ci,
     zero_event_upper_bound,
 )
-from ulna.evaluation.metrics import score
+from ulna.evaluation.metrics import compute_metrics
 
 
 def table(rows: int, patients: int, seed: int, decimals: int = 1) -> pd.DataFrame:
@@ -196,7 +196,7 @@ def test_intervals_over_patients_cover_and_intervals_over_images_do_not():
     """95% intervals of AUROC and kappa in 200 simulated test sets of 100 patients."""
     draw = np.random.default_rng(11)
     population = simulated(draw, 40_000)
-    truth = score(population["label"], population["probability"], 0.6)
+    truth = compute_metrics(population["label"], population["probability"], 0.6)
     held: dict[str, list[list[bool]]] = {"patients": [], "images": []}
     for trial in range(200):
         rows = simulated(draw, 100)
@@ -251,7 +251,7 @@ def in_a_world(abnormal: int, normal: int, missed: float, alarms: float) -> dict
     called = np.concatenate(
         [np.arange(sizes[0]) >= wrong[0], np.arange(sizes[1]) < wrong[1]]
     ).astype(float)
-    return score(labels, called, 0.5)
+    return compute_metrics(labels, called, 0.5)
 
 
 @pytest.mark.parametrize("patients", [1, 2, 3, 10, 100, 10_000])

@@ -20,22 +20,20 @@ from ulna.evaluation.calibration import (
     ROWS_PER_BIN,
     TEMPERATURES,
     apply_temperature,
-    brier,
     calibration_line,
     conclude_calibration,
     count_bins,
     ece,
     find_faults,
     fit_temperature,
-    log_loss,
-    logit,
     measure_calibration,
-    murphy,
+    murphy_decomposition,
     reliability_curve,
     reliability_curves,
     summarize_calibration,
-    wilson,
+    wilson_ci,
 )
+from ulna.evaluation.metrics import brier, log_loss, logit
 
 NAN = float("nan")
 
@@ -275,7 +273,11 @@ def test_without_rows_scores_are_undefined() -> None:
     curve = reliability_curve([], [], 10)
     assert tuple(curve.columns) == CURVE_COLUMNS and curve.empty
     assert np.isnan(
-        [ece(curve), *murphy(curve).values(), *measure_calibration([], [], None).values()]
+        [
+            ece(curve),
+            *murphy_decomposition(curve).values(),
+            *measure_calibration([], [], None).values(),
+        ]
     ).all()
     assert np.isnan(list(calibration_line([], []).values())).all()
 
@@ -337,7 +339,7 @@ def test_a_curve_without_ties_is_scikit_learns() -> None:
 def test_intervals_of_shares_are_the_published_ones(
     successes: int, trials: int, low: float, high: float
 ) -> None:
-    found = wilson([successes], [trials])
+    found = wilson_ci([successes], [trials])
     assert [round(float(end[0]), 4) for end in found] == [low, high]
 
 
@@ -345,7 +347,7 @@ def test_intervals_of_shares_are_the_published_ones(
 def test_limits_of_a_share_are_as_far_from_it_as_the_normal_quantile(counts) -> None:
     """Wilson's limits solve |share - p| = z sqrt(p (1 - p) / n)."""
     successes, n = counts
-    for limit in (float(end[0]) for end in wilson([successes], [n])):
+    for limit in (float(end[0]) for end in wilson_ci([successes], [n])):
         distance = abs(successes / n - limit) / math.sqrt(max(limit * (1 - limit), 1e-300) / n)
         assert distance == pytest.approx(1.959963984540054) or limit in (0, 1)
 
@@ -354,7 +356,7 @@ def test_limits_of_a_share_are_as_far_from_it_as_the_normal_quantile(counts) -> 
 @given(LABELLED, st.integers(1, 12))
 def test_murphys_parts_add_up_to_the_brier_score_of_the_bins(rows, bins) -> None:
     curve = reliability_curve(*split(rows), bins)
-    parts = murphy(curve)
+    parts = murphy_decomposition(curve)
     binned = math.fsum(
         row.abnormal * (row.probability - 1) ** 2 + (row.n - row.abnormal) * row.probability**2
         for row in curve.itertuples()
@@ -366,9 +368,9 @@ def test_murphys_parts_add_up_to_the_brier_score_of_the_bins(rows, bins) -> None
 
 
 def test_murphys_parts_of_a_perfect_and_of_a_blind_forecast() -> None:
-    perfect = murphy(reliability_curve([0, 0, 1, 1], [0, 0, 1, 1], 2))
+    perfect = murphy_decomposition(reliability_curve([0, 0, 1, 1], [0, 0, 1, 1], 2))
     assert perfect == {"reliability": 0, "resolution": 0.25, "uncertainty": 0.25}
-    blind = murphy(reliability_curve([0, 0, 0, 1], [0.5] * 4, 2))
+    blind = murphy_decomposition(reliability_curve([0, 0, 0, 1], [0.5] * 4, 2))
     assert blind == {"reliability": 0.0625, "resolution": 0, "uncertainty": 0.1875}
 
 

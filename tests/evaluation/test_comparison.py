@@ -35,8 +35,9 @@ from ulna.evaluation.comparison import (
     read_reference,
     tabulate,
 )
-from ulna.evaluation.evaluate import LEVELS, split_sha256
-from ulna.evaluation.metrics import score
+from ulna.evaluation.evaluate import split_sha256
+from ulna.evaluation.metrics import compute_metrics
+from ulna.evaluation.thresholds import LEVELS
 
 PAIRS = all_pairs(["cnn", "densenet169"])
 TESTS = Path(__file__).parents[1]
@@ -84,7 +85,9 @@ def test_differences_are_those_of_the_scores():
     first, second = simulate(1, signals=(2.0, 0.5))
     second["threshold"] = 0.6
     found = differ(first, second)
-    one, two = (score(t["label"], t["probability"], t["threshold"]) for t in (first, second))
+    one, two = (
+        compute_metrics(t["label"], t["probability"], t["threshold"]) for t in (first, second)
+    )
     for name in METRICS:
         assert found[name]["difference"] == pytest.approx(one[name] - two[name], abs=1e-11)
     assert found["n"] == len(first) and found["abnormal"] == first["label"].sum()
@@ -101,7 +104,8 @@ def test_both_networks_are_scored_on_the_same_draws_of_patients():
     for draw in replicates.weights.T:
         rows = np.repeat(np.arange(len(first)), draw[row_patient].astype(int))
         one, two = (
-            score(t["label"].iloc[rows], t["probability"].iloc[rows], 0.5) for t in (first, second)
+            compute_metrics(t["label"].iloc[rows], t["probability"].iloc[rows], 0.5)
+            for t in (first, second)
         )
         for name in METRICS:
             drawn[name].append(one[name] - two[name])

@@ -12,9 +12,9 @@ from ulna.core.io import write_json
 from ulna.core.predictions import write_predictions
 from ulna.data.cross_part import Network, plan
 from ulna.evaluation.bootstrap import bootstrap_weights
-from ulna.evaluation.comparison import OVERALL
 from ulna.evaluation.cross_part import (
     COLUMNS,
+    OVERALL,
     cross_part_table,
     evaluated_studies,
     read_tables,

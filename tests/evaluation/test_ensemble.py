@@ -1,25 +1,26 @@
 """The average of two networks, and the checks that both judged the same images."""
 
 from decimal import Decimal, localcontext
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from params_files import write_params
 from scipy.special import expit
 
 from stages.ensemble import ensemble as ensemble_stage
 from ulna.core import InputError, paths
 from ulna.core.predictions import (
     COLUMNS,
+    align,
     by_study,
     check_predictions,
     read_predictions,
     write_predictions,
 )
-from ulna.evaluation.ensemble import align, average, sha256_of_members
+from ulna.evaluation.ensemble import average, sha256_of_members
 
 LOGITS = st.floats(-800, 800)
 
@@ -138,7 +139,7 @@ def test_a_third_network_is_held_against_the_first_too():
 
 def test_the_stage_writes_a_table_that_is_read_like_any_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("data/predictions").mkdir(parents=True)
+    write_params(paths.PARAMS)
     write_predictions(paths.predictions("cnn"), FIRST)
     write_predictions(paths.predictions("densenet169"), OTHER)
     ensemble_stage()
@@ -151,6 +152,7 @@ def test_the_stage_writes_a_table_that_is_read_like_any_other(tmp_path, monkeypa
 
 def test_the_stage_writes_nothing_when_the_tables_differ(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    write_params(paths.PARAMS)
     write_predictions(paths.predictions("cnn"), FIRST)
     write_predictions(paths.predictions("densenet169"), OTHER.iloc[:-1])
     with pytest.raises(InputError, match="lack image '007.png'"):

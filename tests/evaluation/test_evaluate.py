@@ -24,7 +24,7 @@ from ulna.evaluation.evaluate import (
     most_confident_disagreements,
     split_sha256,
 )
-from ulna.evaluation.metrics import score
+from ulna.evaluation.metrics import compute_metrics
 from ulna.evaluation.thresholds import choose_threshold
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -157,7 +157,7 @@ def test_body_parts_are_judged_one_by_one_and_add_up(params) -> None:
     assert (parts["accuracy"] * parts["n"]).sum() == pytest.approx(whole["accuracy"] * whole["n"])
     studies = by_study(images)
     hand = studies[(studies["split"] == "test") & (studies["body_part"] == "HAND")]
-    expected = score(hand["label"], hand["probability"], whole["threshold"])
+    expected = compute_metrics(hand["label"], hand["probability"], whole["threshold"])
     row = parts.iloc[0]
     assert {name: row[name] for name in expected} == pytest.approx(expected)
 
@@ -188,7 +188,7 @@ def test_a_part_is_judged_and_listed_with_its_own_threshold(params) -> None:
         threshold = choose_threshold("youden", rows["label"], rows["probability"])
         assert parts.loc[part, "threshold"] == threshold
         test = studies[(studies["split"] == "test") & (studies["body_part"] == part)]
-        expected = score(test["label"], test["probability"], threshold)["kappa"]
+        expected = compute_metrics(test["label"], test["probability"], threshold)["kappa"]
         assert parts.loc[part, "kappa"] == expected
     assert parts["threshold"].nunique() == 2
 
@@ -227,7 +227,7 @@ def test_the_same_table_gives_the_same_bytes_in_any_order(repository: Path) -> N
     table = random_predictions(5)
     write_predictions(paths.predictions("cnn"), table)
     evaluate("cnn")
-    files = [paths.metrics("cnn"), *sorted((paths.PLOTS / "cnn").iterdir())]
+    files = [paths.metrics("cnn"), *sorted((paths.TABLES / "cnn").iterdir())]
     assert len(files) == 8
     before = [file.read_bytes() for file in files]
     write_predictions(paths.predictions("cnn"), table.sample(frac=1, random_state=0))

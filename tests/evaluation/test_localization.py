@@ -172,7 +172,7 @@ def test_scores_are_means_over_images_with_intervals_over_patients():
 
 def test_an_interval_is_that_of_draws_of_patients():
     """Eight patients with two hits and four with none: drawn whole, not image by image."""
-    patients = np.repeat([f"p{k:02}" for k in range(12)], 2).astype(object)
+    patients = pd.Series(np.repeat([f"p{k:02}" for k in range(12)], 2), dtype=object)
     hits = np.repeat([1.0] * 8 + [0.0] * 4, 2)
     drawn = bootstrap_weights(patients, 4000, 1)
     found = summarize_localization((hits, hits, hits, hits), patients, drawn, 10)

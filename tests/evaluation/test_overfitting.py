@@ -18,25 +18,23 @@ from ulna.core.params import load_params
 from ulna.core.predictions import by_study, write_predictions
 from ulna.data.splits import SIZE_COLUMNS, SIZES, count_sizes
 from ulna.evaluation import conclusions
-from ulna.evaluation.bootstrap import bootstrap_weights, metrics_with_ci
-from ulna.evaluation.calibration import log_loss
-from ulna.evaluation.evaluate import apply_thresholds, evaluate_table
-from ulna.evaluation.metrics import score
+from ulna.evaluation.bootstrap import bootstrap_mean, bootstrap_weights, metrics_with_ci
+from ulna.evaluation.evaluate import evaluate_table
+from ulna.evaluation.metrics import compute_metrics, log_loss, row_losses
 from ulna.evaluation.overfitting import (
     LEARNING_CURVE_COLUMNS,
     MEASURES,
     SMALL_GAP,
     SPLIT_COLUMNS,
-    bootstrap_mean,
     conclude_learning_curve,
     conclude_overfitting,
     evaluate_learning_curve,
     evaluate_splits,
     gaps_by_epoch,
-    row_losses,
     summarize_history,
     summarize_splits,
 )
+from ulna.evaluation.thresholds import apply_thresholds
 
 
 def images(split: str, shift: float, seed: int, patients: int = 120, part: str = "HAND"):
@@ -122,7 +120,7 @@ def test_each_split_is_judged_at_the_threshold_of_val(evaluate, splits):
     assert (splits["threshold"] == thresholds.overall).all()
     for split, table in (("train", learnt), ("test", judged[judged["split"] == "test"])):
         studies = by_study(table, evaluate.aggregation)
-        expected = score(studies["label"], studies["probability"], thresholds.overall)
+        expected = compute_metrics(studies["label"], studies["probability"], thresholds.overall)
         for name in ("auroc", "kappa", "accuracy"):
             assert splits.at[split, name] == pytest.approx(expected[name])
         expected_loss = log_loss(studies["label"], studies["probability"])
