@@ -47,10 +47,7 @@ class Replicates:
 def bootstrap_weights(patients: Iterable[str], n_replicates: int, seed: int) -> Replicates:
     """Sample as many patients as there are, with replacement, for each replicate.
 
-    Args:
-        patients: Ids, repeated or not, in any order.
-        n_replicates: Of the bootstrap.
-        seed: The same seed and patients give the same replicates.
+    The ids can be repeated, in any order; the same seed and patients give the same replicates.
     """
     unique = np.array(sorted(set(patients)), dtype=object)
     count = len(unique)
@@ -67,15 +64,10 @@ def bootstrap_weights(patients: Iterable[str], n_replicates: int, seed: int) -> 
 
 
 def bootstrap_metrics(table: pd.DataFrame, replicates: Replicates) -> dict[str, Floats]:
-    """Compute every metric in every replicate.
+    """Compute each of METRICS in every replicate: (replicates,) float64, NaN where undefined.
 
-    Args:
-        table: One row per study or image: patient, label, probability, threshold (above it is
-            predicted positive). Its patients are all or some of those of `replicates`.
-        replicates: Of the patients.
-
-    Returns:
-        For each name in METRICS (replicates,) float64, NaN where undefined.
+    The table has one row per study or image: patient, label, probability, threshold. Its patients
+    are all or some of those of the replicates.
     """
     weights, patient = replicates.select(table["patient"])
     labels = table["label"].to_numpy() == 1
@@ -106,8 +98,8 @@ def bootstrap_areas(
     Ties are exact, as in scikit-learn: half a pair for the ROC curve, one step for the other.
 
     Args:
-        weights: (patients, replicates), how often a replicate holds each patient.
-        patient: (rows,), the row of `weights` that each row belongs to.
+        weights: See `Replicates`.
+        patient: (rows,), the row of `weights` of each row.
         labels: (rows,), True is abnormal.
         probabilities: (rows,).
 
@@ -153,10 +145,7 @@ def _chunks(n_replicates: int) -> Iterator[slice]:
 
 
 def percentile_ci(values: npt.ArrayLike) -> tuple[float, float]:
-    """The 2.5% and the 97.5% quantile of the defined replicates.
-
-    Args:
-        values: (replicates,), NaN where undefined.
+    """The 2.5% and the 97.5% quantile of a metric's defined replicates.
 
     Returns:
         NaN, NaN where more than 5% of the replicates are undefined, and where all are the same: an
@@ -173,17 +162,7 @@ def percentile_ci(values: npt.ArrayLike) -> tuple[float, float]:
 
 
 def metric_ci(table: pd.DataFrame, name: str, value: float, values: Floats) -> tuple[float, float]:
-    """The 95% CI of a metric, also where no replicate changes it, as without an error.
-
-    Args:
-        table: See `bootstrap_metrics`, of both classes.
-        name: Of the metric.
-        value: Of the metric.
-        values: Of the metric in each replicate, NaN where undefined.
-
-    Returns:
-        See `percentile_ci`; where all replicates are the same see `degenerate_ci`.
-    """
+    """The `percentile_ci` of a metric's replicates; the `degenerate_ci` if all are the same."""
     defined = _defined(values)
     if defined.size and _all_equal(defined):
         return degenerate_ci(table, name, value)
@@ -225,11 +204,6 @@ def degenerate_ci(table: pd.DataFrame, name: str, value: float) -> tuple[float, 
     none in two pairs, make k independent pairs, all concordant. f1 is 2 J / (1 + J) of the
     proportion J = TP / (TP + FP + FN). For kappa and auprc the upper bound of the unseen patients
     of one class or of both is counted as errors.
-
-    Args:
-        table: See `bootstrap_metrics`, of both classes.
-        name: Of the metric.
-        value: Of the metric, here and in every replicate.
 
     Returns:
         Lower and upper limit. Both are the value where all probabilities and all thresholds are
@@ -304,16 +278,12 @@ def too_small(sizes: Mapping[str, Any], min_patients: int) -> bool:
 def metrics_with_ci(
     table: pd.DataFrame, replicates: Replicates, min_patients: int
 ) -> dict[str, float]:
-    """Compute every metric of a table with its 95% CI.
-
-    Args:
-        table: See `bootstrap_metrics`.
-        replicates: Of the patients.
-        min_patients: With fewer patients, or one class only, every metric is NaN.
+    """Compute every metric of a table (see `bootstrap_metrics`) with its 95% CI.
 
     Returns:
         `SIZES`, then for each name in METRICS its value, `<name>_low` and `<name>_high` (see
-        `metric_ci`); all three are NaN where there is no CI: no estimate without a CI.
+        `metric_ci`); all three are NaN where there is no CI (no estimate without a CI), and if the
+        table is `too_small`.
     """
     sizes = count_rows(table)
     if too_small(sizes, min_patients):
@@ -327,12 +297,9 @@ def estimates_with_ci(
     in_replicates: Mapping[str, Floats],
     table: pd.DataFrame | None = None,
 ) -> dict[str, float]:
-    """Put the confidence limits beside each value; a value without them is NaN.
+    """Put the confidence limits beside each value, by `metric_ci` if there is a table.
 
-    Args:
-        values: Name -> its value.
-        in_replicates: Name -> its value in each replicate.
-        table: For `metric_ci`; None takes `percentile_ci`.
+    A value without limits is NaN.
     """
     estimates: dict[str, float] = {}
     for name, replicates in in_replicates.items():

@@ -40,11 +40,7 @@ Fault = Literal["too_moderate", "too_extreme", "underestimated", "overestimated"
 
 
 def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
-    """Find the temperature whose scaled probabilities have the lowest log loss.
-
-    Args:
-        labels: Of split val.
-        probabilities: Of split val.
+    """Find the temperature whose scaled probabilities of val have the lowest log loss.
 
     Returns:
         Between `TEMPERATURES`: above 1 where the probabilities are too extreme, below 1 where they
@@ -88,12 +84,8 @@ def reliability_curve(
     """Compare the mean probability with the share of abnormal rows in bins of about equal size.
 
     scikit-learn's calibration_curve gives neither counts nor CIs. Equal probabilities stay in one
-    bin, that of the middle of their ranks, so ties can make fewer bins.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: 0 to 1, shape (n,).
-        bins: The most bins, 1 or more. Without ties their sizes differ by 1 at most.
+    bin, that of the middle of their ranks, so ties can make fewer bins; without ties their sizes
+    differ by 1 at most.
 
     Returns:
         One row per bin that is not empty, by rising probability, columns `CURVE_COLUMNS`: n and
@@ -130,13 +122,10 @@ def wilson_ci(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, 
 
 
 def ece(curve: pd.DataFrame) -> float:
-    """Expected calibration error: mean distance of probability and share over all rows.
+    """Expected calibration error of a `reliability_curve`, 0 to 1; NaN without bins.
 
-    Args:
-        curve: See `reliability_curve`. With few rows per bin it is above 0 by chance alone.
-
-    Returns:
-        0 to 1; NaN without bins.
+    The mean distance of probability and share over all rows. With few rows per bin it is above 0 by
+    chance alone.
 
     Reference:
         Naeini et al. 2015, AAAI, "Obtaining Well Calibrated Probabilities Using Bayesian Binning".
@@ -148,10 +137,7 @@ def ece(curve: pd.DataFrame) -> float:
 
 
 def murphy_decomposition(curve: pd.DataFrame) -> dict[str, float]:
-    """Split the Brier score of binned probabilities: reliability - resolution + uncertainty.
-
-    Args:
-        curve: See `reliability_curve`; each row counts with the mean probability of its bin.
+    """Split the Brier score of a `reliability_curve`: reliability - resolution + uncertainty.
 
     Returns:
         reliability (0 is best: shares equal probabilities), resolution (distance of the bins'
@@ -178,13 +164,9 @@ def reliability_curves(
 ) -> pd.DataFrame:
     """List the reliability curves of test before and after temperature scaling.
 
-    Args:
-        labels: Of test.
-        probabilities: Of test.
-        temperature: As fitted on val; NaN omits the curve after scaling.
-
     Returns:
         Columns scaling (before or after) and `CURVE_COLUMNS`; the bins hold the same rows in both.
+        Without a temperature (NaN) there is no curve after scaling.
     """
     curves = {"before": np.asarray(probabilities, dtype=np.float64)}
     if not np.isnan(temperature):
@@ -211,10 +193,7 @@ def calibration_line(
     are too extreme, above 1 too close to 0.5. intercept is a of the same with b = 1 (in the large):
     above 0, abnormal is more frequent than predicted.
 
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: 0 to 1, shape (n,).
-        patients: Shape (n,): rows of one patient may be correlated. None: all are independent.
+    Rows of one patient, shape (n,), may be correlated; without patients all are independent.
 
     Returns:
         `LINE_COLUMNS`; low and high are Wald's 95% CI from the sandwich variance. NaN where no
@@ -367,9 +346,6 @@ def find_faults(after: Mapping[str, float]) -> list[Fault]:
 
 def conclude_calibration(summary: Mapping[str, Any]) -> CalibrationCode:
     """Conclude whether the scaled probabilities are calibrated.
-
-    Args:
-        summary: See `summarize_calibration`.
 
     Returns:
         calibrated only with `MIN_PER_CLASS` studies of each class, a slope's CI that includes 1 and

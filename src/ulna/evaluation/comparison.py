@@ -62,11 +62,8 @@ def delong(
     squared (Obuchowski's extension). With one study per patient it is DeLong's own test. Neither
     scipy nor scikit-learn has them.
 
-    Args:
-        labels: 0 or 1, shape (n,).
-        first: Probabilities of the first network, or any scores that rise with them, shape (n,).
-        second: Those of the second network.
-        patients: Of each row, shape (n,).
+    Args are labels (0 or 1), probabilities of either network, or any scores that rise with them,
+    and patients, shape (n,) each.
 
     Returns:
         difference (first minus second), standard_error, z and the two-sided p. All NaN without two
@@ -141,11 +138,7 @@ def mcnemar(
     all swaps with a difference at least as large as the observed one. With one study per patient it
     is McNemar's own test, where b of b + c is binomial with 1/2.
 
-    Args:
-        labels: 0 or 1, shape (n,).
-        first: Predictions of the first network, 0 or 1, shape (n,).
-        second: Those of the second network.
-        patients: Of each row, shape (n,).
+    Args are labels and predictions of either network (0 or 1), and patients, shape (n,) each.
 
     Returns:
         b, the rows that only the first predicts correctly, c, those that only the second does
@@ -188,13 +181,7 @@ def compare_networks(
     replicates: Replicates,
     min_patients: int,
 ) -> dict[str, Any]:
-    """Compare two networks on the same test set.
-
-    Args:
-        levels: study and image -> a table of each network, row for row of the same study or image:
-            patient, label, probability, threshold. Differences are first minus second.
-        replicates: Of the patients, the same for both networks.
-        min_patients: With fewer patients, or one class only, every number but the sizes is NaN.
+    """Compare two networks on the same test set, by a table of each at level study and image.
 
     Returns:
         conclusion, see `conclude_comparison`; then `differences` of each level; level study also
@@ -221,16 +208,12 @@ def differences(
 ) -> dict[str, Any]:
     """Compute the paired difference in each metric, first minus second, with its 95% CI.
 
-    Args:
-        first: One row per study or image: patient, label, probability, threshold.
-        second: The same rows, of the other network.
-        replicates: Of the patients.
-        min_patients: With fewer patients, or one class only, every difference is NaN.
+    Both tables hold the same studies or images in the same order, see `bootstrap_metrics`.
 
     Returns:
         `SIZES`; then for each name in METRICS difference, low and high, -1 to 1 (kappa -2 to 2),
-        NaN where undefined (see `percentile_ci`). Of equal probabilities and thresholds all three
-        are 0, in every replicate.
+        NaN where undefined (see `percentile_ci`) and if the table is `too_small`. Of equal
+        probabilities and thresholds all three are 0, in every replicate.
     """
     sizes = count_rows(first)
     if too_small(sizes, min_patients):
@@ -264,10 +247,6 @@ def bootstrap_differences(
 def conclude_comparison(study: Mapping[str, Any], min_patients: int) -> ComparisonCode:
     """Conclude which network is better: whether the CI of the AUROC of studies excludes 0.
 
-    Args:
-        study: See `differences`.
-        min_patients: As given to `differences`.
-
     Returns:
         no_ci where there are patients and classes enough and yet no CI, as without any error.
     """
@@ -284,14 +263,7 @@ def conclude_comparison(study: Mapping[str, Any], min_patients: int) -> Comparis
 
 
 def tabulate(comparisons: Mapping[tuple[str, str], Mapping[str, Any]]) -> pd.DataFrame:
-    """List the differences of all comparisons.
-
-    Args:
-        comparisons: Names of the first and the second network -> see `compare_networks`.
-
-    Returns:
-        One row per pair, level and metric, columns `COLUMNS`.
-    """
+    """List the differences of all pairs of networks, one row per pair, level and metric."""
     rows = [
         {"first": first, "second": second, "level": level, "metric": metric}
         | results[level][metric]

@@ -29,13 +29,7 @@ COLUMNS = ("trained_on", "tested_on", *SIZES, *INTERVALS, "threshold", "note")
 
 
 def read_tables(folder: Path) -> dict[Network, pd.DataFrame]:
-    """Read the prediction tables of all networks.
-
-    Args:
-        folder: Of `{name of the network}.csv`, see `ulna.core.predictions.read_predictions`.
-
-    Returns:
-        Network -> prediction table, in the order of `plan`.
+    """Read the prediction tables of all networks, `{name}.csv`, in the order of `plan`.
 
     Raises:
         InputError: There is none, one breaks a rule, or two do not hold the same images.
@@ -65,11 +59,6 @@ def evaluated_studies(network: Network, images: pd.DataFrame, evaluate: Evaluate
     It is chosen on the val studies of the parts that the network was trained on, and is one for all
     parts for any `evaluate.threshold_per`: of a new body part there are no val studies.
 
-    Args:
-        network: The network.
-        images: Its prediction table.
-        evaluate: The section of the parameters.
-
     Returns:
         See `ulna.core.predictions.by_study`, with a column threshold.
 
@@ -88,12 +77,7 @@ def evaluated_studies(network: Network, images: pd.DataFrame, evaluate: Evaluate
 def cross_part_table(
     tests: Mapping[Network, pd.DataFrame], replicates: Replicates, min_patients: int
 ) -> pd.DataFrame:
-    """Evaluate every network on every body part, and on all together.
-
-    Args:
-        tests: Network -> its test studies, see `evaluated_studies`.
-        replicates: Of the test patients.
-        min_patients: A body part with fewer gets no numbers.
+    """Evaluate every network on its `evaluated_studies` of every body part, and of all together.
 
     Returns:
         One row per network and body part, columns `COLUMNS`, of studies with 95% CIs; tested_on is
@@ -117,12 +101,6 @@ def seen_and_unseen(
 
     The difference is paired: in each replicate both sides are of the same patients. A part can also
     be harder than another for every network, seen or not: the difference includes that.
-
-    Args:
-        network: The network.
-        test: Its test studies, see `evaluated_studies`.
-        replicates: Of the test patients.
-        min_patients: A side with fewer gets no numbers.
 
     Returns:
         threshold; seen and unseen, each with the columns of `cross_part_table`; and

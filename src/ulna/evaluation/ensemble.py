@@ -21,9 +21,6 @@ def average(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     the mean of those of the networks. The logit of the mean is computed from the logits: a
     probability that was rounded to 0 or 1 has none.
 
-    Args:
-        tables: Name of the network -> its checked prediction table.
-
     Returns:
         A prediction table of the same images, in the order of the first table; probability is the
         sigmoid of logit.

@@ -55,11 +55,6 @@ class Evaluation:
 def evaluate_table(images: pd.DataFrame, evaluate: Evaluate, seed: int) -> Evaluation:
     """Choose thresholds on val, evaluate studies and images of test with them.
 
-    Args:
-        images: A checked prediction table.
-        evaluate: The section of the parameters.
-        seed: Of the bootstrap.
-
     Raises:
         InputError: The rule needs both classes on val, and one is missing.
     """
@@ -131,13 +126,9 @@ def conclude_performance(scores: Mapping[str, float]) -> PerformanceCode:
 def most_confident_disagreements(studies: pd.DataFrame, count: int = DISAGREEMENTS) -> pd.DataFrame:
     """List the errors farthest from their label: errors of the network, or of the label.
 
-    Args:
-        studies: One row per study of val and test: study, body_part, split, views, label,
-            probability, threshold.
-        count: The most rows.
-
     Returns:
-        These columns, farthest first. Ids of no patient: the table can be passed on.
+        study, body_part, split, views, label, probability, threshold, farthest first. No patient:
+        the table can be passed on.
     """
     errors = studies[(studies["probability"] > studies["threshold"]) != (studies["label"] == 1)]
     distance = (errors["probability"] - errors["label"]).abs()

@@ -45,12 +45,6 @@ def content_boxes(
 ) -> Floats:
     """The box of each image's content, see `ulna.data.images.content_box`.
 
-    Args:
-        width_px: (n,) of the original images.
-        height_px: (n,) of the original images.
-        size_px: Side of the square.
-        fit: pad or stretch.
-
     Example:
         >>> content_boxes([400], [200], 96, "pad").tolist()
         [[0.0, 24.0, 96.0, 72.0]]
@@ -80,12 +74,7 @@ def to_square(
 def map_maxima(maps: npt.NDArray[np.floating], size_px: int) -> Floats:
     """The centre of the cell with the highest value of each map, the first of equal ones.
 
-    Args:
-        maps: (n, rows, columns), before upsampling.
-        size_px: Side of the square.
-
-    Returns:
-        (n, 2): x, y in the square.
+    Maps are (n, rows, columns), before upsampling; centres are (n, 2), x and y in the square.
 
     Example:
         >>> map_maxima(np.array([[[0.0, 1.0], [0.0, 0.0]]]), 96).tolist()
@@ -108,20 +97,7 @@ def evaluate_localization(
     min_patients: int,
     seed: int,
 ) -> dict[str, object]:
-    """Evaluate whether maps point at ground-truth boxes.
-
-    Args:
-        images: One row per image with a box: see `score_maps`; also probability, threshold.
-        pixels: See `score_maps`.
-        maps: See `score_maps`.
-        cells: See `score_maps`.
-        n_replicates: Of the bootstrap.
-        min_patients: With fewer there is no number.
-        seed: Of the bootstrap.
-
-    Returns:
-        `score_maps` of all images (abnormal) and of those that are predicted_positive.
-    """
+    """Apply `score_maps` to all images with a box (abnormal), and to the predicted_positive."""
     replicates = bootstrap_weights(images["patient"], n_replicates, seed)
     positive = (images["probability"] > images["threshold"]).to_numpy()
     return {
@@ -210,14 +186,9 @@ def score_maps(
 ) -> dict[str, dict[str, float]]:
     """Play the pointing game and measure the energy of maps of images with a ground-truth box.
 
-    Args:
-        table: One row per image: patient (among those of `replicates`), map_x_px and map_y_px (see
-            `map_maxima`), `BOX` and `CONTENT_BOX`.
-        maps: (n, size_px, size_px) in the same order, signed.
-        pixels: (n, size_px, size_px) uint8, the images.
-        cells: Per side of a map before upsampling.
-        replicates: Of the patients.
-        min_patients: With fewer there is no number.
+    The table has one row per image: patient, map_x_px and map_y_px (see `map_maxima`), `BOX` and
+    `CONTENT_BOX`. Maps and pixels are (n, size_px, size_px); cells is the side of a map before
+    upsampling.
 
     Returns:
         pointing_game and energy_inside, each see `summarize_localization`. chance_brightness is of
@@ -255,12 +226,8 @@ def summarize_localization(
 ) -> dict[str, float]:
     """Average over images, with a 95% CI over patients, beside the chance levels.
 
-    Args:
-        values: From `pointing_game` or `energy_inside`, and that of the image as its own map, (n,)
-            each; images where the first is NaN are dropped.
-        patients: (n,); among those of `replicates`.
-        replicates: Of the patients.
-        min_patients: With fewer there is no number.
+    The values are those of `pointing_game` or `energy_inside`, and of the image as its own map,
+    (n,) each; images where the first is NaN are dropped. With few patients there is no number.
 
     Returns:
         n (images), patients, value, low, high, and `CHANCES`.
@@ -305,11 +272,7 @@ def _overlap(edges: Floats, size_px: int) -> Floats:
 def locate_boxes(images: pd.DataFrame, cache: Cache, fit: Fit, truth: pd.DataFrame) -> pd.DataFrame:
     """Add the row of each image in the cache, its content box and its ground-truth box.
 
-    Args:
-        images: One row per image: image and more.
-        cache: Of the images.
-        fit: As in the cache.
-        truth: See `ulna.data.annotations.find_annotations`; images may be missing.
+    Annotations (see `ulna.data.annotations.find_annotations`) may lack images.
 
     Returns:
         `images` with row, `CONTENT_BOX` and `BOX` (NaN without a finding) in the square.
@@ -347,9 +310,6 @@ def choose_sample(images: pd.DataFrame, seed: int) -> pd.DataFrame:
 def choose_gallery(images: pd.DataFrame) -> pd.DataFrame:
     """Choose the most confident image of each body part and outcome.
 
-    Args:
-        images: One row per image: image, body_part, label, probability, threshold and more.
-
     Returns:
         Rows of `images` with a column outcome, by body part and in the order of `OUTCOMES`; an
         outcome that does not occur has no row. Of equal probabilities the first image counts.
@@ -380,13 +340,7 @@ def compute_maps(
     cache: Cache,
     images: pd.DataFrame,
 ) -> tuple[pd.DataFrame, Pixels, Maps]:
-    """Compute the maps of cached images, at least one.
-
-    Args:
-        cam: Of the network, see `ulna.networks.saliency.make_cam_fn`.
-        upsample: See `ulna.networks.saliency.upsample`.
-        cache: Of the images.
-        images: One row per image: body_part, row and more.
+    """Compute the maps of cached images, at least one, by functions of `ulna.networks.saliency`.
 
     Returns:
         `images` with map_x_px and map_y_px, see `map_maxima`; pixels, (n, size_px, size_px) uint8;

@@ -40,21 +40,13 @@ SMALL_GAP = 0.05
 
 EPOCH_COLUMNS = ("network", "epoch", "phase", "loss_gap", "auroc_gap", "best")
 SPLIT_COLUMNS = (
-    "network",
-    "split",
-    *SIZES,
-    *ci_columns(MEASURES),
+    *("network", "split", *SIZES, *ci_columns(MEASURES)),
     *ci_columns(f"{name}_gap" for name in MEASURES),
     "threshold",
 )
 LEARNING_CURVE_COLUMNS = (
-    "fraction",
-    "patients",
-    "studies",
-    "images",
-    "test_studies",
-    "test_abnormal",
-    "test_patients",
+    *("fraction", "patients", "studies", "images"),
+    *("test_studies", "test_abnormal", "test_patients"),
     *ci_columns(CURVE_MEASURES),
     "threshold",
 )
@@ -65,10 +57,6 @@ def gaps_by_epoch(network: str, history: pd.DataFrame) -> pd.DataFrame:
 
     Train is the mean over an epoch while the weights change, under augmentation and dropout, so the
     gap starts below 0; one that widens is overfitting.
-
-    Args:
-        network: Its name.
-        history: One row per epoch: epoch, phase, loss, auroc, val_loss, val_auroc, best.
 
     Returns:
         One row per epoch, columns `EPOCH_COLUMNS`: loss_gap is val minus train, auroc_gap train
@@ -86,12 +74,8 @@ def summarize_history(
 ) -> dict[str, Any]:
     """Find which epoch was kept and what ended the training.
 
-    Args:
-        network: Its name.
-        history: See `gaps_by_epoch`.
-        limits: Phase -> the most epochs it may have, in order.
-        early_stopping_epochs: A phase ends after that many epochs in a row without a lower loss on
-            val than before in the phase.
+    The limits are the most epochs of each phase, in order; early_stopping_epochs is the number of
+    epochs in a row without a lower loss on val after which a phase ends.
 
     Returns:
         epochs, kept (its number, from 1), val_loss_kept, later (epochs after it), phases (name ->
@@ -155,13 +139,8 @@ def evaluate_splits(
     The splits have no patient in common, so each is resampled by itself, and a gap's CI is of
     differences between replicates of one and of the other. Test is resampled as in `evaluate`.
 
-    Args:
-        network: Its name.
-        train: Its prediction table of train, without augmentation.
-        val_and_test: Its prediction table of val and test.
-        body_parts: The parts that the network was trained on; only these are evaluated.
-        evaluate: The section of the parameters.
-        seed: Of the bootstrap.
+    Both tables are prediction tables of the network, that of train without augmentation. Only the
+    body parts that it was trained on are evaluated.
 
     Returns:
         One row per split, columns `SPLIT_COLUMNS`, of studies. A gap of split train is NaN, as is
@@ -234,9 +213,6 @@ def conclude_overfitting(test: Mapping[str, Any]) -> OverfittingCode:
 
     Of test, as the epoch and the thresholds were chosen on val.
 
-    Args:
-        test: The row of split test, see `evaluate_splits`.
-
     Returns:
         slightly_overfitted if the CI excludes 0 and ends below `SMALL_GAP`; no_gap if it includes 0
         or lies below, and ends below `SMALL_GAP`; inconclusive if it includes both.
@@ -271,13 +247,9 @@ def evaluate_learning_curve(
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Evaluate networks trained on more and more patients on the same test studies.
 
-    Args:
-        tables: Fraction of the patients -> prediction table of val and test, the largest last; each
-            network's threshold is chosen on its own probabilities of val.
-        sizes: Of their training data, in the same order, see `ulna.data.splits.count_sizes`.
-        body_parts: The parts that the networks were trained on; only these are evaluated.
-        evaluate: The section of the parameters.
-        seed: Of the bootstrap, as in `evaluate`.
+    The tables are of val and test, by the fraction of training patients, the largest last; sizes
+    are of the training data, see `ulna.data.splits.count_sizes`. Each network has its own
+    threshold. Only the body parts that the networks were trained on are evaluated.
 
     Returns:
         One row per size, columns `LEARNING_CURVE_COLUMNS`: the training data, and the metrics of

@@ -56,12 +56,7 @@ class Thresholds:
 def apply_thresholds(
     images: pd.DataFrame, level: str, evaluate: Evaluate
 ) -> tuple[pd.DataFrame, Thresholds]:
-    """Choose the thresholds of studies or images on val, and give each row its own.
-
-    Args:
-        images: A checked prediction table.
-        level: One of `LEVELS`.
-        evaluate: The section of the parameters.
+    """Choose the thresholds of a level on val, and give each row its own.
 
     Returns:
         One row per study (its views aggregated) or image of val and test, with a column threshold;
@@ -93,17 +88,8 @@ def choose_thresholds(
     A part's own threshold is estimated from few studies, so it is shrunk towards the overall one:
     (n * own + k * overall) / (n + k), with n the part's studies and k = shrinkage_studies.
 
-    Args:
-        val: Rows of split val, studies or images: columns study, body_part, label, probability.
-        rule: See `choose_threshold`.
-        min_sensitivity: See `choose_threshold`. A part's threshold can miss it: once shrunk, it is
-            no longer the part's own.
-        threshold_per: overall gives no part a threshold of its own.
-        shrinkage_studies: With that many studies a part's own and the overall threshold have equal
-            weight; 0 gives each part its own.
-
-    Returns:
-        Thresholds, 0 to 1. A part without both classes gets the overall one.
+    With k studies both have equal weight; k = 0 gives each part its own. A shrunk threshold can
+    miss min_sensitivity. A part without both classes gets the overall threshold.
 
     Raises:
         InputError: See `choose_threshold`.
@@ -212,13 +198,9 @@ def compare_aggregations(val: pd.DataFrame, rule: Rule, min_sensitivity: float) 
     Kappa is of the rows that its threshold was chosen on, so it is optimistic for each of them
     alike; it does not estimate how good the network is.
 
-    Args:
-        val: The rows of split val of a checked prediction table, one per image.
-        rule: See `choose_threshold`; each aggregation has its own threshold.
-        min_sensitivity: See `choose_threshold`.
-
     Returns:
-        One row per aggregation, columns `AGGREGATION_COLUMNS`; n and abnormal count studies.
+        One row per aggregation, columns `AGGREGATION_COLUMNS`, each with its own threshold; n and
+        abnormal count studies.
 
     Raises:
         InputError: See `choose_threshold`.
