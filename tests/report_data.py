@@ -5,7 +5,7 @@ import re
 from html import unescape
 
 import pandas as pd
-from evaluation.test_evaluate import random_predictions
+from random_tables import random_predictions
 from scipy.special import expit
 
 from ulna.checks.shortcuts import evaluate_occlusion, summarize_occlusion, tabulate_occlusion

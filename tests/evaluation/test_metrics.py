@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from naive_metrics import pairwise_auroc, stepwise_auprc
 
 from ulna.evaluation.bootstrap import METRICS
 from ulna.evaluation.metrics import (
@@ -37,29 +38,6 @@ def from_counts(tp: int, fp: int, fn: int, tn: int) -> tuple[list[int], list[flo
 
 def unzip(rows: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
     return [label for label, _ in rows], [probability for _, probability in rows]
-
-
-def pairwise_auroc(labels: list[int], probabilities: list[float]) -> float:
-    """The share of (abnormal, normal) pairs in the right order, ties counted half."""
-    abnormal = [p for y, p in zip(labels, probabilities, strict=True) if y == 1]
-    normal = [p for y, p in zip(labels, probabilities, strict=True) if y == 0]
-    if not abnormal or not normal:
-        return math.nan
-    won = sum((a > b) + 0.5 * (a == b) for a in abnormal for b in normal)
-    return won / (len(abnormal) * len(normal))
-
-
-def stepwise_auprc(labels: list[int], probabilities: list[float]) -> float:
-    """Sum of precision times the step in recall, from the highest probability down."""
-    if not any(labels):
-        return math.nan
-    area, recall_before = 0.0, 0.0
-    for cut in sorted(set(probabilities), reverse=True):
-        called = [y for y, p in zip(labels, probabilities, strict=True) if p >= cut]
-        recall = sum(called) / sum(labels)
-        area += (recall - recall_before) * sum(called) / len(called)
-        recall_before = recall
-    return area
 
 
 def test_kappa_of_a_published_table() -> None:
@@ -106,7 +84,7 @@ def test_areas_equal_naive_loops(rows: list[tuple[int, float]]) -> None:
 
 @pytest.mark.promise("A5")
 @given(rows=ROWS, threshold=st.sampled_from([0.0, 0.125, 0.3, 0.75, 1.0]))
-def test_decisions_equal_a_naive_loop(rows: list[tuple[int, float]], threshold: float) -> None:
+def test_predictions_equal_a_naive_loop(rows: list[tuple[int, float]], threshold: float) -> None:
     labels, probabilities = unzip(rows)
     pairs = [(y, p > threshold) for y, p in rows]
     expected = [pairs.count(pair) for pair in ((1, True), (0, True), (1, False), (0, False))]
@@ -148,7 +126,7 @@ def test_kappa_is_the_agreement_beyond_chance_by_its_definition(cells: list[int]
     assert scores["kappa"] == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
-def test_a_line_of_a_curve_needs_not_its_middle() -> None:
+def test_points_inside_a_line_of_the_roc_curve_are_omitted() -> None:
     # Up, up, right, right, up: (1, 2/3) ends a line from (0, 2/3), and (1/2, 2/3) is amid it.
     labels, probabilities = [1, 1, 0, 0, 1], [0.9, 0.8, 0.7, 0.6, 0.5]
     curve = roc(labels, probabilities)
@@ -182,7 +160,7 @@ def test_what_lies_on_the_threshold_is_normal() -> None:
 
 
 @pytest.mark.fault("hard labels")
-def test_auroc_uses_probabilities_not_decisions() -> None:
+def test_auroc_uses_probabilities_not_predictions() -> None:
     # At 0.95 every decision is normal, whose AUROC would be 0.5; the order is perfect.
     scores = compute_metrics([0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], threshold=0.95)
     assert scores["auroc"] == scores["auprc"] == 1
@@ -218,7 +196,7 @@ def test_abnormal_is_the_positive_class() -> None:
         # One class.
         ([1, 1], [0.9, 0.1], {"specificity", "auroc"}),
         ([0, 0], [0.9, 0.1], {"recall", "auroc", "auprc"}),
-        # Two classes, nothing called abnormal.
+        # Two classes, nothing positive abnormal.
         ([0, 1], [0.1, 0.2], {"precision"}),
         # Nobody.
         ([], [], set(METRICS)),
@@ -245,9 +223,9 @@ def test_the_roc_curve_runs_through_the_rates_of_its_thresholds(
     assert curve.iloc[0].tolist() == pytest.approx([0, 0, math.nan], nan_ok=True)
     assert curve.iloc[-1, :2].tolist() == [1, 1]
     for false, true, threshold in curve.iloc[1:].itertuples(index=False):
-        called = [y for y, p in rows if p >= threshold]
-        assert true == pytest.approx(sum(called) / abnormal)
-        assert false == pytest.approx((len(called) - sum(called)) / normal)
+        positive = [y for y, p in rows if p >= threshold]
+        assert true == pytest.approx(sum(positive) / abnormal)
+        assert false == pytest.approx((len(positive) - sum(positive)) / normal)
     area = np.trapezoid(curve["true_positive_rate"], curve["false_positive_rate"])
     assert area == pytest.approx(pairwise_auroc(labels, probabilities))
 
@@ -264,6 +242,6 @@ def test_the_precision_recall_curve_has_a_point_for_each_probability(
         return
     assert curve["threshold"].tolist() == sorted(set(probabilities), reverse=True)
     for recall, precision, threshold in curve.itertuples(index=False):
-        called = [y for y, p in rows if p >= threshold]
-        assert recall == pytest.approx(sum(called) / sum(labels))
-        assert precision == pytest.approx(sum(called) / len(called))
+        positive = [y for y, p in rows if p >= threshold]
+        assert recall == pytest.approx(sum(positive) / sum(labels))
+        assert precision == pytest.approx(sum(positive) / len(positive))
