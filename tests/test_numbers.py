@@ -142,7 +142,7 @@ def occlusion() -> dict[str, Any]:
             for region, half in zip(("frame_hidden", "centre_hidden"), halves, strict=True)
         }
         results[name] = evaluate_occlusion({"whole": whole} | hidden, settings(), SEED)
-    return results | {"table": tabulate_occlusion(judged)}
+    return results | {"table": tabulate_occlusion(results)}
 
 
 def baselines() -> dict[str, Any]:
