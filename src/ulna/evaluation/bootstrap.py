@@ -97,11 +97,7 @@ def bootstrap_areas(
 
     Ties are exact, as in scikit-learn: half a pair for the ROC curve, one step for the other.
 
-    Args:
-        weights: See `Replicates`.
-        patient: (rows,), the row of `weights` of each row.
-        labels: (rows,), True is abnormal.
-        probabilities: (rows,).
+    patient is the row of `weights` of each row of the table.
 
     Returns:
         AUROC and average precision, (replicates,) each; NaN where a class that they need is absent.

@@ -62,8 +62,8 @@ def delong(
     squared (Obuchowski's extension). With one study per patient it is DeLong's own test. Neither
     scipy nor scikit-learn has them.
 
-    Args are labels (0 or 1), probabilities of either network, or any scores that rise with them,
-    and patients, shape (n,) each.
+    Labels are 0 or 1; first and second are probabilities, or any scores that rise with them; shape
+    (n,) each.
 
     Returns:
         difference (first minus second), standard_error, z and the two-sided p. All NaN without two
@@ -138,7 +138,7 @@ def mcnemar(
     all swaps with a difference at least as large as the observed one. With one study per patient it
     is McNemar's own test, where b of b + c is binomial with 1/2.
 
-    Args are labels and predictions of either network (0 or 1), and patients, shape (n,) each.
+    Labels and the predictions, first and second, are 0 or 1; shape (n,) each.
 
     Returns:
         b, the rows that only the first predicts correctly, c, those that only the second does

@@ -123,13 +123,9 @@ def mean_cells(pixels: npt.NDArray[np.uint8], cells: int) -> Floats:
 def pointing_game(
     points: Floats, boxes: Floats, content: Floats, size_px: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Test whether the maximum of a map is in the box, or at most 3% of the side beside it.
+    """Test whether the maximum of a map is in its box, or at most 3% of the side beside it.
 
-    Args:
-        points: (n, 2) x, y, see `map_maxima`.
-        boxes: (n, 4), ground truth.
-        content: (n, 4), see `content_boxes`.
-        size_px: Side of the square.
+    Points are (n, 2), see `map_maxima`; content is (n, 4), see `content_boxes`.
 
     Returns:
         (n,) each: hits, 0 or 1; the probability of a hit of a random point on the image; the share
@@ -150,12 +146,10 @@ def pointing_game(
 def energy_inside(
     maps: npt.NDArray[np.floating], boxes: Floats, content: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Compute the share of a map's positive part that lies in the box.
+    """Compute the share of a map's positive part that lies in its box.
 
-    Args:
-        maps: (n, size_px, size_px), signed.
-        boxes: (n, 4), ground truth; pixels on their edge count by the part inside.
-        content: (n, 4), see `content_boxes`.
+    Maps are (n, size_px, size_px), signed; content is (n, 4), see `content_boxes`. Pixels on the
+    edge of a box count by the part inside.
 
     Returns:
         (n,) each: the share, 0 to 1, NaN where nothing is positive; that of a map that is even over

@@ -39,12 +39,7 @@ class Counts(NamedTuple):
 def compute_metrics(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: npt.ArrayLike
 ) -> dict[str, float]:
-    """Compute all metrics at a threshold.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: Of abnormal, 0 to 1, shape (n,).
-        threshold: A number or shape (n,), chosen on other data.
+    """Compute all metrics at a threshold, a number or shape (n,), chosen on other data.
 
     Returns:
         n and abnormal (rows with label 1), int; accuracy, precision, recall (the sensitivity),
