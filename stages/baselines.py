@@ -1,4 +1,4 @@
-"""Look for shortcuts: small models that predict the label from non-anatomical features."""
+"""Check for shortcuts: small models that predict the label from non-anatomical features."""
 
 import sys
 

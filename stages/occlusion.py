@@ -1,4 +1,4 @@
-"""Test whether networks need bone: evaluate them with the border or the centre masked."""
+"""Evaluate the networks with the border or the centre of images hidden."""
 
 import sys
 
@@ -12,9 +12,9 @@ from ulna.evaluation import conclusions
 
 
 def occlusion() -> None:
-    """Evaluate each network on whole test images and on each half of them, write."""
+    """Evaluate each network on whole images of test and on either half of them, write."""
     params = load_params(paths.PARAMS)
-    networks = {}
+    results = {}
     for arch in params.networks:
         whole = read_predictions(paths.predictions(arch))
         hidden = {
@@ -22,10 +22,10 @@ def occlusion() -> None:
             for name in SHOWN
             if name != "whole"
         }
-        networks[arch] = evaluate_occlusion({"whole": whole} | hidden, params.evaluate, params.seed)
-    summary = summarize_occlusion(networks)
+        results[arch] = evaluate_occlusion({"whole": whole} | hidden, params.evaluate, params.seed)
+    summary = summarize_occlusion(results)
     write_json(paths.metrics("occlusion"), summary)
-    write_csv(paths.table("occlusion"), tabulate_occlusion(networks))
+    write_csv(paths.table("occlusion"), tabulate_occlusion(results))
     print(f"occlusion: {conclusions.occlusion(summary)}")
 
 

@@ -38,7 +38,7 @@ from ulna.data.mura import read_index
 from ulna.data.samples import join_measurements, join_samples
 from ulna.data.source import open_root
 from ulna.data.splits import assign_splits
-from ulna.evaluation.evaluate import apply_thresholds
+from ulna.evaluation.thresholds import apply_thresholds
 from ulna.phantom.tree import write_phantom
 
 REAL = Path(__file__).resolve().parents[3] / "shared/data/fracatlas/MURA-v1.1"

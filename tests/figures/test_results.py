@@ -9,9 +9,10 @@ from matplotlib.colors import to_hex, to_rgba
 from ulna.data.cross_part import plan
 from ulna.evaluation.bootstrap import METRICS
 from ulna.evaluation.calibration import reliability_curves, summarize_calibration
-from ulna.evaluation.comparison import LEVELS, OVERALL, REFERENCE_NOTE, all_pairs, read_reference
+from ulna.evaluation.comparison import OVERALL, REFERENCE_NOTE, all_pairs, read_reference
 from ulna.evaluation.conclusions import METRICS as SHOWN
 from ulna.evaluation.cross_part import COLUMNS
+from ulna.evaluation.thresholds import LEVELS
 from ulna.figures.results import (
     confusion_matrices,
     forest,

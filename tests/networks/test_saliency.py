@@ -4,7 +4,7 @@ import pytest
 from scipy.stats import spearmanr
 from spots import SIDE, SPOTS, table
 
-from ulna.evaluation.localization import explain_rows, localise
+from ulna.evaluation.localization import compute_maps, evaluate_localization
 from ulna.networks.models import build_cnn, build_densenet169, build_mobilenetv2
 from ulna.networks.saliency import (
     ALL_LIMIT,
@@ -301,7 +301,7 @@ def test_a_trained_network_looks_at_the_square_that_it_has_learnt(trained, param
     images["probability"] = np.where(images.index % 4 == 1, 0.9, 0.1)
     images["threshold"] = 0.5
     cam = make_cam_fn(trained, target_layer(trained))
-    rows, pictures, maps = explain_rows(cam, upsample, cache, images[planted])
+    rows, pictures, maps = compute_maps(cam, upsample, cache, images[planted])
     coarse = cam(pictures)
     assert pictures.shape == maps.shape == (32, SIDE, SIDE)
     row, column = np.divmod(coarse.reshape(32, -1).argmax(axis=1), coarse.shape[2])
@@ -309,7 +309,7 @@ def test_a_trained_network_looks_at_the_square_that_it_has_learnt(trained, param
     np.testing.assert_allclose(rows["map_x_px"], (column + 0.5) * cell)
     np.testing.assert_allclose(rows["map_y_px"], (row + 0.5) * cell)
     np.testing.assert_allclose(maps, upsample(coarse, SIDE))
-    found = localise(rows, pictures, maps, coarse.shape[1], params.evaluate, seed=1)
+    found = evaluate_localization(rows, pictures, maps, coarse.shape[1], 200, 10, seed=1)
     assert found["abnormal"]["pointing_game"]["n"] == 32
     assert found["predicted_positive"]["pointing_game"]["n"] == 16
     scores = found["abnormal"]["energy_inside"]

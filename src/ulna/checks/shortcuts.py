@@ -22,13 +22,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ulna.core import InputError
 from ulna.core.params import Evaluate
-from ulna.core.predictions import COLUMNS, by_study, check_predictions
+from ulna.core.predictions import COLUMNS, align, by_study, check_predictions
 from ulna.core.stage import progress
 from ulna.data.images import REGIONS, Fit, content_boxes, mask_region
-from ulna.evaluation.bootstrap import bootstrap_weights, ci_columns, metrics_with_ci
+from ulna.evaluation.bootstrap import SIZES, bootstrap_weights, ci_columns, metrics_with_ci
 from ulna.evaluation.comparison import differences
-from ulna.evaluation.ensemble import align
-from ulna.evaluation.evaluate import SIZES, apply_thresholds
+from ulna.evaluation.thresholds import apply_thresholds
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]

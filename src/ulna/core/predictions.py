@@ -6,7 +6,7 @@ evaluates an ensemble, a radiologist or another framework that writes the same C
 
 import csv
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,8 @@ TEXT_COLUMNS = ("image", "patient", "study", "body_part", "split")
 COLUMNS = (*TEXT_COLUMNS, "label", "logit", "probability")
 STUDY_COLUMNS = ("study", "patient", "body_part", "split", "label", "views", "probability")
 SPLITS = ("val", "test")
+# Equal in the tables of all networks.
+SHARED_COLUMNS = ("patient", "study", "body_part", "split", "label")
 Aggregation = Literal["mean_probability", "mean_logit", "max", "noisy_or"]
 
 # A float32 sigmoid is off by up to 1e-7; a probability that was clipped, smoothed or taken for the
@@ -148,6 +150,48 @@ def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability")
     values = table[column].to_numpy()[np.argsort(groups.ngroup(), kind="stable")].tolist()
     ends = [0, *np.cumsum(studies["views"]).tolist()]
     return studies.assign(probability=[pool(values[i:j]) for i, j in pairwise(ends)])
+
+
+def align(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Put prediction tables of the same images into one order, that of the first.
+
+    Args:
+        tables: Name of the network -> its checked prediction table.
+
+    Returns:
+        The tables under the same names, row for row of the same image.
+
+    Raises:
+        InputError: Two tables differ in an image or in `SHARED_COLUMNS`; the first difference is
+            named.
+    """
+    first, *others = tables
+    aligned = {first: tables[first]}
+    for name in others:
+        aligned[name] = _in_order_of(tables[first], tables[name], (first, name))
+    return aligned
+
+
+def _in_order_of(first: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
+    fix = "run `dvc repro`, so that all networks are evaluated on the same images"
+    for one, two, (has, lacks) in ((first, other, names), (other, first, names[::-1])):
+        absent = one.loc[~one["image"].isin(two["image"]), "image"]
+        if len(absent):
+            raise InputError(
+                f"the predictions of {lacks} lack image {absent.iloc[0]!r}, which those of {has} "
+                f"have ({len(absent)} in all): {fix}"
+            )
+    ordered = other.set_index("image").loc[first["image"]].reset_index()
+    for column in SHARED_COLUMNS:
+        unequal = np.flatnonzero(first[column].to_numpy() != ordered[column].to_numpy())
+        if len(unequal):
+            row = unequal[0]
+            raise InputError(
+                f"image {first['image'].iloc[row]!r} has {column} {first[column].iloc[row]} in the "
+                f"predictions of {names[0]} and {ordered[column].iloc[row]} in those of "
+                f"{names[1]}: {fix}"
+            )
+    return ordered
 
 
 def _mean_logit(logits: list[float]) -> float:

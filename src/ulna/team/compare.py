@@ -25,8 +25,8 @@ from ulna.evaluation.bootstrap import METRICS, bootstrap_weights, metrics_with_c
 from ulna.evaluation.comparison import differences
 from ulna.evaluation.conclusions import METRICS as METRIC_NAMES
 from ulna.evaluation.conclusions import NAMES
-from ulna.evaluation.evaluate import LEVELS, apply_thresholds
-from ulna.evaluation.metrics import score
+from ulna.evaluation.metrics import compute_metrics
+from ulna.evaluation.thresholds import LEVELS, apply_thresholds
 from ulna.team.revisions import (
     NETWORKS,
     WORKSPACE,
@@ -99,7 +99,9 @@ def compare_tables(
         old, new = (_test(table, level, evaluate) for table, evaluate in (before, after))
         replicates = bootstrap_weights(new["patient"], after[1].bootstrap_replicates, seed)
         paired = differences(new, old, replicates, after[1].min_patients)
-        was, now = (score(t["label"], t["probability"], t["threshold"]) for t in (old, new))
+        was, now = (
+            compute_metrics(t["label"], t["probability"], t["threshold"]) for t in (old, new)
+        )
         sizes = {"level": level, "n": paired["n"], "patients": paired["patients"]}
         for metric in METRICS:
             row = sizes | {"metric": metric, "before": was[metric], "after": now[metric]}
@@ -229,7 +231,7 @@ def val_score(revision: Revision, network: str, level: str, metric: str) -> floa
     """A metric on val: what a choice may look at."""
     table, _ = apply_thresholds(revision.tables[network], level, revision.evaluate)
     val = table[table["split"] == "val"]
-    return float(score(val["label"], val["probability"], val["threshold"])[metric])
+    return float(compute_metrics(val["label"], val["probability"], val["threshold"])[metric])
 
 
 def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, ...]]:
