@@ -1,4 +1,4 @@
-"""Where a network looks: class activation maps of test images, shown if they pass their test."""
+"""Compute class activation maps of test images, shown if they pass the randomization test."""
 
 import sys
 from functools import partial
@@ -16,15 +16,14 @@ from ulna.evaluation.localization import localise
 
 
 def explain(arch: str) -> None:
-    """Test the maps of `arch`, measure whether they point at planted findings, write a gallery."""
+    """Test the maps of `arch`, measure how they locate synthetic findings, write a gallery."""
     check_arch(arch)
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
-    images, _ = apply_thresholds(
-        read_predictions(paths.predictions(arch)), "image", params.evaluate
-    )
-    test, truth = images[images["split"] == "test"], read_annotations(paths.ANNOTATIONS)
-    test = localization.locate_boxes(test, cache, params.image.fit, truth)
+    table = read_predictions(paths.predictions(arch))
+    images, _ = apply_thresholds(table, "image", params.evaluate)
+    test, annotations = images[images["split"] == "test"], read_annotations(paths.ANNOTATIONS)
+    test = localization.locate_boxes(test, cache, params.image.fit, annotations)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna.networks import runtime, saliency
@@ -38,18 +37,18 @@ def explain(arch: str) -> None:
     sample = gather_samples(cache, localization.choose_sample(test, params.seed))
     check = saliency.randomization_test(model, cam, sample, params.seed)
     explained = partial(localization.explain_rows, cam, saliency.upsample, cache)
-    planted, cells = test[test["x0"].notna()], layer.output.shape[1]
-    pointing = None
-    if len(planted):
-        pointing = localise(*explained(planted), cells, params.evaluate, params.seed)
-    found = {
+    annotated, cells = test[test["x0"].notna()], layer.output.shape[1]
+    located = None
+    if len(annotated):
+        located = localise(*explained(annotated), cells, params.evaluate, params.seed)
+    metrics = {
         "layer": layer.name,
         "cells_per_side": cells,
         "randomization": check.summary,
-        "localization": pointing,
+        "localization": located,
         "model_sha256": read_metadata(paths.trained(arch))["weights_sha256"],
     }
-    write_json(paths.metrics(f"explain_{arch}"), found)
+    write_json(paths.metrics(f"explain_{arch}"), metrics)
     shown, _, maps = explained(localization.choose_gallery(test))
     if not check.passed:
         shown[["map_x_px", "map_y_px"]] = float("nan")

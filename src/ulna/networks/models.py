@@ -1,6 +1,6 @@
-"""The networks: functions that return a keras.Model, and what cuts, freezes and describes one.
+"""The networks: functions that return a keras.Model, and choose its trainable layers.
 
-All take raw cached pixels, (batch, size_px, size_px, 1) uint8, and return one logit an image,
+All take raw cached pixels, (batch, size_px, size_px, 1) uint8, and return one logit per image,
 (batch, 1) float32: rescaling and normalisation are layers, so training and use cannot disagree.
 """
 
@@ -13,14 +13,12 @@ from typing import Any, Literal
 
 import keras
 import pandas as pd
-import tensorflow as tf
 from keras import layers
 
 from ulna.core import InputError
 from ulna.core.params import NETWORKS, Cnn, FineTuned, Network
-from ulna.networks.predict import make_predict_fn
 
-# Of Keras' ImageNet pictures in [0, 1], as keras.applications.densenet.preprocess_input uses them.
+# Of Keras' ImageNet images in [0, 1], as keras.applications.densenet.preprocess_input uses them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
@@ -32,7 +30,7 @@ HEAD = "head_"
 
 
 def build_network(name: str, size_px: int, network: Network) -> keras.Model:
-    """Build a network of `ulna.core.params.NETWORKS` as its section of the parameters describes it."""
+    """Build an uncompiled network of `ulna.core.params.NETWORKS` from its section."""
     return BUILDERS[name](size_px, network)
 
 
@@ -41,15 +39,8 @@ def build_cnn(size_px: int, cnn: Cnn) -> keras.Model:
 
     Blocks of a 3 x 3 convolution, batch normalisation, ReLU and 2 x 2 max pooling (the first block:
     5 x 5 with stride 2 instead of pooling, which costs a quarter); then global average and global
-    maximum pooling side by side, dropout and one logit. The maximum is for findings that fill
-    little of the picture: an average over the picture dilutes them.
-
-    Args:
-        size_px: Side of the square images.
-        cnn: `filters`, one block each, and `dropout`.
-
-    Returns:
-        An uncompiled model, (batch, size_px, size_px, 1) uint8 -> (batch, 1) float32.
+    maximum pooling in parallel, dropout and one logit. The maximum is for findings that fill little
+    of the image: an average over the image dilutes them.
 
     Raises:
         InputError: There are more blocks than the image can be halved.
@@ -133,14 +124,13 @@ def build_finetuned(
     Args:
         name: Of the model.
         application: Of keras.applications; it gets random weights.
-        preprocessing: What turns pixels into what the pretrained weights expect: of one channel,
-            the layer that makes it three, and of these.
+        preprocessing: Layers that turn pixels into what the pretrained weights expect: of one
+            channel, the layer that makes it three, and of these.
         size_px: Side of the square images.
         network: `head_units` and `dropout`.
 
     Returns:
-        An uncompiled model, (batch, size_px, size_px, 1) uint8 -> (batch, 1) float32. It is flat:
-        `finetune_from` can name any layer of the application.
+        A flat model: `finetune_from` can name any layer of the application.
     """
     inputs = keras.Input((size_px, size_px, 1), dtype="uint8", name="pixels")
     rescale, repeat_to_rgb, normalize = preprocessing
@@ -158,7 +148,7 @@ def build_finetuned(
     return keras.Model(inputs, outputs, name=name)
 
 
-# One for each network of `ulna.core.params.NETWORKS`: (size_px, its section) -> the model, named so.
+# For each network of `ulna.core.params.NETWORKS`: (size_px, its section) -> the model, named so.
 BUILDERS: dict[str, Callable[[int, Any], keras.Model]] = {
     "cnn": build_cnn,
     "densenet169": build_densenet169,
@@ -189,12 +179,12 @@ def load_backbone(model: keras.Model, path: Path) -> None:
 
 
 def head_index(model: keras.Model) -> int:
-    """Index in `model.layers` of the first layer above the pooled features of the backbone."""
+    """Find the index in `model.layers` of the first layer above the backbone's pooled features."""
     return [layer.name for layer in model.layers].index(f"{HEAD}average_pooling") + 1
 
 
 def layer_index(model: keras.Model, name: str) -> int:
-    """Index in `model.layers` of a layer of the backbone.
+    """Find the index in `model.layers` of a layer of the backbone.
 
     Args:
         model: See `build_finetuned`.
@@ -216,7 +206,7 @@ def layer_index(model: keras.Model, name: str) -> int:
 
 
 def freeze_backbone(model: keras.Model) -> None:
-    """Let the head alone learn; frozen batch normalisation runs in inference mode."""
+    """Make the head alone trainable; frozen batch normalisation runs in inference mode."""
     for layer in model.layers:
         layer.trainable = layer.name.startswith(HEAD)
 
@@ -224,14 +214,14 @@ def freeze_backbone(model: keras.Model) -> None:
 def unfreeze_from(
     model: keras.Model, start: int, batch_normalization: Literal["inference", "training"]
 ) -> None:
-    """Let the head learn, and the backbone from a layer on.
+    """Make the head trainable, and the backbone from a layer on.
 
     Args:
         model: See `build_finetuned`.
         start: Index of the layer in `model.layers`, see `layer_index`.
         batch_normalization: The backbone's: inference keeps statistics, scale and shift as they
-            are, for small batches would spoil those of pretrained weights; training lets it learn
-            where its layer does.
+            are, for small batches would spoil those of pretrained weights; training trains it from
+            `start` on.
     """
     freeze_backbone(model)
     for layer in model.layers[start:]:
@@ -243,82 +233,8 @@ def unfreeze_from(
             layer.momentum = BATCH_NORM_MOMENTUM
 
 
-def split_model(model: keras.Model, index: int) -> tuple[keras.Model, keras.Model]:
-    """Split a network in two.
-
-    Args:
-        model: Of one input; its layers are in the order in which they run.
-        index: That in `model.layers` of the first layer above the split, at least 1.
-
-    Returns:
-        The networks below and above, with the layers and so the weights of `model`. The output of
-        the first is the input of the second: a tensor, or a list where several cross the split.
-    """
-    tensors = crossing_tensors(model, index)
-    between = tensors[0] if len(tensors) == 1 else tensors
-    return keras.Model(model.input, between), keras.Model(between, model.output)
-
-
-def crossing_tensors(model: keras.Model, index: int) -> list[keras.KerasTensor]:
-    """What layers from an index on take from those before it; see `split_model`."""
-    flatten = keras.tree.flatten
-    made = {id(tensor) for layer in model.layers[:index] for tensor in flatten(layer.output)}
-    crossing = {
-        id(tensor): tensor
-        for layer in model.layers[index:]
-        for tensor in flatten(layer.input)
-        if id(tensor) in made
-    }
-    return list(crossing.values())
-
-
-class Frozen(keras.layers.Layer):  # Keras has no types for it
-    """Runs a network in inference mode and lets no gradient through.
-
-    TensorFlow's tape follows frozen weights too: to fine-tune the last two blocks of DenseNet169 it
-    traced the gradients of all its 600 layers, which took 7 of 22 s before the first step. And one
-    graph of the frozen part serves training and validation.
-    """
-
-    def __init__(self, network: keras.Model) -> None:
-        """Wrap a network of one input."""
-        super().__init__(name="frozen")
-        self.network = network
-        self._predict = make_predict_fn(network)
-
-    def call(self, batch: tf.Tensor) -> Any:
-        """The output of the network."""
-        return keras.tree.map_structure(tf.stop_gradient, self._predict(batch))
-
-    def compute_output_spec(self, batch: keras.KerasTensor) -> Any:
-        """Known from the network: nothing is traced for it."""
-        return keras.tree.map_structure(
-            lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype), self.network.output
-        )
-
-
-def freeze_below(model: keras.Model, index: int) -> keras.Model:
-    """The same network, with the same weights, in which nothing below a layer is trained.
-
-    Args:
-        model: See `split_model`.
-        index: That in `model.layers` of the first layer that may be trained; 0 gives `model` back.
-
-    Returns:
-        A model from the same input to the same output.
-    """
-    if index == 0:
-        return model
-    below, above = split_model(model, index)
-    inputs = keras.Input(model.input.shape[1:], dtype=model.input.dtype, name="pixels")
-    return keras.Model(inputs, above(Frozen(below)(inputs)), name=model.name)
-
-
 def describe_layers(model: keras.Model) -> pd.DataFrame:
-    """The network as a table, a row for each block or for each layer outside a block.
-
-    Args:
-        model: Any of the networks.
+    """Describe a network as a table, one row per block or per layer outside a block.
 
     Returns:
         In order: layer, type (Keras' names of the kinds of layers in it), output_shape (text, such

@@ -29,7 +29,7 @@ def configure(seed: int, mixed_precision: str = "none") -> None:
     Raises:
         InputError: TF_CONFIG asks for training on several computers, or there are several GPUs.
     """
-    _refuse_other_computers()
+    _refuse_clusters()
     threading = tf.config.threading
     # TensorFlow refuses a change after its first operation, even to the value it has.
     if threading.get_intra_op_parallelism_threads() != THREADS:
@@ -42,7 +42,7 @@ def configure(seed: int, mixed_precision: str = "none") -> None:
             f"TensorFlow sees {len(gpus)} GPUs, but a network runs on one: choose it with "
             "CUDA_VISIBLE_DEVICES=0 (or another number)"
         )
-    # TensorFlow would take all memory of the GPU. After its first operation it refuses this, but
+    # TensorFlow would take all memory of the GPU. After its first operation it refuses this, except
     # for a GPU that is set so already.
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
@@ -65,8 +65,8 @@ def environment() -> dict[str, Any]:
     return describe(tf.config.threading.get_intra_op_parallelism_threads(), gpus)
 
 
-def _refuse_other_computers() -> None:
-    """Each would train a network of its own, and write it to the same files."""
+def _refuse_clusters() -> None:
+    """Each computer would train a network of its own, and write it to the same files."""
     described = os.environ.get("TF_CONFIG", "")
     try:
         cluster = json.loads(described or "{}").get("cluster", {})

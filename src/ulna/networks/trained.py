@@ -31,7 +31,7 @@ def write_trained(folder: Path, model: keras.Model, size_px: int, config: Traini
         folder: Made, or replaced once everything is written.
         model: Trained.
         size_px: Side of the square images it takes.
-        config: What it was built and trained from.
+        config: Of its training.
 
     Raises:
         InputError: The disk has no room for it.
@@ -62,13 +62,7 @@ def write_trained(folder: Path, model: keras.Model, size_px: int, config: Traini
 
 
 def read_metadata(folder: Path) -> dict:
-    """Read what rebuilds a network.
-
-    Args:
-        folder: Written by `write_trained`.
-
-    Returns:
-        `METADATA_KEYS` and their values.
+    """Read `METADATA_KEYS` and their values: what rebuilds a network.
 
     Raises:
         InputError: The file is missing, no JSON, or of another form.
@@ -87,13 +81,7 @@ def read_metadata(folder: Path) -> dict:
 
 
 def load_trained(folder: Path) -> keras.Model:
-    """Rebuild a trained network.
-
-    Args:
-        folder: Written by `write_trained`.
-
-    Returns:
-        The model, uncompiled.
+    """Rebuild a trained network, uncompiled.
 
     Raises:
         InputError: A file is missing or damaged, or the weights are not those of the metadata.
