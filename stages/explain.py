@@ -12,7 +12,6 @@ from ulna.data.annotations import read_annotations
 from ulna.data.cache import gather_samples, load_cache
 from ulna.evaluation import conclusions, localization
 from ulna.evaluation.evaluate import apply_thresholds
-from ulna.evaluation.localization import localise
 
 
 def explain(arch: str) -> None:
@@ -40,7 +39,7 @@ def explain(arch: str) -> None:
     annotated, cells = test[test["x0"].notna()], layer.output.shape[1]
     located = None
     if len(annotated):
-        located = localise(*explained(annotated), cells, params.evaluate, params.seed)
+        located = localization.localise(*explained(annotated), cells, params.evaluate, params.seed)
     metrics = {
         "layer": layer.name,
         "cells_per_side": cells,

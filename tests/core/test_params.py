@@ -215,4 +215,4 @@ def test_the_section_of_a_network_that_is_not_trained_may_be_absent():
 def test_a_training_is_told_all_that_it_depends_on(params):
     config = params.training("densenet169")
     assert (config.name, config.network) == ("densenet169", params.densenet169)
-    assert (config.seed, config.loss, config.precision) == (2017, "bce", "none")
+    assert (config.seed, config.loss, config.train) == (2017, "bce", params.train)

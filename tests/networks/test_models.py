@@ -69,8 +69,7 @@ def test_the_table_of_networks_and_their_builders_name_the_same():
     assert list(BUILDERS) == list(NETWORKS)
     assert set(NETWORKS) <= set(Params.model_fields)
     assert {spec.phases for spec in NETWORKS.values()} <= set(PHASES)
-    for looks in ("title", "colour", "marker"):
-        assert len({getattr(spec, looks) for spec in NETWORKS.values()}) == len(NETWORKS)
+    assert len({spec.title for spec in NETWORKS.values()}) == len(NETWORKS)
 
 
 def test_the_section_of_the_parameters_names_the_network(params, cnn):

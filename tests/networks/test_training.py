@@ -1,4 +1,3 @@
-import dataclasses
 import itertools
 from dataclasses import replace
 from functools import partial
@@ -7,29 +6,15 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 from sklearn.metrics import roc_auc_score
-from spots import SIDE, STILL, likeness, source, table
+from spots import LIVELY, SIDE, STILL, likeness, source, table
 
 from ulna.core import InputError
 from ulna.core.params import Augment
-from ulna.networks import runtime, training
-from ulna.networks.dataset import (
-    Examples,
-    plain_batches,
-    plain_features,
-    shuffled_features,
-    steps,
-    training_batches,
-)
+from ulna.networks import callbacks, runtime
+from ulna.networks.dataset import Examples, plain_batches, steps, training_batches
 from ulna.networks.losses import build_loss
-from ulna.networks.models import (
-    build_densenet169,
-    build_network,
-    freeze_backbone,
-    freeze_below,
-    split_model,
-)
+from ulna.networks.models import build_network, freeze_backbone
 from ulna.networks.predict import predict_images
 from ulna.networks.training import (
     Fit,
@@ -41,6 +26,8 @@ from ulna.networks.training import (
     train_model,
 )
 
+LOSS = build_loss("bce", 2.0, 0.25)
+
 
 @pytest.fixture
 def tiny(params):
@@ -49,8 +36,8 @@ def tiny(params):
     )
 
 
-def task(model: keras.Model, learn: Examples, choose: Examples, epoch: int) -> Fit:
-    return Fit(model, training_batches(learn, 8, 3, STILL, epoch), plain_batches(choose, 8))
+def task(model: keras.Model, training: Examples, validation: Examples, epoch: int) -> Fit:
+    return Fit(model, training_batches(training, 8, 3, STILL, epoch), plain_batches(validation, 8))
 
 
 def trained(tiny, params, history, **updates) -> keras.Model:
@@ -59,7 +46,7 @@ def trained(tiny, params, history, **updates) -> keras.Model:
     model = build_network("cnn", SIDE, tiny)
     begin = partial(task, model, source(20, 1), source(10, 2))
     phases = [Phase("scratch", tiny.epochs, tiny.learning_rate, begin)]
-    fit(model, phases, steps(20, 8), build_loss("bce", params.focal), params.train, history)
+    fit(model, phases, steps(20, 8), LOSS, params.train, history)
     return model
 
 
@@ -95,7 +82,7 @@ def test_the_network_is_left_with_the_weights_of_its_best_epoch(tiny, params, tm
     validation = source(10, 2)
     logits = [model.predict_on_batch(images) for images, _, _ in plain_batches(validation, 8)]
     logits = np.concatenate(logits)
-    loss = build_loss("bce", params.focal)(validation.labels[:, None], logits)
+    loss = LOSS(validation.labels[:, None], logits)
     assert float(loss) == pytest.approx(best, rel=1e-4)
     # What the history says of this epoch: a logit above 0 is called abnormal.
     kept = history[history["best"] == 1].iloc[0]
@@ -112,35 +99,23 @@ def test_a_logit_above_0_counts_as_abnormal(tiny, params, tmp_path):
     kernel, bias = model.get_layer("logit").get_weights()
     model.get_layer("logit").set_weights([0 * kernel, bias + 0.25])
     abnormal = source(10, 2)
-    abnormal = dataclasses.replace(abnormal, labels=np.ones(10, np.float32))
+    abnormal = replace(abnormal, labels=np.ones(10, np.float32))
     begin = partial(task, model, source(8, 1), abnormal)
-    loss = build_loss("bce", params.focal)
-    fit(model, [Phase("scratch", 1, 1e-9, begin)], 1, loss, params.train, tmp_path / "h.csv")
+    fit(model, [Phase("scratch", 1, 1e-9, begin)], 1, LOSS, params.train, tmp_path / "h.csv")
     assert pd.read_csv(tmp_path / "h.csv")["val_accuracy"].tolist() == [1.0]
-
-
-def test_a_long_epoch_in_a_log_says_how_far_it_is(tiny, params, tmp_path, monkeypatch, capsys):
-    """A clock that goes on by 20 s at each look."""
-    clock = itertools.count(0.0, 20.0)
-    monkeypatch.setattr(training, "monotonic", lambda: next(clock))
-    trained(tiny, params, tmp_path / "h.csv", epochs=2)
-    lines = capsys.readouterr().out.splitlines()
-    # 20 s after the start of an epoch, at its first batch, it is too early for a line.
-    shown = [line for line in lines if "batches" in line]
-    assert ["2 of 3" in line and "20 s" in line for line in shown] == [True, True]
 
 
 def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, tmp_path):
     """Validation labels are turned round: what is learnt makes them worse."""
     turned = source(10, 2)
-    turned = dataclasses.replace(turned, labels=1 - turned.labels)
+    turned = replace(turned, labels=1 - turned.labels)
     keras.utils.set_random_seed(3)
     model = build_network("cnn", SIDE, tiny)
     fit(
         model,
         [Phase("scratch", 12, 0.05, partial(task, model, source(20, 1), turned))],
         steps(20, 8),
-        build_loss("bce", params.focal),
+        LOSS,
         params.train.model_copy(
             update={
                 "early_stopping_epochs": 3,
@@ -176,7 +151,7 @@ def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, p
             Phase("finetune", 2, 1.0, partial(begin, True)),
         ],
         steps(20, 8),
-        build_loss("bce", params.focal),
+        LOSS,
         params.train,
         tmp_path / "h.csv",
     )
@@ -198,13 +173,13 @@ def test_a_loss_that_is_no_number_stops_with_a_remedy(tiny, params, tmp_path):
         model.set_weights(weights)
         begin = partial(task, model, source(16, 1), source(16, 1))
         phases = [Phase("scratch", 3, 1e-3, begin)]
-        fit(model, phases, 2, build_loss("bce", params.focal), params.train, tmp_path / "h.csv")
+        fit(model, phases, 2, LOSS, params.train, tmp_path / "h.csv")
 
 
 def test_a_validation_loss_that_is_no_number_stops_too(tiny, params, tmp_path):
     """It is never the lowest: nothing would be kept, and nobody told."""
     unknown = source(10, 2)
-    unknown = dataclasses.replace(unknown, weights=np.full(10, np.nan, np.float32))
+    unknown = replace(unknown, weights=np.full(10, np.nan, np.float32))
     model = build_network("cnn", SIDE, tiny)
     begin = partial(task, model, source(16, 1), unknown)
     with pytest.raises(InputError, match="epoch 1 "):
@@ -212,10 +187,21 @@ def test_a_validation_loss_that_is_no_number_stops_too(tiny, params, tmp_path):
             model,
             [Phase("scratch", 3, 1e-3, begin)],
             2,
-            build_loss("bce", params.focal),
+            LOSS,
             params.train,
             tmp_path / "h.csv",
         )
+
+
+def test_a_long_epoch_in_a_log_says_how_far_it_is(tiny, params, tmp_path, monkeypatch, capsys):
+    """A clock that goes on by 20 s at each look."""
+    clock = itertools.count(0.0, 20.0)
+    monkeypatch.setattr(callbacks, "monotonic", lambda: next(clock))
+    trained(tiny, params, tmp_path / "h.csv", epochs=2)
+    lines = capsys.readouterr().out.splitlines()
+    # 20 s after the start of an epoch, at its first batch, it is too early for a line.
+    shown = [line for line in lines if "batches" in line]
+    assert ["2 of 3" in line and "20 s" in line for line in shown] == [True, True]
 
 
 def test_a_line_an_epoch_is_printed_into_a_log(tiny, params, tmp_path, capsys):
@@ -240,19 +226,9 @@ def test_logs_for_tensorboard_are_written_where_asked_and_change_nothing(
 
 def test_without_the_package_the_wish_for_its_logs_is_answered(tiny, params, tmp_path, monkeypatch):
     monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path))
-    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    monkeypatch.setattr(callbacks, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="tensorboard"):
         trained(tiny, params, tmp_path / "h.csv")
-
-
-LIVELY = Augment(
-    rotation_degrees=10.0,
-    horizontal_flip=True,
-    shift_fraction=0.05,
-    zoom_fraction=0.1,
-    brightness=5.0,
-    contrast_fraction=0.1,
-)
 
 
 def data(augment: Augment = LIVELY) -> TrainingData:
@@ -280,8 +256,7 @@ def both(head_only):
 @pytest.fixture
 def run(params, tmp_path):
     def train(model, phases):
-        loss = build_loss("bce", params.focal)
-        fit(model, phases, steps(20, 8), loss, params.train, tmp_path / "h.csv")
+        fit(model, phases, steps(20, 8), LOSS, params.train, tmp_path / "h.csv")
         return pd.read_csv(tmp_path / "h.csv")
 
     return train
@@ -308,7 +283,8 @@ def test_a_network_is_built_and_trained_from_its_section_of_the_parameters(
     config = replace(params.training("cnn"), network=cnn)
     cache, rows = table(30, 1)
     history = tmp_path / "h.csv"
-    model = train_model(config, cache, rows[:20], rows[20:], history, tmp_path / "checkpoints")
+    folder = tmp_path / "checkpoints"
+    model = train_model(config, None, cache, rows[:20], rows[20:], history, folder)
     assert model.name == "cnn"
     assert list(pd.read_csv(tmp_path / "h.csv")["phase"]) == ["scratch", "scratch"]
 
@@ -405,92 +381,3 @@ def test_fine_tuning_sees_the_epochs_that_follow_those_of_the_head(both):
 def test_a_layer_that_is_not_needed_is_not_looked_for(head_only):
     absent = head_only.model_copy(update={"finetune_from": "conv9"})
     assert len(finetune_phases(likeness(), absent, data())) == 1
-
-
-@pytest.fixture(scope="module")
-def densenet169(params) -> keras.Model:
-    return build_densenet169(SIDE, params.densenet169)
-
-
-def pixels(count: int = 3) -> tf.Tensor:
-    drawn = np.random.default_rng(1).integers(0, 256, (count, SIDE, SIDE, 1), np.uint8)
-    return tf.constant(drawn)
-
-
-def index(model: keras.Model, name: str) -> int:
-    return [layer.name for layer in model.layers].index(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "crossing"),
-    # Inside a dense block the block's input crosses too: it is joined to the output at the end.
-    [("conv5_block31_0_bn", 1), ("conv5_block31_2_conv", 2), ("conv1_conv", 1)],
-)
-def test_the_two_sides_of_a_cut_are_the_network(densenet169, name, crossing):
-    below, above = split_model(densenet169, index(densenet169, name))
-    assert len(below.outputs) == len(above.inputs) == crossing
-    whole = densenet169(pixels(), training=False)
-    np.testing.assert_allclose(above(below(pixels()), training=False), whole, atol=1e-5)
-    ours = {id(weight) for weight in [*below.weights, *above.weights]}
-    assert ours == {id(weight) for weight in densenet169.weights}
-
-
-def test_below_the_named_layer_nothing_learns_and_nothing_changes(densenet169):
-    """The gradients above the cut are those of the whole network."""
-    start = index(densenet169, "conv5_block32_0_bn")
-    frozen = freeze_below(densenet169, start)
-
-    def run(model: keras.Model, weights: list) -> tuple[tf.Tensor, list]:
-        with tf.GradientTape() as tape:
-            logits = model(pixels(), training=False)
-        return logits, tape.gradient(logits, [weight.value for weight in weights])
-
-    below, above = (
-        [weight for layer in layers for weight in layer.trainable_weights]
-        for layers in (densenet169.layers[:start], densenet169.layers[start:])
-    )
-    logits, gradients = run(frozen, below + above)
-    whole_logits, whole_gradients = run(densenet169, above)
-    np.testing.assert_allclose(logits, whole_logits, atol=1e-5)
-    assert gradients[: len(below)] == [None] * len(below)
-    for ours, whole in zip(gradients[len(below) :], whole_gradients, strict=True):
-        np.testing.assert_allclose(ours, whole, rtol=1e-3, atol=1e-5)
-
-
-def test_nothing_lies_below_the_first_layer(densenet169):
-    assert freeze_below(densenet169, 0) is densenet169
-
-
-def weighted(count: int) -> Examples:
-    """Images of which each has a weight of its own."""
-    return replace(source(count, 1), weights=np.arange(1, count + 1, dtype=np.float32))
-
-
-def test_features_come_in_the_order_of_the_images_they_are_of():
-    learn = weighted(11)
-    # The features of an image are its own pixels.
-    features = learn.cache.arrays["WRIST"].astype(np.float32)
-    count = steps(11, 4)
-    expected = training_batches(learn, 4, 7, STILL, first_epoch=1).take(count)
-    received = shuffled_features([features], learn, 4, 7, first_epoch=1).take(count)
-    for (images, *others), (ours, *same) in zip(expected, received, strict=True):
-        np.testing.assert_array_equal(images[..., 0], ours)
-        for other, one in zip(others, same, strict=True):
-            np.testing.assert_array_equal(other, one)
-
-
-def test_later_epochs_use_the_passes_again():
-    learn = source(4, 1)
-    passes = [np.full((4, 1), number, np.float32) for number in range(2)]
-    batches = shuffled_features(passes, learn, 4, 7, first_epoch=0).take(5)
-    assert [float(features[0, 0]) for features, *_ in batches] == [0, 1, 0, 1, 0]
-
-
-def test_plain_features_come_once_and_in_order():
-    learn = weighted(5)
-    features = np.arange(10, dtype=np.float32).reshape(5, 2)
-    batches = zip(*plain_features(features, learn, 2), strict=True)
-    expected = (features, learn.labels[:, np.newaxis], learn.weights)
-    for received, wanted in zip(map(np.concatenate, batches), expected, strict=True):
-        np.testing.assert_array_equal(received, wanted)
-    assert plain_features(features, learn, 2).cardinality() == 3

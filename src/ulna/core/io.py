@@ -18,12 +18,12 @@ import pandas as pd
 
 from ulna.core import InputError
 
-# What to do about a disk that does not take what is written.
+# By the error of a disk that cannot be written.
 ADVICE = {
     errno.ENOSPC: "free some, then run `dvc repro` again",
-    errno.EDQUOT: "free some of your share, then run `dvc repro` again",
+    errno.EDQUOT: "free some of your quota, then run `dvc repro` again",
     errno.EFBIG: "see `ulimit -f` and what the file system allows",
-    errno.EIO: "the disk may be failing; once it is mended, run `dvc repro` again",
+    errno.EIO: "the disk may be failing; once it is repaired, run `dvc repro` again",
     errno.EROFS: "mount it for writing, or work in another folder",
     errno.EACCES: "give yourself the right to write there",
 }
@@ -35,16 +35,10 @@ class WriteError(OSError):
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a path to write to, and rename it to `path` once the block ends without an error.
+    """Yield a path to write to, and rename it to `path` once the block ends without an error.
 
-    A reader sees the old file or the new one, never a part, and so it is after a power cut. After
-    an error the old one stays and the partial one is removed; what a killed run left behind goes.
-
-    Args:
-        path: The file to replace; missing folders are made.
-
-    Yields:
-        A path in the same folder with the same ending.
+    A reader, also one after a power cut, sees the old file or the new one, never a part. After an
+    error the old one stays. Missing folders are made; leftovers of killed runs are removed.
 
     Raises:
         WriteError: It cannot be written.
@@ -64,16 +58,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to fill, and rename it to `folder` once the block ends without an error.
+    """Yield an empty folder, and rename it to `folder` once the block ends without an error.
 
     A reader sees the old folder, for a moment none, or the new one; after an error the old one.
-    What a killed run left behind goes: it may be gigabytes.
-
-    Args:
-        folder: The folder to replace; folders above it are made.
-
-    Yields:
-        A folder beside it.
+    Folders above are made; leftovers of killed runs, which may be gigabytes, are removed.
 
     Raises:
         WriteError: It cannot be written.
@@ -104,9 +92,9 @@ def _beside(path: Path, what: str = "") -> Path:
 
 
 def _remove_leftovers(path: Path) -> None:
-    ours = re.compile(rf"\.partial-\d+-(replaced-)?{re.escape(path.name)}")
+    leftovers = re.compile(rf"\.partial-\d+-(replaced-)?{re.escape(path.name)}")
     for leftover in path.parent.iterdir():
-        if not ours.fullmatch(leftover.name):
+        if not leftovers.fullmatch(leftover.name):
             continue
         if leftover.is_dir():
             shutil.rmtree(leftover)
@@ -132,7 +120,7 @@ def _sync_tree(folder: Path) -> None:
 
 @contextmanager
 def _naming(path: Path, partial: Path) -> Iterator[None]:
-    """Turn a fault of the disk into a sentence that names the file and says what to do."""
+    """Turn a fault of the disk into a message that names the file and says what to do."""
     try:
         yield
     except WriteError as error:
@@ -153,14 +141,14 @@ def require_free_space(folder: Path, bytes_needed: int, what: str, output: bool 
     """Refuse work whose output would fill the disk, before it begins.
 
     Args:
-        folder: Where the output will lie; it need not be there yet.
+        folder: Of the output; it need not exist yet.
         bytes_needed: Of the files alone.
-        what: What they are, as a reader calls it, such as "the cache of 800 images".
+        what: Names them in the message, such as "the cache of 800 images".
         output: Whether DVC copies them into its cache, which counts too unless the configuration of
             this checkout puts that elsewhere or lets it link.
 
     Raises:
-        InputError: There is less room.
+        InputError: Less space is free.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
@@ -175,7 +163,6 @@ def require_free_space(folder: Path, bytes_needed: int, what: str, output: bool 
 
 
 def _megabytes(number: int) -> str:
-    """At least 1 MB: nothing smaller decides."""
     return f"{max(1, math.ceil(number / 10**6)):,} MB"
 
 

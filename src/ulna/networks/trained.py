@@ -51,7 +51,7 @@ def write_trained(folder: Path, model: keras.Model, size_px: int, config: Traini
         metadata = {
             "arch": config.name,
             "size_px": size_px,
-            "mixed_precision": config.precision,
+            "mixed_precision": config.train.mixed_precision,
             "network": network.model_dump(mode="json"),
             "weights_sha256": sha256(partial / WEIGHTS),
             # Another class of machines gives other weights: their file says where they come from.

@@ -71,7 +71,7 @@ def train_model(
         InputError: The loss is not finite, the parameters do not fit the network, its file of
             weights or the images, or the disk has no room for checkpoints.
     """
-    runtime.configure(config.seed, config.precision)
+    runtime.configure(config.seed, config.train.mixed_precision)
     training, validation = (
         examples(cache, rows, image_weights(rows, train, config.loss, config.class_weights))
         for rows in (train, val)
