@@ -17,6 +17,7 @@ from stages.preprocess import preprocess
 from ulna.core import io as ulna_io
 from ulna.core import paths
 from ulna.core.predictions import write_predictions
+from ulna.core.stage import run
 
 HERE = Path(__file__).parent
 
@@ -84,7 +85,7 @@ class Stages:
         arguments = ["cnn"] if stage is evaluate else []
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
-            stage.run(stage, *arguments)
+            run(stage, *arguments)
 
     def written(self, stage: Callable[..., None]) -> dict[str, bytes]:
         return {

@@ -145,7 +145,7 @@ def test_two_runs_and_a_zip_give_the_same_bytes(folder, images, root, tmp_path):
 
 @pytest.mark.promise("C19")
 @pytest.mark.parametrize(
-    "place", ["data.cache.letterbox", "data.cache.write_csv", "files.os.fsync"]
+    "place", ["data.cache.letterbox", "data.cache.write_csv", "core.io.os.fsync"]
 )
 def test_an_error_leaves_nothing_or_the_old_cache(
     images, root, folder, tmp_path, monkeypatch, place

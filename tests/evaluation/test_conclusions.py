@@ -176,7 +176,7 @@ def test_body_parts_and_findings_are_said() -> None:
     )
     counted = {"images": 1009, "studies": 348, "findings": {"mixed_labels": 4, "tiny": 0}}
     said = conclusions.audit(counted)
-    assert "1,009" in said and "4 both labels" in said and "tiny" not in said
+    assert "1,009" in said and "4 mixed labels" in said and "tiny" not in said
 
 
 @pytest.mark.parametrize("codes", [Note, CellNote])

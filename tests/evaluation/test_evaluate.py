@@ -227,7 +227,7 @@ def test_the_same_table_gives_the_same_bytes_in_any_order(repository: Path) -> N
     table = random_predictions(5)
     write_predictions(paths.predictions("cnn"), table)
     evaluate("cnn")
-    files = [paths.metrics("cnn"), *sorted((paths.PLOTS / "cnn").iterdir())]
+    files = [paths.metrics("cnn"), *sorted((paths.TABLES / "cnn").iterdir())]
     assert len(files) == 8
     before = [file.read_bytes() for file in files]
     write_predictions(paths.predictions("cnn"), table.sample(frac=1, random_state=0))

@@ -201,7 +201,9 @@ def test_an_outcome_that_does_not_occur_is_called_none():
 
 def test_drawing_imports_neither_tensorflow_nor_pyplot_and_only_plot_draws():
     heavy = {"tensorflow", "keras", "matplotlib.pyplot"}
-    others = "audit, average, baselines, compare, evaluate, matrix, occlusion, overfitting, report"
+    others = (
+        "audit, baselines, compare, cross_part, ensemble, evaluate, occlusion, overfitting, report"
+    )
     command = (
         f"import sys\nfrom stages import {others}\nprint('matplotlib' in sys.modules)\n"
         f"import stages.plot\nprint({heavy} & {{*sys.modules}})"

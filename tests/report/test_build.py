@@ -90,7 +90,7 @@ def test_the_short_version_has_the_headline(data):
 
 def test_made_up_data_are_called_that_on_top(data):
     assert SYNTHETIC not in lead(data)
-    assert SYNTHETIC in lead(replace(data, root="data/phantom/MURA-v1.1"))
+    assert SYNTHETIC in lead(replace(data, root="data/phantom/MURA-v1.1.zip"))
 
 
 def test_the_report_does_not_wait_for_a_library_to_draw_with():
