@@ -1,4 +1,4 @@
-"""What runtime sets holds for a whole process, so the test has its own."""
+"""Global settings hold for a whole process, so these tests start their own."""
 
 import json
 import os
@@ -47,6 +47,7 @@ def test_seed_threads_and_precision_are_as_asked_for():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=ROOT / "src",
+        env=os.environ | {"KERAS_BACKEND": "jax"},  # of another project
         capture_output=True,
         text=True,
         check=True,

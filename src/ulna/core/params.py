@@ -7,7 +7,7 @@ out-of-range key is named within a second, before TensorFlow is imported or an i
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -154,7 +154,7 @@ class NetworkSpec:
 
 
 KERAS_APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applications"
-# The table of networks; `ulna.networks.models.BUILDERS` builds each.
+# `ulna.networks.models.BUILDERS` builds each.
 NETWORKS: dict[str, NetworkSpec] = {
     "cnn": NetworkSpec(Cnn, "scratch", "CNN"),
     "densenet169": NetworkSpec(
@@ -309,10 +309,6 @@ class TrainingConfig:
     seed: int
 
 
-# The parameters that all networks are trained with.
-SHARED_BY_TRAININGS = ("loss", "class_weights", "focal", "train", "augment", "seed")
-
-
 class Params(Section):
     """The whole of params.yaml; the section of a network that is not trained may be absent."""
 
@@ -359,7 +355,7 @@ class Params(Section):
         network = getattr(self, arch)
         if network is None:
             raise InputError(f"params.yaml: {arch} is missing: add the section of this network")
-        shared = {name: getattr(self, name) for name in SHARED_BY_TRAININGS}
+        shared = {field.name: getattr(self, field.name) for field in fields(TrainingConfig)[2:]}
         return TrainingConfig(name=arch, network=network, **shared)
 
 
