@@ -158,7 +158,7 @@ def test_a_wrong_loss_stops_training_before_tensorflow_is_imported(tmp_path):
 
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES])
 def test_an_experiment_changes_nothing_in_the_file_but_its_own_parameter(path, tmp_path):
-    """DVC writes params.yaml anew for `-S`: a form that it keeps leaves no noise in the diff."""
+    """DVC rewrites params.yaml for `-S`: a form that it keeps leaves no noise in the diff."""
     file = tmp_path / "params.yaml"
     before = path.read_text()
     file.write_text(before)

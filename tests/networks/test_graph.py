@@ -14,8 +14,8 @@ def densenet169(params) -> keras.Model:
 
 
 def pixels(count: int = 3) -> tf.Tensor:
-    drawn = np.random.default_rng(1).integers(0, 256, (count, SIDE, SIDE, 1), np.uint8)
-    return tf.constant(drawn)
+    images = np.random.default_rng(1).integers(0, 256, (count, SIDE, SIDE, 1), np.uint8)
+    return tf.constant(images)
 
 
 def index(model: keras.Model, name: str) -> int:
@@ -27,7 +27,7 @@ def index(model: keras.Model, name: str) -> int:
     # Inside a dense block the block's input crosses too: it is joined to the output at the end.
     [("conv5_block31_0_bn", 1), ("conv5_block31_2_conv", 2), ("conv1_conv", 1)],
 )
-def test_the_two_sides_of_a_cut_are_the_network(densenet169, name, crossing):
+def test_the_two_sides_of_a_split_are_the_network(densenet169, name, crossing):
     below, above = split_model(densenet169, index(densenet169, name))
     assert len(below.outputs) == len(above.inputs) == crossing
     whole = densenet169(pixels(), training=False)
@@ -36,8 +36,8 @@ def test_the_two_sides_of_a_cut_are_the_network(densenet169, name, crossing):
     assert ours == {id(weight) for weight in densenet169.weights}
 
 
-def test_below_the_named_layer_nothing_learns_and_nothing_changes(densenet169):
-    """The gradients above the cut are those of the whole network."""
+def test_below_the_named_layer_nothing_is_trained_and_nothing_changes(densenet169):
+    """The gradients above the layer are those of the whole network."""
     start = index(densenet169, "conv5_block32_0_bn")
     frozen = freeze_below(densenet169, start)
 

@@ -45,8 +45,8 @@ def sized(width_px: int, height_px: int):
 
 
 @pytest.mark.parametrize("region", ["frame", "centre"])
-def test_a_hidden_half_is_scored_as_a_picture_that_is_black_there(model, region):
-    """The centre of 32 x 32 is 23 x 22 = 506 pixels of 1,024; what is black is drawn by hand."""
+def test_a_hidden_region_is_scored_as_an_image_that_is_black_there(model, region):
+    """The centre of 32 x 32 is 23 x 22 = 506 pixels of 1,024; the black is drawn by hand."""
     cache, rows = sized(100, 100)
     centre = np.zeros((SIDE, SIDE), bool)
     centre[4:27, 5:27] = True
@@ -58,8 +58,8 @@ def test_a_hidden_half_is_scored_as_a_picture_that_is_black_there(model, region)
     assert (hidden["logit"] != whole["logit"]).all()
 
 
-def test_each_row_is_hidden_in_the_box_of_its_own_picture(model):
-    """Wide pictures leave padding above and below: rows in another order, other boxes."""
+def test_each_row_is_hidden_in_its_own_content_box(model):
+    """Wide images leave padding above and below: rows in another order, other boxes."""
     cache, rows = sized(100, 50)
     files = cache.images.assign(height_px=np.where(np.arange(40) < 20, 50, 100))
     cache = Cache(files, cache.rejected, cache.arrays)

@@ -79,7 +79,7 @@ def cnn(params) -> Build:
 
 @pytest.fixture
 def densenet169(params) -> Build:
-    """Two phases; the first learns from features of the frozen part."""
+    """Two phases; the first is trained on features of the frozen part."""
     section = params.densenet169.model_copy(
         update={
             "batch_size": 8, "head_epochs": 3, "head_passes": 2, "finetune_epochs": 3,
@@ -104,7 +104,7 @@ def train(params, tmp_path):
         history = tmp_path / name / "history.csv"
         loss = build_loss("bce", 2.0, 0.25)
         fit(model, phases, steps(20, 8), loss, patient, history, checkpoints)
-        # Which layers learnt last: stage train writes it.
+        # With the layers trained last: stage train writes them.
         layers = describe_layers(model).to_csv().encode()
         return [np.asarray(v) for v in model.variables], history.read_bytes() + layers
 

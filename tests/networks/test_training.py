@@ -60,7 +60,7 @@ def test_a_tiny_network_overfits_one_batch(tiny, params, tmp_path):
     assert ((scored["probability"] > 0.5) == (scored["label"] == 1)).all()
 
 
-def test_the_history_has_a_row_an_epoch_and_marks_the_lowest_validation_loss(
+def test_the_history_has_a_row_per_epoch_and_marks_the_lowest_validation_loss(
     tiny, params, tmp_path
 ):
     trained(tiny, params, tmp_path / "h.csv", epochs=5, learning_rate=0.05)
@@ -84,10 +84,10 @@ def test_the_network_is_left_with_the_weights_of_its_best_epoch(tiny, params, tm
     logits = np.concatenate(logits)
     loss = LOSS(validation.labels[:, None], logits)
     assert float(loss) == pytest.approx(best, rel=1e-4)
-    # What the history says of this epoch: a logit above 0 is called abnormal.
+    # In the history a logit above 0 is predicted positive.
     kept = history[history["best"] == 1].iloc[0]
-    called = (logits[:, 0] > 0) == validation.labels
-    assert kept["val_accuracy"] == pytest.approx(called.mean())
+    correct = (logits[:, 0] > 0) == validation.labels
+    assert kept["val_accuracy"] == pytest.approx(correct.mean())
     # Keras' AUROC is a sum over 200 thresholds.
     expected = roc_auc_score(validation.labels, logits[:, 0])
     assert kept["val_auroc"] == pytest.approx(expected, abs=0.02)
@@ -106,7 +106,7 @@ def test_a_logit_above_0_counts_as_abnormal(tiny, params, tmp_path):
 
 
 def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, tmp_path):
-    """Validation labels are turned round: what is learnt makes them worse."""
+    """Validation labels are inverted: training makes their loss worse."""
     turned = source(10, 2)
     turned = replace(turned, labels=1 - turned.labels)
     keras.utils.set_random_seed(3)
@@ -138,14 +138,14 @@ def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, p
     model = build_network("cnn", SIDE, tiny)
     first_layer = model.get_layer("block1_convolution").get_weights()[0]
 
-    def begin(learns: bool, epoch: int) -> Fit:
-        model.get_layer("block1_convolution").trainable = learns
+    def begin(trainable: bool, epoch: int) -> Fit:
+        model.get_layer("block1_convolution").trainable = trainable
         begun.append((epoch, model.get_weights()))
         return task(model, source(20, 1), source(10, 2), epoch)
 
     fit(
         model,
-        # The second phase's rate is so high that it can only spoil what the first has learnt.
+        # The second phase's rate is so high that it can only spoil the first.
         [
             Phase("head", 3, 0.02, partial(begin, False)),
             Phase("finetune", 2, 1.0, partial(begin, True)),
@@ -166,7 +166,7 @@ def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, p
         np.testing.assert_array_equal(kept, final)
 
 
-def test_a_loss_that_is_no_number_stops_with_a_remedy(tiny, params, tmp_path):
+def test_a_loss_that_is_not_finite_stops_with_advice(tiny, params, tmp_path):
     with pytest.raises(InputError, match="learning rate"):
         model = build_network("cnn", SIDE, tiny)
         weights = [np.full_like(weight, np.nan) for weight in model.get_weights()]
@@ -176,7 +176,7 @@ def test_a_loss_that_is_no_number_stops_with_a_remedy(tiny, params, tmp_path):
         fit(model, phases, 2, LOSS, params.train, tmp_path / "h.csv")
 
 
-def test_a_validation_loss_that_is_no_number_stops_too(tiny, params, tmp_path):
+def test_a_validation_loss_that_is_not_finite_stops_too(tiny, params, tmp_path):
     """It is never the lowest: nothing would be kept, and nobody told."""
     unknown = source(10, 2)
     unknown = replace(unknown, weights=np.full(10, np.nan, np.float32))
@@ -193,8 +193,8 @@ def test_a_validation_loss_that_is_no_number_stops_too(tiny, params, tmp_path):
         )
 
 
-def test_a_long_epoch_in_a_log_says_how_far_it_is(tiny, params, tmp_path, monkeypatch, capsys):
-    """A clock that goes on by 20 s at each look."""
+def test_a_long_epoch_logs_its_progress(tiny, params, tmp_path, monkeypatch, capsys):
+    """The clock advances by 20 s at each call."""
     clock = itertools.count(0.0, 20.0)
     monkeypatch.setattr(callbacks, "monotonic", lambda: next(clock))
     trained(tiny, params, tmp_path / "h.csv", epochs=2)
@@ -204,7 +204,7 @@ def test_a_long_epoch_in_a_log_says_how_far_it_is(tiny, params, tmp_path, monkey
     assert ["2 of 3" in line and "20 s" in line for line in shown] == [True, True]
 
 
-def test_a_line_an_epoch_is_printed_into_a_log(tiny, params, tmp_path, capsys):
+def test_a_line_per_epoch_is_logged(tiny, params, tmp_path, capsys):
     trained(tiny, params, tmp_path / "h.csv", epochs=2)
     lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
     assert ["scratch epoch" in line for line in lines] == [True, True]
@@ -224,7 +224,7 @@ def test_logs_for_tensorboard_are_written_where_asked_and_change_nothing(
         np.testing.assert_array_equal(one, two)
 
 
-def test_without_the_package_the_wish_for_its_logs_is_answered(tiny, params, tmp_path, monkeypatch):
+def test_logs_for_tensorboard_need_its_package(tiny, params, tmp_path, monkeypatch):
     monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path))
     monkeypatch.setattr(callbacks, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="tensorboard"):
@@ -262,7 +262,7 @@ def run(params, tmp_path):
     return train
 
 
-def test_the_cnn_learns_everything_in_one_phase(params):
+def test_the_cnn_is_trained_in_one_phase(params):
     cnn = params.cnn.model_copy(update={"filters": (4, 8), "epochs": 7})
     model = build_network("cnn", SIDE, cnn)
     (phase,) = scratch_phases(model, cnn, data())
@@ -289,7 +289,7 @@ def test_a_network_is_built_and_trained_from_its_section_of_the_parameters(
     assert list(pd.read_csv(tmp_path / "h.csv")["phase"]) == ["scratch", "scratch"]
 
 
-def test_densenet169_learns_its_head_first(both):
+def test_the_head_of_densenet169_is_trained_first(both):
     phases = finetune_phases(likeness(), both, data())
     assert [phase.name for phase in phases] == ["head", "finetune"]
     alone = both.model_copy(update={"head_epochs": 0})
@@ -329,9 +329,7 @@ def test_each_phase_changes_the_layers_it_names_and_no_others(
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_the_head_learns_from_kept_features_as_it_would_from_images(
-    head_only, params, run, policy, request
-):
+def test_the_head_is_trained_on_kept_features_as_on_images(head_only, params, run, policy, request):
     """With as many passes as epochs nothing is used twice: the same losses, the same weights."""
     request.addfinalizer(lambda: keras.mixed_precision.set_dtype_policy("float32"))
     keras.mixed_precision.set_dtype_policy(policy)
@@ -367,8 +365,8 @@ def test_a_pass_that_no_epoch_would_use_is_not_made(head_only, capsys):
 def test_after_the_head_alone_the_table_of_layers_calls_the_backbone_frozen(head_only, run):
     model = likeness()
     run(model, finetune_phases(model, head_only, data()))
-    learnt = {layer.name for layer in model.layers if layer.trainable_weights}
-    assert learnt == {"head_batch_normalization", "head_logit"}
+    trainable = {layer.name for layer in model.layers if layer.trainable_weights}
+    assert trainable == {"head_batch_normalization", "head_logit"}
 
 
 def test_fine_tuning_sees_the_epochs_that_follow_those_of_the_head(both):

@@ -32,15 +32,10 @@ class BestEpoch(keras.callbacks.Callback):
     """
 
     def __init__(self, network: keras.Model, history: Path) -> None:
-        """Start a record.
-
-        Args:
-            network: The whole network; a phase may fit a part of it.
-            history: CSV file, written anew after each epoch so that a run can be watched.
-        """
+        """Start a record of the whole network, of which a phase may fit a part."""
         super().__init__()
         self.network = network
-        self.history = history
+        self.history = history  # rewritten after each epoch, so that a run can be watched
         self.records: list[dict[str, Any]] = []
         self.phase = ""
         self.best_loss = float("inf")
@@ -199,19 +194,12 @@ def _assign(variables: list[keras.Variable], state: State, prefix: str) -> None:
 
 
 def tensorboard(history: Path) -> list[keras.callbacks.Callback]:
-    """Return the callback that logs for TensorBoard where `ULNA_TENSORBOARD` names a folder.
-
-    Args:
-        history: CSV file of the training curves; its name, or its folder's, tells runs apart.
-
-    Returns:
-        None or one.
+    """Return the callback that logs for TensorBoard if `ULNA_TENSORBOARD` names a folder.
 
     Raises:
         InputError: The package that writes logs is not installed.
     """
-    # Not a parameter: logs hold times, so they are no output, and asking for them must not train
-    # anything anew.
+    # Not a parameter: logs hold times, so they are no output, and must not cause a new training.
     folder = os.environ.get("ULNA_TENSORBOARD")
     if not folder:
         return []
@@ -220,5 +208,6 @@ def tensorboard(history: Path) -> list[keras.callbacks.Callback]:
             "ULNA_TENSORBOARD is set, but the package tensorboard is not installed: "
             "`pip install tensorboard`, or unset it"
         )
+    # The name of the run.
     name = history.parent.name if history.stem == "history" else history.stem
     return [keras.callbacks.TensorBoard(str(Path(folder) / name), write_graph=False)]

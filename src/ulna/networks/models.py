@@ -79,40 +79,25 @@ def build_cnn(size_px: int, cnn: Cnn) -> keras.Model:
 
 
 def build_densenet169(size_px: int, densenet169: FineTuned) -> keras.Model:
-    """Build DenseNet169 under a head of its own, see `build_finetuned`.
-
-    Reference:
-        Huang et al., "Densely Connected Convolutional Networks", arXiv 1608.06993.
-    """
+    """Build DenseNet169 (Huang et al., arXiv 1608.06993), see `build_finetuned`."""
     variance = [deviation**2 for deviation in IMAGENET_STANDARD_DEVIATION]
-    preprocessing = (
-        layers.Rescaling(1 / 255, name="rescale"),
-        layers.Concatenate(name="repeat_to_rgb"),
-        layers.Normalization(mean=IMAGENET_MEAN, variance=variance, name="imagenet"),
-    )
+    normalize = layers.Normalization(mean=IMAGENET_MEAN, variance=variance, name="imagenet")
     application = keras.applications.DenseNet169
-    return build_finetuned("densenet169", application, preprocessing, size_px, densenet169)
+    return build_finetuned("densenet169", application, normalize, size_px, densenet169)
 
 
 def build_mobilenetv2(size_px: int, mobilenetv2: FineTuned) -> keras.Model:
-    """Build MobileNetV2 under a head of its own, see `build_finetuned`.
-
-    Reference:
-        Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv 1801.04381.
-    """
-    preprocessing = (
-        layers.Rescaling(1 / 255, name="rescale"),
-        layers.Concatenate(name="repeat_to_rgb"),
-        layers.Rescaling(2, offset=-1, name="imagenet"),  # to [-1, 1], as its preprocess_input
-    )
+    """Build MobileNetV2 (Sandler et al., arXiv 1801.04381), see `build_finetuned`."""
+    # To [-1, 1], as its preprocess_input.
+    normalize = layers.Rescaling(2, offset=-1, name="imagenet")
     application = keras.applications.MobileNetV2
-    return build_finetuned("mobilenetv2", application, preprocessing, size_px, mobilenetv2)
+    return build_finetuned("mobilenetv2", application, normalize, size_px, mobilenetv2)
 
 
 def build_finetuned(
     name: str,
     application: Callable[..., keras.Model],
-    preprocessing: tuple[keras.Layer, keras.Layer, keras.Layer],
+    normalize: keras.Layer,
     size_px: int,
     network: FineTuned,
 ) -> keras.Model:
@@ -124,8 +109,7 @@ def build_finetuned(
     Args:
         name: Of the model.
         application: Of keras.applications; it gets random weights.
-        preprocessing: Layers that turn pixels into what the pretrained weights expect: of one
-            channel, the layer that makes it three, and of these.
+        normalize: RGB in [0, 1] -> the input that the pretrained weights expect.
         size_px: Side of the square images.
         network: `head_units` and `dropout`.
 
@@ -133,9 +117,8 @@ def build_finetuned(
         A flat model: `finetune_from` can name any layer of the application.
     """
     inputs = keras.Input((size_px, size_px, 1), dtype="uint8", name="pixels")
-    rescale, repeat_to_rgb, normalize = preprocessing
-    x = rescale(inputs)
-    x = normalize(repeat_to_rgb([x, x, x]))
+    x = layers.Rescaling(1 / 255, name="rescale")(inputs)
+    x = normalize(layers.Concatenate(name="repeat_to_rgb")([x, x, x]))
     backbone = application(include_top=False, weights=None, input_tensor=x)
     x = layers.GlobalAveragePooling2D(name=f"{HEAD}average_pooling")(backbone.output)
     x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{HEAD}batch_normalization")(

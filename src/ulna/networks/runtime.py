@@ -19,10 +19,10 @@ THREADS = 2
 
 
 def configure(seed: int, mixed_precision: str = "none") -> None:
-    """Make what follows a function of the seed, and set the numeric precision of the layers.
+    """Seed Python, NumPy and Keras, make TensorFlow deterministic, set the layers' precision.
 
     Args:
-        seed: For Python, NumPy and Keras: weight initialisation and dropout.
+        seed: Of weight initialisation and dropout.
         mixed_precision: none, or bfloat16 or float16 (weights stay float32; float16 needs a GPU to
             be faster and gets Keras' dynamic loss scaling).
 
@@ -72,9 +72,8 @@ def _refuse_clusters() -> None:
         cluster = json.loads(described or "{}").get("cluster", {})
         tasks = sum(len(addresses) for addresses in cluster.values())
     except (ValueError, AttributeError, TypeError):
-        raise InputError(
-            f"TF_CONFIG is no description of a cluster: {described!r}: unset it"
-        ) from None
+        message = f"TF_CONFIG is no description of a cluster: {described!r}: unset it"
+        raise InputError(message) from None
     if tasks > 1:
         raise InputError(
             f"TF_CONFIG names {tasks} processes, but a network is trained by one: unset TF_CONFIG"

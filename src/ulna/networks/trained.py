@@ -25,21 +25,14 @@ METADATA_KEYS = {"arch", "size_px", "mixed_precision", "network", "weights_sha25
 
 
 def write_trained(folder: Path, model: keras.Model, size_px: int, config: TrainingConfig) -> None:
-    """Write a trained network.
-
-    Args:
-        folder: Made, or replaced once everything is written.
-        model: Trained.
-        size_px: Side of the square images it takes.
-        config: Of its training.
+    """Write a trained network and the parameters of its training; replace the folder as a whole.
 
     Raises:
         InputError: The disk has no room for it.
     """
     # On a full disk HDF5 ends the process by SIGSEGV, without a word (seen at 5 of 9 places).
-    require_free_space(
-        folder, BYTES_PER_WEIGHT * model.count_params() + OVERHEAD_BYTES, "the network"
-    )
+    needed = BYTES_PER_WEIGHT * model.count_params() + OVERHEAD_BYTES
+    require_free_space(folder, needed, "the network")
     network = config.network
     if isinstance(network, FineTuned):
         # All weights are in this folder; where the backbone's came from may be a local path.

@@ -114,36 +114,23 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Fit:
-    """Arguments of a phase's call of Keras' `fit`.
+    """Arguments of a phase's call of Keras' `fit`; batches hold inputs, labels and weights."""
 
-    Attributes:
-        model: Shares its trainable layers with the whole network.
-        training: Endless batches of inputs, labels and weights.
-        validation: Finite batches of the same form.
-    """
-
-    model: keras.Model
-    training: tf.data.Dataset
+    model: keras.Model  # shares its trainable layers with the whole network
+    training: tf.data.Dataset  # endless
     validation: tf.data.Dataset
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with its own learning rate and its own trainable layers.
+    """A stretch of training with its own learning rate and its own trainable layers."""
 
-    Attributes:
-        name: scratch, head or finetune.
-        epochs: The most that it may have.
-        learning_rate: Adam's at the start.
-        begin: Number of the first epoch, counted from 0 over all phases -> what to fit.
-        prepare: Sets the trainable layers. Of a phase that was over before the process was killed
-            it is all that is done again: `begin` may take long.
-    """
-
-    name: str
-    epochs: int
-    learning_rate: float
-    begin: Callable[[int], Fit]
+    name: str  # scratch, head or finetune
+    epochs: int  # at most
+    learning_rate: float  # Adam's at the start
+    begin: Callable[[int], Fit]  # of its first epoch, counted from 0 over all phases
+    # Sets the trainable layers. Of a phase that was over before the process was killed it is all
+    # that is done again: `begin` may take long.
     prepare: Callable[[], None] = lambda: None
 
 
@@ -235,9 +222,9 @@ def fit(
         steps_per_epoch: Training batches per epoch.
         loss: Of labels and logits.
         train: Early stopping and reduction of the learning rate.
-        history: CSV file for the training curves: epoch (from 1), phase, learning_rate, the
-            measures on train and val (image level, train under augmentation), best.
-        checkpoints: Where each epoch's end is kept; training resumes from the newest.
+        history: CSV file for the training curves: epoch (from 1), phase, learning_rate, `MEASURES`
+            (image level, train under augmentation), best.
+        checkpoints: One is written after each epoch; training resumes from the newest.
 
     Raises:
         InputError: The loss is not finite.
