@@ -10,9 +10,8 @@ from sklearn.metrics import roc_auc_score
 from spots import LIVELY, SIDE, STILL, likeness, source, table
 
 from ulna.core import InputError
-from ulna.core.params import Augment
 from ulna.networks import callbacks, runtime
-from ulna.networks.dataset import Examples, plain_batches, steps, training_batches
+from ulna.networks.dataset import Examples, plain_batches, training_batches
 from ulna.networks.losses import build_loss
 from ulna.networks.models import build_network, freeze_backbone
 from ulna.networks.predict import predict_images
@@ -30,41 +29,46 @@ LOSS = build_loss("bce", 2.0, 0.25)
 
 
 @pytest.fixture
-def tiny(params):
-    return params.cnn.model_copy(
-        update={"filters": (4, 8), "epochs": 3, "batch_size": 8, "dropout": 0.0}
-    )
+def model(params) -> keras.Model:
+    cnn = params.cnn.model_copy(update={"filters": (4, 8), "dropout": 0.0})
+    keras.utils.set_random_seed(3)
+    return build_network("cnn", SIDE, cnn)
+
+
+@pytest.fixture
+def run(params, tmp_path):
+    """Train in phases, on 20 images in batches of 8; give the history."""
+
+    def train(model, phases, batches=3, history="h.csv", **updates) -> pd.DataFrame:
+        section = params.train.model_copy(update=updates)
+        fit(model, phases, batches, LOSS, section, tmp_path / history)
+        return pd.read_csv(tmp_path / history)
+
+    return train
 
 
 def task(model: keras.Model, training: Examples, validation: Examples, epoch: int) -> Fit:
     return Fit(model, training_batches(training, 8, 3, STILL, epoch), plain_batches(validation, 8))
 
 
-def trained(tiny, params, history, **updates) -> keras.Model:
-    tiny = tiny.model_copy(update=updates)
-    keras.utils.set_random_seed(3)
-    model = build_network("cnn", SIDE, tiny)
-    begin = partial(task, model, source(20, 1), source(10, 2))
-    phases = [Phase("scratch", tiny.epochs, tiny.learning_rate, begin)]
-    fit(model, phases, steps(20, 8), LOSS, params.train, history)
-    return model
+def scratch(
+    model: keras.Model, epochs: int, rate: float = 2e-3, images: int = 20, **validation
+) -> list[Phase]:
+    """One phase; keywords change the validation images."""
+    begin = partial(task, model, source(images, 1), replace(source(10, 2), **validation))
+    return [Phase("scratch", epochs, rate, begin)]
 
 
 @pytest.mark.promise("G37")
-def test_a_tiny_network_overfits_one_batch(tiny, params, tmp_path):
-    model = trained(tiny, params, tmp_path / "h.csv", epochs=30, learning_rate=0.01)
-    history = pd.read_csv(tmp_path / "h.csv")
+def test_a_tiny_network_overfits_one_batch(model, run):
+    history = run(model, scratch(model, 30, 0.01))
     assert history["loss"].iloc[-1] < 0.1 < 0.5 < history["loss"].iloc[0]
-    cache, images = table(20, 1)
-    scored = predict_images(model, cache, images)
+    scored = predict_images(model, *table(20, 1))
     assert ((scored["probability"] > 0.5) == (scored["label"] == 1)).all()
 
 
-def test_the_history_has_a_row_per_epoch_and_marks_the_lowest_validation_loss(
-    tiny, params, tmp_path
-):
-    trained(tiny, params, tmp_path / "h.csv", epochs=5, learning_rate=0.05)
-    history = pd.read_csv(tmp_path / "h.csv")
+def test_the_history_has_a_row_per_epoch_and_marks_the_lowest_validation_loss(model, run):
+    history = run(model, scratch(model, 5, 0.05))
     assert list(history.columns) == [
         "epoch", "phase", "learning_rate", "loss", "accuracy", "auroc",
         "val_loss", "val_accuracy", "val_auroc", "best",
@@ -74,16 +78,14 @@ def test_the_history_has_a_row_per_epoch_and_marks_the_lowest_validation_loss(
     assert history["best"].idxmax() == history["val_loss"].idxmin()
 
 
-def test_the_network_is_left_with_the_weights_of_its_best_epoch(tiny, params, tmp_path):
-    model = trained(tiny, params, tmp_path / "h.csv", epochs=6, learning_rate=0.3)
-    history = pd.read_csv(tmp_path / "h.csv")
+def test_the_network_is_left_with_the_weights_of_its_best_epoch(model, run):
+    history = run(model, scratch(model, 6, 0.3))
     best = history["val_loss"].min()
     assert history["val_loss"].iloc[-1] > best, "the last epoch is the best: the test says nothing"
     validation = source(10, 2)
     logits = [model.predict_on_batch(images) for images, _, _ in plain_batches(validation, 8)]
     logits = np.concatenate(logits)
-    loss = LOSS(validation.labels[:, None], logits)
-    assert float(loss) == pytest.approx(best, rel=1e-4)
+    assert float(LOSS(validation.labels[:, None], logits)) == pytest.approx(best, rel=1e-4)
     # In the history a logit above 0 is predicted positive.
     kept = history[history["best"] == 1].iloc[0]
     correct = (logits[:, 0] > 0) == validation.labels
@@ -93,49 +95,31 @@ def test_the_network_is_left_with_the_weights_of_its_best_epoch(tiny, params, tm
     assert kept["val_auroc"] == pytest.approx(expected, abs=0.02)
 
 
-def test_a_logit_above_0_counts_as_abnormal(tiny, params, tmp_path):
+def test_a_logit_above_0_counts_as_abnormal(model, run):
     """All logits are 0.25 and all validation images abnormal."""
-    model = build_network("cnn", SIDE, tiny)
     kernel, bias = model.get_layer("logit").get_weights()
     model.get_layer("logit").set_weights([0 * kernel, bias + 0.25])
-    abnormal = source(10, 2)
-    abnormal = replace(abnormal, labels=np.ones(10, np.float32))
-    begin = partial(task, model, source(8, 1), abnormal)
-    fit(model, [Phase("scratch", 1, 1e-9, begin)], 1, LOSS, params.train, tmp_path / "h.csv")
-    assert pd.read_csv(tmp_path / "h.csv")["val_accuracy"].tolist() == [1.0]
+    history = run(model, scratch(model, 1, 1e-9, images=8, labels=np.ones(10, np.float32)), 1)
+    assert history["val_accuracy"].tolist() == [1.0]
 
 
-def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, tmp_path):
+def test_training_slows_down_and_stops_when_validation_gets_worse(model, run):
     """Validation labels are inverted: training makes their loss worse."""
-    turned = source(10, 2)
-    turned = replace(turned, labels=1 - turned.labels)
-    keras.utils.set_random_seed(3)
-    model = build_network("cnn", SIDE, tiny)
-    fit(
+    history = run(
         model,
-        [Phase("scratch", 12, 0.05, partial(task, model, source(20, 1), turned))],
-        steps(20, 8),
-        LOSS,
-        params.train.model_copy(
-            update={
-                "early_stopping_epochs": 3,
-                "plateau_epochs": 1,
-                "plateau_factor": 0.5,
-                "min_learning_rate": 0.02,
-            }
-        ),
-        tmp_path / "h.csv",
+        scratch(model, 12, 0.05, labels=1 - source(10, 2).labels),
+        early_stopping_epochs=3,
+        plateau_epochs=1,
+        plateau_factor=0.5,
+        min_learning_rate=0.02,
     )
-    history = pd.read_csv(tmp_path / "h.csv")
     assert len(history) == history["val_loss"].idxmin() + 1 + 3 < 12
     # Halved after each epoch that is no better, down to the least.
     assert history["learning_rate"].iloc[-3:].tolist() == pytest.approx([0.05, 0.025, 0.02])
 
 
-def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, params, tmp_path):
+def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(model, run):
     begun = []
-    keras.utils.set_random_seed(3)
-    model = build_network("cnn", SIDE, tiny)
     first_layer = model.get_layer("block1_convolution").get_weights()[0]
 
     def begin(trainable: bool, epoch: int) -> Fit:
@@ -143,19 +127,14 @@ def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, p
         begun.append((epoch, model.get_weights()))
         return task(model, source(20, 1), source(10, 2), epoch)
 
-    fit(
+    history = run(
         model,
         # The second phase's rate is so high that it can only spoil the first.
         [
             Phase("head", 3, 0.02, partial(begin, False)),
             Phase("finetune", 2, 1.0, partial(begin, True)),
         ],
-        steps(20, 8),
-        LOSS,
-        params.train,
-        tmp_path / "h.csv",
     )
-    history = pd.read_csv(tmp_path / "h.csv")
     assert list(history["epoch"]) == [1, 2, 3, 4, 5]
     assert list(history["phase"]) == ["head"] * 3 + ["finetune"] * 2
     assert history["best"].idxmax() < 3, "the second phase was the better: the test says nothing"
@@ -166,73 +145,60 @@ def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, p
         np.testing.assert_array_equal(kept, final)
 
 
-def test_a_loss_that_is_not_finite_stops_with_advice(tiny, params, tmp_path):
+def test_a_loss_that_is_not_finite_stops_with_advice(model, run):
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     with pytest.raises(InputError, match="learning rate"):
-        model = build_network("cnn", SIDE, tiny)
-        weights = [np.full_like(weight, np.nan) for weight in model.get_weights()]
-        model.set_weights(weights)
-        begin = partial(task, model, source(16, 1), source(16, 1))
-        phases = [Phase("scratch", 3, 1e-3, begin)]
-        fit(model, phases, 2, LOSS, params.train, tmp_path / "h.csv")
+        run(model, scratch(model, 3))
 
 
-def test_a_validation_loss_that_is_not_finite_stops_too(tiny, params, tmp_path):
+def test_a_validation_loss_that_is_not_finite_stops_too(model, run):
     """It is never the lowest: nothing would be kept, and nobody told."""
-    unknown = source(10, 2)
-    unknown = replace(unknown, weights=np.full(10, np.nan, np.float32))
-    model = build_network("cnn", SIDE, tiny)
-    begin = partial(task, model, source(16, 1), unknown)
     with pytest.raises(InputError, match="epoch 1 "):
-        fit(
-            model,
-            [Phase("scratch", 3, 1e-3, begin)],
-            2,
-            LOSS,
-            params.train,
-            tmp_path / "h.csv",
-        )
+        run(model, scratch(model, 3, weights=np.full(10, np.nan, np.float32)))
 
 
-def test_a_long_epoch_logs_its_progress(tiny, params, tmp_path, monkeypatch, capsys):
+def test_a_long_epoch_logs_its_progress(model, run, monkeypatch, capsys):
     """The clock advances by 20 s at each call."""
     clock = itertools.count(0.0, 20.0)
     monkeypatch.setattr(callbacks, "monotonic", lambda: next(clock))
-    trained(tiny, params, tmp_path / "h.csv", epochs=2)
+    run(model, scratch(model, 2))
     lines = capsys.readouterr().out.splitlines()
     # 20 s after the start of an epoch, at its first batch, it is too early for a line.
     shown = [line for line in lines if "batches" in line]
     assert ["2 of 3" in line and "20 s" in line for line in shown] == [True, True]
 
 
-def test_a_line_per_epoch_is_logged(tiny, params, tmp_path, capsys):
-    trained(tiny, params, tmp_path / "h.csv", epochs=2)
+def test_a_line_per_epoch_is_logged(model, run, capsys):
+    run(model, scratch(model, 2))
     lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
     assert ["scratch epoch" in line for line in lines] == [True, True]
 
 
 def test_logs_for_tensorboard_are_written_where_asked_and_change_nothing(
-    tiny, params, tmp_path, monkeypatch
+    model, run, tmp_path, monkeypatch
 ):
-    monkeypatch.delenv("ULNA_TENSORBOARD", raising=False)
-    without = trained(tiny, params, tmp_path / "plain" / "history.csv")
-    monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path / "logs"))
-    logged = trained(tiny, params, tmp_path / "cnn" / "history.csv")
+    start, weights = model.get_weights(), {}
+    for name in ("plain", "cnn"):
+        monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path / "logs") if name == "cnn" else "")
+        model.set_weights(start)
+        run(model, scratch(model, 2), history=f"{name}/history.csv")
+        weights[name] = model.get_weights()
     assert list((tmp_path / "logs" / "cnn" / "validation").glob("events.*"))
-    histories = [(tmp_path / name / "history.csv").read_bytes() for name in ("plain", "cnn")]
+    histories = [(tmp_path / name / "history.csv").read_bytes() for name in weights]
     assert histories[0] == histories[1]
-    for one, two in zip(without.get_weights(), logged.get_weights(), strict=True):
+    for one, two in zip(*weights.values(), strict=True):
         np.testing.assert_array_equal(one, two)
 
 
-def test_logs_for_tensorboard_need_its_package(tiny, params, tmp_path, monkeypatch):
+def test_logs_for_tensorboard_need_its_package(model, run, tmp_path, monkeypatch):
     monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path))
     monkeypatch.setattr(callbacks, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="tensorboard"):
-        trained(tiny, params, tmp_path / "h.csv")
+        run(model, scratch(model, 1))
 
 
-def data(augment: Augment = LIVELY) -> TrainingData:
-    return TrainingData(source(20, 1), source(10, 2), batch_size=8, seed=3, augment=augment)
+def data() -> TrainingData:
+    return TrainingData(source(20, 1), source(10, 2), batch_size=8, seed=3, augment=LIVELY)
 
 
 @pytest.fixture
@@ -251,15 +217,6 @@ def head_only(params):
 @pytest.fixture
 def both(head_only):
     return head_only.model_copy(update={"head_epochs": 1, "finetune_epochs": 2})
-
-
-@pytest.fixture
-def run(params, tmp_path):
-    def train(model, phases):
-        fit(model, phases, steps(20, 8), LOSS, params.train, tmp_path / "h.csv")
-        return pd.read_csv(tmp_path / "h.csv")
-
-    return train
 
 
 def test_the_cnn_is_trained_in_one_phase(params):
@@ -337,8 +294,8 @@ def test_the_head_is_trained_on_kept_features_as_on_images(head_only, params, ru
     (phase,) = finetune_phases(kept, head_only, data())
     on_features = run(kept, [phase])
     freeze_backbone(whole)
-    (scratch,) = scratch_phases(whole, params.cnn, data())
-    on_images = run(whole, [replace(phase, begin=scratch.begin)])
+    (on_all,) = scratch_phases(whole, params.cnn, data())
+    on_images = run(whole, [replace(phase, begin=on_all.begin)])
     pd.testing.assert_frame_equal(on_features, on_images, rtol=1e-5)
     for ours, theirs in zip(kept.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)

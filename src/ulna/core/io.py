@@ -124,16 +124,16 @@ def _naming(path: Path, partial: Path) -> Iterator[None]:
     try:
         yield
     except WriteError as error:
-        # Of a file inside a folder: whoever reads this knows the folder by its lasting name.
+        # Of a file inside a folder, which keeps only its final name.
         raise WriteError(str(error).replace(str(partial), str(path))) from error
     except OSError as error:
         fault = error.strerror or str(error).replace(str(partial), str(path))
-        named = str(error.filename or path).replace(str(partial), str(path))
-        if not named.startswith(str(path)):
-            # Something that is read: its name belongs to the fault.
-            named, fault = str(path), f"{fault}: {named}"
+        name = str(error.filename or path).replace(str(partial), str(path))
+        if not name.startswith(str(path)):
+            # A file that is read: its name belongs to the fault.
+            name, fault = str(path), f"{fault}: {name}"
         advice = ADVICE.get(error.errno or 0)
-        message = f"{named} was not written: {fault}" + (f"; {advice}" if advice else "")
+        message = f"{name} was not written: {fault}" + (f"; {advice}" if advice else "")
         raise WriteError(message) from error
 
 
@@ -180,9 +180,8 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write nested mappings as JSON, keys in the order given, NaN and infinities as null."""
-    with atomic_write(path) as partial:
-        text = json.dumps(_null_for_undefined(values), indent=2, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(_null_for_undefined(values), indent=2, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -209,7 +208,7 @@ def _read(path: Path) -> str:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
+    """Hash a file with SHA-256: 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
