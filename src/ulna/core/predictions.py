@@ -32,9 +32,7 @@ TOLERANCE = 1e-6
 def read_predictions(path: Path, splits: tuple[str, ...] = SPLITS) -> pd.DataFrame:
     """Read and check a prediction table.
 
-    Args:
-        path: A CSV file with a header line; the columns may be in any order.
-        splits: That it may hold, see `check_predictions`.
+    The columns of the CSV file may be in any order; `splits` as of `check_predictions`.
 
     Returns:
         One row per image, in the order of the file, columns `COLUMNS`: text, except label (int64,
@@ -204,14 +202,10 @@ def _rules(table: pd.DataFrame, splits: tuple[str, ...]) -> Iterator[tuple[pd.Se
     """Yield which rows break a rule, and the message for it; a rule may rely on those before."""
     for column in TEXT_COLUMNS:
         yield table[column].isna() | (table[column] == ""), f"{column} is empty: fill it in"
-    yield (
-        ~table["split"].isin(splits),
-        f"split is {{split!r}}, expected {' or '.join(splits)}: predict no other split",
-    )
-    yield (
-        ~table["label"].isin((0, 1)),
-        "label is {label}, expected 0 (normal) or 1 (abnormal): correct it",
-    )
+    wrong_split = f"split is {{split!r}}, expected {' or '.join(splits)}: predict no other split"
+    yield ~table["split"].isin(splits), wrong_split
+    wrong_label = "label is {label}, expected 0 (normal) or 1 (abnormal): correct it"
+    yield ~table["label"].isin((0, 1)), wrong_label
     yield (
         ~np.isfinite(table["logit"]),
         "logit is {logit}, expected a finite number: training may have diverged, "

@@ -40,9 +40,7 @@ PROVENANCE = ("model_sha256", "environment", "predicted_on")
 def describe(threads: int, devices: Sequence[str]) -> dict[str, Any]:
     """Describe the class of machine and the software; nothing names a computer or a person.
 
-    Args:
-        threads: Of TensorFlow.
-        devices: Names of the GPUs; none on a CPU.
+    `threads` are TensorFlow's, `devices` the names of the GPUs.
     """
     cpu, vectors = read_cpu(CPUINFO)
     record: dict[str, Any] = {

@@ -85,10 +85,7 @@ def _work_batch(jobs: Sequence[Any]) -> list[Any]:
 
 
 def exit_with_parent() -> None:
-    """End this process, which `multiprocessing` started, once its parent is killed.
-
-    It would wait for work for ever.
-    """
+    """End this process, a worker that `multiprocessing` started, once its parent is killed."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:

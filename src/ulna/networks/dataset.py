@@ -136,7 +136,8 @@ def augmented_batches(
     def batch(step: int) -> Arrays:
         return _augmented(source, _in_order(step, len(source), batch_size), seed, epoch, augment)
 
-    return from_arrays(_steps_once(len(source), batch_size), batch, _specs(source))
+    once = tf.data.Dataset.range(steps(len(source), batch_size))
+    return from_arrays(once, batch, _specs(source))
 
 
 def plain_batches(
@@ -155,7 +156,8 @@ def plain_batches(
         images, *rest = _arrays(source, chosen)
         return (images if transform is None else transform(images, chosen), *rest)
 
-    return from_arrays(_steps_once(len(source), batch_size), batch, _specs(source))
+    once = tf.data.Dataset.range(steps(len(source), batch_size))
+    return from_arrays(once, batch, _specs(source))
 
 
 def shuffled_features(
@@ -194,7 +196,8 @@ def plain_features(
     def batch(step: int) -> Arrays:
         return np.array(0), _in_order(step, len(source), batch_size)
 
-    return _gathered(_steps_once(len(source), batch_size), batch, [features], source)
+    once = tf.data.Dataset.range(steps(len(source), batch_size))
+    return _gathered(once, batch, [features], source)
 
 
 def _gathered(
@@ -225,10 +228,6 @@ def steps(count: int, batch_size: int) -> int:
 def _steps_from(count: int, batch_size: int, first_epoch: int) -> tf.data.Dataset:
     first = first_epoch * steps(count, batch_size)
     return tf.data.Dataset.range(first, np.iinfo(np.int64).max)
-
-
-def _steps_once(count: int, batch_size: int) -> tf.data.Dataset:
-    return tf.data.Dataset.range(steps(count, batch_size))
 
 
 def _shuffled(

@@ -44,9 +44,6 @@ def image_weights(
         loss: weighted_bce weighs by body part, see `paper_weights`.
         class_weights: balanced weighs by label, see `balanced_weights`.
 
-    Returns:
-        (images,) float32.
-
     Raises:
         InputError: Under weighted_bce, a body part has no training images of one of the labels.
     """

@@ -171,11 +171,10 @@ def layer_index(model: keras.Model, name: str) -> int:
 
     Args:
         model: See `build_finetuned`.
-        name: A layer of the backbone or the beginning of one's name, such as conv5_block1; or
-            first, for the whole backbone.
+        name: Of a layer or of its block, such as conv5_block1; first is the whole backbone.
 
     Raises:
-        InputError: No layer of the backbone is called so.
+        InputError: No layer of the backbone has this name.
     """
     backbone = [layer.name for layer in model.layers if not layer.name.startswith(HEAD)]
     for index, layer in enumerate(backbone):
@@ -197,14 +196,10 @@ def freeze_backbone(model: keras.Model) -> None:
 def unfreeze_from(
     model: keras.Model, start: int, batch_normalization: Literal["inference", "training"]
 ) -> None:
-    """Make the head trainable, and the backbone from a layer on.
+    """Make the head trainable, and the backbone from a layer on, see `layer_index`.
 
-    Args:
-        model: See `build_finetuned`.
-        start: Index of the layer in `model.layers`, see `layer_index`.
-        batch_normalization: The backbone's: inference keeps statistics, scale and shift as they
-            are, for small batches would spoil those of pretrained weights; training trains it from
-            `start` on.
+    `batch_normalization` of the backbone: inference keeps its statistics, scale and shift, which
+    small batches would spoil in pretrained weights; training trains it from the layer on.
     """
     freeze_backbone(model)
     for layer in model.layers[start:]:

@@ -35,7 +35,7 @@ def score_images(
         cache: The cached images.
         rows: See `ulna.data.samples.join_samples`.
         label: Of the progress line.
-        transform: Applied to the images before, see `ulna.networks.dataset.plain_batches`.
+        transform: See `ulna.networks.dataset.plain_batches`.
 
     Returns:
         The prediction table, in the order of `rows`.
@@ -51,19 +51,10 @@ def score_images(
 def score_hidden(
     predict: PredictFn, cache: Cache, rows: pd.DataFrame, label: str, region: Region, fit: Fit
 ) -> pd.DataFrame:
-    """Score cached images with a region of each blackened; see `score_images`.
-
-    Args:
-        predict: See `ulna.networks.graph.make_predict_fn`.
-        cache: The cached images.
-        rows: See `ulna.data.samples.join_samples`.
-        label: Of the progress line.
-        region: Is hidden, see `ulna.data.images.mask_region`.
-        fit: Fit of the images to the square: padding is part of neither region.
-    """
+    """Score cached images with a region of each blackened; see `score_images`, `mask_region`."""
     sizes = cache.images[["image", "width_px", "height_px"]]
     known = rows[["image"]].merge(sizes, on="image", how="left", validate="one_to_one")
-    boxes = content_boxes(known, cache.size_px, fit)
+    boxes = content_boxes(known, cache.size_px, fit)  # padding is part of neither region
 
     def black_out(images: Pixels, chosen: npt.NDArray[np.int64]) -> Pixels:
         return mask_region(images, boxes[chosen], region)

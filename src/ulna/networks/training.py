@@ -13,29 +13,10 @@ import tensorflow as tf
 
 from ulna.core.params import NETWORKS, Augment, Cnn, FineTuned, Section, Train, TrainingConfig
 from ulna.data.cache import Cache
-from ulna.networks import runtime
+from ulna.networks import dataset, models, runtime
 from ulna.networks.callbacks import BestEpoch, Checkpointing, ProgressLogger, tensorboard
-from ulna.networks.dataset import (
-    Examples,
-    augmented_batches,
-    digest,
-    examples,
-    plain_batches,
-    plain_features,
-    shuffled_features,
-    steps,
-    training_batches,
-)
 from ulna.networks.graph import freeze_below, make_predict_fn, predict_batches, split_model
 from ulna.networks.losses import build_loss, image_weights
-from ulna.networks.models import (
-    build_network,
-    freeze_backbone,
-    head_index,
-    layer_index,
-    load_backbone,
-    unfreeze_from,
-)
 from ulna.networks.resume import Checkpoints, State, training_key
 
 
@@ -73,40 +54,41 @@ def train_model(
     """
     runtime.configure(config.seed, config.train.mixed_precision)
     training, validation = (
-        examples(cache, rows, image_weights(rows, train, config.loss, config.class_weights))
+        dataset.examples(cache, rows, image_weights(rows, train, config.loss, config.class_weights))
         for rows in (train, val)
     )
     settings = describe_training(config, training, validation)
     resumable = Checkpoints(checkpoints, training_key(settings, weights))
 
     network = config.network
-    model = build_network(config.name, cache.size_px, network)
+    model = models.build_network(config.name, cache.size_px, network)
     if weights is not None:
-        load_backbone(model, weights)
+        models.load_backbone(model, weights)
     resumable.require_space(model)
     data = TrainingData(training, validation, network.batch_size, config.seed, config.augment)
     phases = PHASES[NETWORKS[config.name].phases](model, network, data)
     loss = build_loss(config.loss, config.focal.gamma, config.focal.alpha)
-    batches = steps(len(train), network.batch_size)
+    batches = dataset.steps(len(train), network.batch_size)
     fit(model, phases, batches, loss, config.train, history, resumable)
     return model
 
 
-def describe_training(config: TrainingConfig, *data: Examples) -> dict[str, Any]:
+def describe_training(config: TrainingConfig, *data: dataset.Examples) -> dict[str, Any]:
     """List all that the bytes of a training depend on but its code and its file of weights."""
     settings = {
         name: value.model_dump(mode="json") if isinstance(value, Section) else value
         for name, value in vars(config).items()
     }
-    return settings | {"data": digest(*data), "machine": runtime.environment()["fingerprint"]}
+    machine = runtime.environment()["fingerprint"]
+    return settings | {"data": dataset.digest(*data), "machine": machine}
 
 
 @dataclass(frozen=True)
 class TrainingData:
     """Images for a network, and how they are batched: see `ulna.networks.dataset`."""
 
-    training: Examples
-    validation: Examples
+    training: dataset.Examples
+    validation: dataset.Examples
     batch_size: int
     seed: int
     augment: Augment
@@ -151,15 +133,15 @@ def finetune_phases(model: keras.Model, network: FineTuned, data: TrainingData) 
         passes = min(network.head_passes, network.head_epochs)
         head = partial(_on_features, model, data, passes)
         # `head` fits a part of the model; the table of layers is made of the whole.
-        freeze = partial(freeze_backbone, model)
+        freeze = partial(models.freeze_backbone, model)
         phases.append(Phase("head", network.head_epochs, network.head_learning_rate, head, freeze))
     if network.finetune_epochs:
-        start = layer_index(model, network.finetune_from)
+        start = models.layer_index(model, network.finetune_from)
 
         def finetune(epoch: int) -> Fit:
             return _on_images(freeze_below(model, start), data, epoch)
 
-        unfreeze = partial(unfreeze_from, model, start, network.batch_normalization)
+        unfreeze = partial(models.unfreeze_from, model, start, network.batch_normalization)
         rate = network.finetune_learning_rate
         phases.append(Phase("finetune", network.finetune_epochs, rate, finetune, unfreeze))
     return phases
@@ -175,30 +157,31 @@ PHASES: Mapping[str, Callable[[keras.Model, Any, TrainingData], list[Phase]]] = 
 def _on_images(model: keras.Model, data: TrainingData, epoch: int) -> Fit:
     return Fit(
         model,
-        training_batches(data.training, data.batch_size, data.seed, data.augment, epoch),
-        plain_batches(data.validation, data.batch_size),
+        dataset.training_batches(data.training, data.batch_size, data.seed, data.augment, epoch),
+        dataset.plain_batches(data.validation, data.batch_size),
     )
 
 
 def _on_features(model: keras.Model, data: TrainingData, passes: int, epoch: int) -> Fit:
     """The head alone, on features that the frozen backbone gives beforehand."""
-    backbone, head = split_model(model, head_index(model))
+    backbone, head = split_model(model, models.head_index(model))
     size = data.batch_size
     # One graph for all passes: tracing takes as long as 10 batches of 32 at 96 px.
     predict = make_predict_fn(backbone)
     train_features = [
         predict_batches(
             predict,
-            augmented_batches(data.training, size, data.seed, data.augment, number),
+            dataset.augmented_batches(data.training, size, data.seed, data.augment, number),
             f"features, pass {number + 1} of {passes}",
         )
         for number in range(passes)
     ]
-    val_features = predict_batches(predict, plain_batches(data.validation, size), "features, val")
+    validation = dataset.plain_batches(data.validation, size)
+    val_features = predict_batches(predict, validation, "features, val")
     return Fit(
         head,
-        shuffled_features(train_features, data.training, size, data.seed, epoch),
-        plain_features(val_features, data.validation, size),
+        dataset.shuffled_features(train_features, data.training, size, data.seed, epoch),
+        dataset.plain_features(val_features, data.validation, size),
     )
 
 
