@@ -383,11 +383,7 @@ def load_params(path: Path) -> Params:
 
 
 def parse_params(raw: Any, source: str = "params.yaml") -> Params:
-    """Check the content of a params file.
-
-    Args:
-        raw: Nested dicts as YAML gives them.
-        source: Names the file in an error.
+    """Check the content of a params file, nested dicts as YAML gives them.
 
     Raises:
         InputError: Something breaks the schema; every fault is named, a line each.
@@ -395,7 +391,7 @@ def parse_params(raw: Any, source: str = "params.yaml") -> Params:
     Example:
         >>> parse_params({"seed": 1})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ulna.core.InputError: params.yaml: loss is missing: add it
+        ulna.core.InputError: params.yaml: networks is missing: add it
         ...
     """
     if not isinstance(raw, dict):
