@@ -27,21 +27,10 @@ from ulna.core.yaml12 import parse_yaml
 
 # Of the audit; `ulna.checks.audit.FINDINGS` says what each means.
 Finding = Literal[
-    "inverted",
-    "low_contrast",
-    "saturated",
-    "bright_border",
-    "body_part_outlier",
-    "extreme_aspect",
-    "tiny",
-    "colour",
-    "single_view",
-    "mixed_labels",
-    "exact_duplicate",
-    "near_duplicate",
-    "duplicate_across_splits",
-    "duplicate_label_conflict",
-]
+    "inverted", "low_contrast", "saturated", "bright_border", "body_part_outlier", "extreme_aspect",
+    "tiny", "colour", "single_view", "mixed_labels", "exact_duplicate", "near_duplicate",
+    "duplicate_across_splits", "duplicate_label_conflict",
+]  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
