@@ -15,11 +15,11 @@ from ulna.networks import runtime
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import numpy as np
-import tensorflow as tf
 from ulna.core import InputError
 from ulna.networks import runtime
 from ulna.networks.models import build_cnn
 from ulna.core.params import Cnn
+import tensorflow as tf
 
 physical, grown, gpus = tf.config.list_physical_devices, {}, ["a"]
 tf.config.list_physical_devices = lambda kind=None: gpus if kind == "GPU" else physical(kind)
