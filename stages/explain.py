@@ -19,11 +19,10 @@ def explain(arch: str) -> None:
     check_arch(arch)
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
-    images, _ = apply_thresholds(
-        read_predictions(paths.predictions(arch)), "image", params.evaluate
-    )
-    test, truth = images[images["split"] == "test"], read_annotations(paths.ANNOTATIONS)
-    test = localization.locate_boxes(test, cache, params.image.fit, truth)
+    table = read_predictions(paths.predictions(arch))
+    images, _ = apply_thresholds(table, "image", params.evaluate)
+    test, annotations = images[images["split"] == "test"], read_annotations(paths.ANNOTATIONS)
+    test = localization.locate_boxes(test, cache, params.image.fit, annotations)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna.networks import runtime, saliency
