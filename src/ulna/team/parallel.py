@@ -26,8 +26,8 @@ from dvc.utils.serialize import load_yaml, modify_yaml
 NETWORKS, LOCK, STAGE_GIB = Path("src/ulna/networks"), Path("dvc.lock"), 3.0
 # A DVC that ends when this process is killed, and with it the stage that it runs.
 WATCHED = (
-    "import psutil, sys; from ulna.core.stage import exit_with; exit_with(psutil.Process().parent()); "
-    "from dvc.cli import main; "
+    "import psutil, sys; from dvc.cli import main; from ulna.core.stage import exit_with; "
+    "exit_with(psutil.Process().parent()); "
     "sys.exit(main(['--wait-for-lock', 'repro', '--single-item', *sys.argv[1:]]))"
 )
 Needs = dict[str, set[str]]  # stage -> those that it waits for
