@@ -97,9 +97,10 @@ def run() -> list[Row]:
     times = ratio(taken["loop"], taken["ours"])
     return [
         Row(
-            what=f"{REPLICATES:,} replicates of {PATIENTS} patients, {STUDIES:,} studies, {IMAGES:,} images",
+            what=f"{REPLICATES:,} replicates of {PATIENTS} patients, {STUDIES:,} studies, "
+            f"{IMAGES:,} images",
             ours=spread(taken["ours"]),
-            other=f"{spread(taken['loop'], 0)} by a scikit-learn loop, from {LOOP_REPLICATES} replicates",
+            other=f"{spread(taken['loop'], 0)} by a scikit-learn loop, from {LOOP_REPLICATES}",
             ratio=f"{times:,.0f}",
             aim=f"at least {AIM}",
             met=times >= AIM,

@@ -43,7 +43,7 @@ WHY_FEW = (
     "every module (kept: 240 deps instead of 743, CPU 1.5 s instead of 1.8); the C parser of "
     "ruamel.yaml (kept: without it 1.3 to 1.7 times as long); per stage one fingerprint of its "
     "code (a sixth less, but dvc.yaml would no longer say what a stage runs: dropped); `dvc repro "
-    "-P`, which reads dvc.lock once instead of twice (a tenth less, but it is not what people type)."
+    "-P`, which reads dvc.lock once instead of twice (a tenth less, but nobody types it)."
 )
 WHY_MANY = (
     "The data set is one .zip. As a folder of some 700 folders DVC walked through it for each of "
