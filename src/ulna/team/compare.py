@@ -274,6 +274,17 @@ def _join(lines: Sequence[str], markdown: bool) -> str:
     )
 
 
+def _difference_cells(row: Any) -> list[str]:
+    difference = _with_ci(row.difference, row.low, row.high, "+z")
+    values = f"{row.before:.3f}", f"{row.after:.3f}", difference
+    return [
+        NAMES[row.network],
+        METRIC_NAMES[row.metric],
+        *values,
+        row.significance.replace("_", " "),
+    ]
+
+
 def render(
     rows: pd.DataFrame, pair: Sequence[Revision], code: Sequence[str], markdown: bool = False
 ) -> str:
@@ -287,13 +298,8 @@ def render(
     for level, part in rows.groupby("level", sort=False):
         conclusion = CONCLUSIONS[conclude(part, seed_alone)].format(before=before, after=after)
         size = f"n = {part['n'].iloc[0]}, {part['patients'].iloc[0]} patients of the test split"
-        cells = [["network", "metric", before, after, "difference (95% interval)", ""]]
-        for row in part.itertuples():
-            values = [f"{value:.3f}" for value in (row.before, row.after)]
-            difference = _with_ci(row.difference, row.low, row.high, "+z")
-            code_of_it = row.significance.replace("_", " ")
-            name = NAMES[row.network], METRIC_NAMES[row.metric]
-            cells.append([*name, *values, difference, code_of_it])
+        header = ["network", "metric", before, after, "difference (95% interval)", ""]
+        cells = [header, *map(_difference_cells, part.itertuples())]
         lines += ["", f"Per {level}: {conclusion} ({size})", "", *_table(cells, markdown)]
     return _join([*lines, "", LIMITS], markdown)
 
@@ -339,15 +345,23 @@ def run(arguments: argparse.Namespace) -> None:
     with open_repo() as repo:
         commits = [name if name == WORKSPACE else resolve(repo, name) for name in names]
         revisions = [read_revision(repo, name, networks) for name in names]
-    markdown, level, metric = arguments.format == "markdown", arguments.level, arguments.metric
-    if len(revisions) > 2:
-        network, metric = fresh_tables(revisions)[0], metric or HEADLINE
-        rows = rank(revisions, network, level, metric)
-        title = f"{METRIC_NAMES[metric]} of {NAMES[network]} per {level}"
-        print(render_ranking(rows, title, markdown))
-        return
-    rows = compare_revisions(revisions[0], revisions[1], LEVELS if markdown else [level])
-    rows = rows[rows["metric"] == metric] if metric else rows
+    print((_compared if len(revisions) == 2 else _ranked)(revisions, commits, arguments))
+
+
+def _ranked(revisions: Sequence[Revision], _: object, arguments: argparse.Namespace) -> str:
+    network, metric = fresh_tables(revisions)[0], arguments.metric or HEADLINE
+    rows = rank(revisions, network, arguments.level, metric)
+    title = f"{METRIC_NAMES[metric]} of {NAMES[network]} per {arguments.level}"
+    return render_ranking(rows, title, arguments.format == "markdown")
+
+
+def _compared(
+    pair: Sequence[Revision], commits: Sequence[str], arguments: argparse.Namespace
+) -> str:
+    markdown = arguments.format == "markdown"
+    rows = compare_revisions(pair[0], pair[1], LEVELS if markdown else [arguments.level])
+    if arguments.metric:
+        rows = rows[rows["metric"] == arguments.metric]
     # git compares a commit with the workspace, not the other way round; the files are the same.
     old, new = sorted(commits, key=lambda commit: commit == WORKSPACE)
-    print(render(rows, revisions, [] if old == new else different_code(old, new), markdown))
+    return render(rows, pair, [] if old == new else different_code(old, new), markdown)
