@@ -18,7 +18,7 @@ COMMANDS = {
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
-    """The parser of all commands; with the arguments of the chosen one, whose module is imported."""
+    """The parser of all commands; the module of the chosen one adds its arguments."""
     parser = argparse.ArgumentParser(
         prog="ulna",
         description="What DVC does not offer a team. `dvc` does all else.",
@@ -51,7 +51,7 @@ def find_root() -> Path:
 
 
 def main(*arguments: str) -> None:
-    """Run a command; bad input ends in its message on stderr and exit code 1, without a traceback."""
+    """Run a command; bad input ends in its message on stderr and exit code 1."""
     given = list(arguments) or sys.argv[1:]
     # Only the module of the chosen command is imported: DVC takes half a second.
     chosen = next((argument for argument in given if argument in COMMANDS), None)

@@ -455,7 +455,7 @@ def transfer(data: ReportData) -> Section:
         ),
         picture(
             data.figures,
-            "transfer",
+            "cross_part",
             "Heat map of AUROC and kappa, trained on by tested on; the table has the numbers.",
             "Trained on (rows), tested on (columns), per study.",
         ),
