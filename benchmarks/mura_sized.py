@@ -65,7 +65,7 @@ def csv_files(images: int) -> dict[str, str]:
         Name -> text.
     """
     studies = official_studies()
-    # Every so-manieth of the list, which goes by split, body part and label: the shares stay.
+    # Every n-th of the list, which is sorted by split, body part and label: the shares stay.
     chosen = [
         study
         for number, study in enumerate(studies)
