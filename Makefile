@@ -1,5 +1,5 @@
 # make repro   set everything up and run the pipeline on the embedded data
-#              JOBS=2: independent stages in parallel; STAGE_GIB=12: free memory that each network takes
+#              JOBS=2: independent stages in parallel; STAGE_GIB=12: free memory per network
 # make test    set everything up and run lint, types and tests
 # make bench   time it against peers and limits, write benchmarks/results.md
 # make remotes install what remotes by SSH and S3 need

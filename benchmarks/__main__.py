@@ -31,7 +31,7 @@ BENCHMARKS = {
     "no_op": "No-op `dvc repro`",
     "fresh_clone": "From a fresh clone to the report",
     "scale": "Scale",
-    "judging": "Judging at MURA's test size",
+    "evaluation": "Evaluation at MURA's test size",
 }
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "opencv-python-headless",
             "pillow", "dvc")  # fmt: skip
@@ -63,10 +63,10 @@ def measure(name: str) -> dict:
             cwd=FOLDER.parent,
             check=True,
         )
-        found = json.loads(rows.read_text(encoding="utf-8"))
+        result = json.loads(rows.read_text(encoding="utf-8"))
     finally:
         rows.unlink(missing_ok=True)
-    return {"date": time.strftime("%Y-%m-%d"), "loop_s": speed, "load": load, "rows": found}
+    return {"date": time.strftime("%Y-%m-%d"), "loop_s": speed, "load": load, "rows": result}
 
 
 def table(measured: dict[str, dict]) -> str:
@@ -96,10 +96,9 @@ def table(measured: dict[str, dict]) -> str:
             "|---|---|---|---|---|---|",
         ]
         rows = [Row(**row) for row in found["rows"]]
-        verdicts = {True: "yes", False: "**no**", None: ""}
+        met = {True: "yes", False: "**no**", None: ""}
         lines += [
-            f"| {row.what} | {row.ours} | {row.other} | {row.ratio} | {row.aim} "
-            f"| {verdicts[row.met]} |"
+            f"| {row.what} | {row.ours} | {row.other} | {row.ratio} | {row.aim} | {met[row.met]} |"
             for row in rows
         ]
         notes = [row.note for row in rows if row.note]

@@ -25,14 +25,8 @@ from ulna.networks.dataset import (
     steps,
     training_batches,
 )
-from ulna.networks.models import (
-    build_network,
-    freeze_backbone,
-    freeze_below,
-    head_index,
-    split_model,
-)
-from ulna.networks.predict import make_predict_fn, predict_batches
+from ulna.networks.graph import freeze_below, make_predict_fn, predict_batches, split_model
+from ulna.networks.models import build_network, freeze_backbone, head_index
 
 SIZE_PX, IMAGES, SEED, EPOCHS = 96, 160, 1, 4
 AIM, TOLERANCE = 20, 1e-4

@@ -4,7 +4,7 @@
 
 Both compute accuracy, precision, recall, specificity, F1, kappa, AUROC and average precision, per
 study and per image, over all and for seven body parts; ours 10,000 times, the loop a few times (it
-is linear in the draws). The two alternate for several rounds, in one thread.
+is linear in the replicates). The two alternate for several rounds, in one thread.
 """
 
 import time
@@ -19,7 +19,7 @@ from benchmarks.timing import Row, command_line, in_turns, ratio, spread
 from ulna.evaluation.bootstrap import bootstrap_metrics, bootstrap_weights
 
 PATIENTS, STUDIES, IMAGES, PARTS = 783, 1199, 3197, 7
-DRAWS, LOOP_DRAWS, ROUNDS, AIM = 10_000, 10, 5, 200
+REPLICATES, LOOP_REPLICATES, ROUNDS, AIM = 10_000, 10, 5, 200
 
 
 def test_set(seed: int = 1) -> dict[str, pd.DataFrame]:
@@ -54,16 +54,16 @@ def groups(tables: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:
 
 
 def ours(tables: dict[str, pd.DataFrame]) -> float:
-    """Seconds for `DRAWS` draws."""
+    """Seconds for `REPLICATES` replicates."""
     start = time.perf_counter()
-    replicates = bootstrap_weights(tables["image"]["patient"], DRAWS, seed=1)
+    replicates = bootstrap_weights(tables["image"]["patient"], REPLICATES, seed=1)
     for group in groups(tables):
         bootstrap_metrics(group, replicates)
     return time.perf_counter() - start
 
 
 def loop(tables: dict[str, pd.DataFrame]) -> float:
-    """Seconds for `DRAWS` draws, from `LOOP_DRAWS` of them."""
+    """Seconds for `REPLICATES` replicates, from `LOOP_REPLICATES` of them."""
     draw = np.random.default_rng(1)
     # Rows of each patient are looked up beforehand: the loop is given its best chance.
     prepared = []
@@ -72,20 +72,20 @@ def loop(tables: dict[str, pd.DataFrame]) -> float:
         rows = [np.asarray(index) for index in group.groupby("patient").indices.values()]
         prepared.append((labels, probabilities, rows))
     start = time.perf_counter()
-    for _ in range(LOOP_DRAWS):
+    for _ in range(LOOP_REPLICATES):
         for labels, probabilities, rows in prepared:
             chosen = np.concatenate([rows[k] for k in draw.integers(0, len(rows), len(rows))])
             truth, scores = labels[chosen], probabilities[chosen]
-            called = scores > 0.6
-            skm.accuracy_score(truth, called)
-            skm.precision_score(truth, called)
-            skm.recall_score(truth, called)
-            skm.recall_score(truth, called, pos_label=0)
-            skm.f1_score(truth, called)
-            skm.cohen_kappa_score(truth, called)
+            positive = scores > 0.6
+            skm.accuracy_score(truth, positive)
+            skm.precision_score(truth, positive)
+            skm.recall_score(truth, positive)
+            skm.recall_score(truth, positive, pos_label=0)
+            skm.f1_score(truth, positive)
+            skm.cohen_kappa_score(truth, positive)
             skm.roc_auc_score(truth, scores)
             skm.average_precision_score(truth, scores)
-    return (time.perf_counter() - start) * DRAWS / LOOP_DRAWS
+    return (time.perf_counter() - start) * REPLICATES / LOOP_REPLICATES
 
 
 def run() -> list[Row]:
@@ -97,9 +97,10 @@ def run() -> list[Row]:
     times = ratio(taken["loop"], taken["ours"])
     return [
         Row(
-            what=f"{DRAWS:,} draws of {PATIENTS} patients, {STUDIES:,} studies, {IMAGES:,} images",
+            what=f"{REPLICATES:,} replicates of {PATIENTS} patients, {STUDIES:,} studies, "
+            f"{IMAGES:,} images",
             ours=spread(taken["ours"]),
-            other=f"{spread(taken['loop'], 0)} by a scikit-learn loop, from {LOOP_DRAWS} draws",
+            other=f"{spread(taken['loop'], 0)} by a scikit-learn loop, from {LOOP_REPLICATES}",
             ratio=f"{times:,.0f}",
             aim=f"at least {AIM}",
             met=times >= AIM,

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ulna.core.params import Phantom
 from ulna.phantom.tree import draw_view, plan_studies, plan_views
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,9 +40,8 @@ def write_pictures(folder: Path, count: int) -> list[Path]:
         The files.
     """
     folder.mkdir(parents=True)
-    phantom = Phantom(seed=1, patients=60, marker_shortcut=False)
-    views = [v for v in plan_views(plan_studies(phantom), phantom) if v.quality == "ok"]
-    drawn = [draw_view(view, phantom)[0] for view in views[: min(count, VIEWS)]]
+    views = [v for v in plan_views(plan_studies(1, patients=60), seed=1) if v.quality == "ok"]
+    drawn = [draw_view(view, seed=1)[0] for view in views[: min(count, VIEWS)]]
     draw = np.random.default_rng(1)
     files = []
     for number in range(count):
@@ -67,7 +65,7 @@ def csv_files(images: int) -> dict[str, str]:
         Name -> text.
     """
     studies = official_studies()
-    # Every so-manieth of the list, which goes by split, body part and label: the shares stay.
+    # Every n-th of the list, which is sorted by split, body part and label: the shares stay.
     chosen = [
         study
         for number, study in enumerate(studies)

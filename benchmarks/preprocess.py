@@ -63,7 +63,7 @@ def cache_all(images: pd.DataFrame, root: Path, workers: int) -> tuple[float, fl
     """Build a cache; wall seconds, and CPU seconds of this process."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         wall, cpu = time.perf_counter(), time.process_time()
-        build_cache(images, root, Path(folder) / "cache", IMAGE, workers)
+        build_cache(images, root, Path(folder) / "cache", **IMAGE.model_dump(), workers=workers)
         return time.perf_counter() - wall, time.process_time() - cpu
 
 

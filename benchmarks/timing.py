@@ -1,4 +1,4 @@
-"""Time contenders side by side: in turns, so that a slow phase of the machine meets them all.
+"""Time contenders in turns, so that a slow phase of the machine meets them all.
 
 A benchmark is a module with `run() -> list[Row]`, in a process of its own; `python -m benchmarks`
 runs them all and writes the table.

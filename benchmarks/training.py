@@ -18,7 +18,8 @@ from ulna.core import paths
 from ulna.core.params import FineTuned, Params, load_params
 from ulna.networks import runtime
 from ulna.networks.dataset import training_batches
-from ulna.networks.models import build_network, freeze_below, layer_index, unfreeze_from
+from ulna.networks.graph import freeze_below
+from ulna.networks.models import build_network, layer_index, unfreeze_from
 
 SIZE_PX, SEED, AIM = 96, 1, 0.97
 STEPS = {"cnn": 16, "densenet169": 8}

@@ -6,13 +6,13 @@ from itertools import product
 from ulna.core import paths
 from ulna.core.io import write_csv, write_json
 from ulna.core.params import load_params
-from ulna.core.predictions import read_predictions
+from ulna.core.predictions import align, read_predictions
 from ulna.core.stage import run
 from ulna.evaluation import conclusions
 from ulna.evaluation.bootstrap import bootstrap_weights
 from ulna.evaluation.comparison import all_pairs, compare_networks, tabulate
-from ulna.evaluation.ensemble import align
-from ulna.evaluation.evaluate import LEVELS, apply_thresholds, split_sha256
+from ulna.evaluation.evaluate import split_sha256
+from ulna.evaluation.thresholds import LEVELS, apply_thresholds
 
 
 def compare() -> None:
@@ -31,11 +31,11 @@ def compare() -> None:
     comparisons = {}
     for first, second in all_pairs(params.networks):
         levels = {level: (test[first, level], test[second, level]) for level in LEVELS}
-        found = compare_networks(levels, replicates, settings.min_patients)
-        comparisons[first, second] = found
-        print(f"compare: {conclusions.comparison(found, first, second)}")
+        result = compare_networks(levels, replicates, settings.min_patients)
+        comparisons[first, second] = result
+        print(f"compare: {conclusions.comparison(result, first, second)}")
 
-    named = {f"{first}_vs_{second}": found for (first, second), found in comparisons.items()}
+    named = {f"{first}_vs_{second}": result for (first, second), result in comparisons.items()}
     split = {"split_sha256": split_sha256(tables[paths.ENSEMBLE])}
     write_json(paths.metrics("compare"), named | split)
     write_csv(paths.table("compare"), tabulate(comparisons))

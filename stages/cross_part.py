@@ -1,4 +1,4 @@
-"""Evaluate the networks of `transfer` on each body part, seen in training or not."""
+"""Evaluate the networks of `transfer` on each body part, trained on it or not."""
 
 import sys
 

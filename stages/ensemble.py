@@ -14,14 +14,14 @@ def ensemble() -> None:
     """Load the prediction tables of all networks, average them, write the ensemble's."""
     networks = load_params(paths.PARAMS).networks
     tables = {arch: read_predictions(paths.predictions(arch)) for arch in networks}
-    origins = [read_provenance(paths.provenance(arch)) for arch in networks]
+    provenances = [read_provenance(paths.provenance(arch)) for arch in networks]
     mean = average(tables)
     write_predictions(paths.predictions(paths.ENSEMBLE), mean)
     write_provenance(
         paths.provenance(paths.ENSEMBLE),
-        sha256_of_members([origin["model_sha256"] for origin in origins]),
-        common([origin["environment"] for origin in origins]),
-        common([origin["predicted_on"] for origin in origins]),
+        sha256_of_members([provenance["model_sha256"] for provenance in provenances]),
+        common([provenance["environment"] for provenance in provenances]),
+        common([provenance["predicted_on"] for provenance in provenances]),
     )
     print(
         f"ensemble: {len(mean)} images, mean probability of {' and '.join(networks)}, "

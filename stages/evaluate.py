@@ -1,4 +1,4 @@
-"""Judge one network from its prediction table: headline metrics and the tables behind the plots."""
+"""Evaluate one network from its prediction table: metrics, and the tables behind the plots."""
 
 import sys
 
@@ -9,31 +9,32 @@ from ulna.core.predictions import read_predictions
 from ulna.core.provenance import read_provenance
 from ulna.core.stage import run
 from ulna.evaluation import conclusions
-from ulna.evaluation.evaluate import LEVELS, evaluate_table
+from ulna.evaluation.evaluate import evaluate_table
 from ulna.evaluation.metrics import confusion, precision_recall, roc
+from ulna.evaluation.thresholds import LEVELS
 
 
 def evaluate(arch: str) -> None:
-    """Choose a threshold on val, judge studies and images of test with it, write the numbers."""
+    """Choose thresholds on val, evaluate studies and images of test with them, write."""
     params = load_params(paths.PARAMS)
     images = read_predictions(paths.predictions(arch))
-    found = evaluate_table(images, params.evaluate, params.seed)
-    write_json(paths.metrics(arch), found.metrics | read_provenance(paths.provenance(arch)))
+    evaluation = evaluate_table(images, params.evaluate, params.seed)
+    write_json(paths.metrics(arch), evaluation.metrics | read_provenance(paths.provenance(arch)))
 
-    truth = (found.studies["label"], found.studies["probability"])
+    truth = (evaluation.studies["label"], evaluation.studies["probability"])
     tables = {
-        "by_body_part": found.by_body_part,
+        "by_body_part": evaluation.by_body_part,
         "roc": roc(*truth),
         "precision_recall": precision_recall(*truth),
-        "confusion": confusion(*truth, found.studies["threshold"]),
-        "aggregations": found.aggregations,
-        "reliability": found.reliability,
-        "disagreements": found.disagreements,
+        "confusion": confusion(*truth, evaluation.studies["threshold"]),
+        "aggregations": evaluation.aggregations,
+        "reliability": evaluation.reliability,
+        "disagreements": evaluation.disagreements,
     }
     for name, table in tables.items():
         write_csv(paths.scores(arch, name), table)
     for level in LEVELS:
-        scores = found.metrics[level]
+        scores = evaluation.metrics[level]
         print(
             f"{arch} per {level}: n {scores['n']} ({scores['abnormal']} abnormal), threshold "
             f"{scores['threshold']:.3f} ({params.evaluate.threshold}). "

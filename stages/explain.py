@@ -1,4 +1,4 @@
-"""Where a network looks: class activation maps of test images, shown if they pass their test."""
+"""Explain a network: class activation maps of test images, shown if they pass their test."""
 
 import sys
 from functools import partial
@@ -11,20 +11,18 @@ from ulna.core.stage import run
 from ulna.data.annotations import read_annotations
 from ulna.data.cache import gather_samples, load_cache
 from ulna.evaluation import conclusions, localization
-from ulna.evaluation.evaluate import apply_thresholds
-from ulna.evaluation.localization import localise
+from ulna.evaluation.thresholds import apply_thresholds
 
 
 def explain(arch: str) -> None:
-    """Test the maps of `arch`, measure whether they point at planted findings, write a gallery."""
+    """Test the maps of `arch`, evaluate whether they point at findings, write a gallery."""
     check_arch(arch)
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
-    images, _ = apply_thresholds(
-        read_predictions(paths.predictions(arch)), "image", params.evaluate
-    )
-    test, truth = images[images["split"] == "test"], read_annotations(paths.ANNOTATIONS)
-    test = localization.locate_boxes(test, cache, params.image.fit, truth)
+    table = read_predictions(paths.predictions(arch))
+    images, _ = apply_thresholds(table, "image", params.evaluate)
+    test, annotations = images[images["split"] == "test"], read_annotations(paths.ANNOTATIONS)
+    test = localization.locate_boxes(test, cache, params.image.fit, annotations)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna.networks import runtime, saliency
@@ -37,19 +35,18 @@ def explain(arch: str) -> None:
     cam = saliency.make_cam_fn(model, layer)
     sample = gather_samples(cache, localization.choose_sample(test, params.seed))
     check = saliency.randomization_test(model, cam, sample, params.seed)
-    explained = partial(localization.explain_rows, cam, saliency.upsample, cache)
-    planted, cells = test[test["x0"].notna()], layer.output.shape[1]
-    pointing = None
-    if len(planted):
-        pointing = localise(*explained(planted), cells, params.evaluate, params.seed)
-    found = {
+    explained = partial(localization.compute_maps, cam, saliency.upsample, cache)
+    annotated, cells = test[test["x0"].notna()], layer.output.shape[1]
+    settings = params.evaluate.bootstrap_replicates, params.evaluate.min_patients, params.seed
+    inputs = (*explained(annotated), cells) if len(annotated) else None
+    metrics = {
         "layer": layer.name,
         "cells_per_side": cells,
         "randomization": check.summary,
-        "localization": pointing,
+        "localization": localization.evaluate_localization(*inputs, *settings) if inputs else None,
         "model_sha256": read_metadata(paths.trained(arch))["weights_sha256"],
     }
-    write_json(paths.metrics(f"explain_{arch}"), found)
+    write_json(paths.metrics(f"explain_{arch}"), metrics)
     shown, _, maps = explained(localization.choose_gallery(test))
     if not check.passed:
         shown[["map_x_px", "map_y_px"]] = float("nan")

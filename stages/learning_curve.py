@@ -1,4 +1,4 @@
-"""Train on fewer and fewer patients, to see whether more would help; off unless asked for."""
+"""Train on nested subsets of the patients, to see whether more would help; off by default."""
 
 import sys
 
@@ -22,7 +22,7 @@ def learning_curve() -> None:
         print("learning_curve: off; learning_curve.fractions in params.yaml switches it on")
         return
     config = params.training(params.learning_curve.arch)
-    find_weights(config, paths.PRETRAINED)
+    pretrained = find_weights(config, paths.PRETRAINED)
     cache = load_cache(paths.CACHE)
     rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
     training, validation = (
@@ -31,7 +31,7 @@ def learning_curve() -> None:
     subsets = nested_subsets(training, params.learning_curve.fractions, params.seed)
     sizes = count_sizes(subsets)
     print(f"learning_curve: {config.name} on {list(sizes['patients'])} patients")
-    judged = rows[rows["split"].isin(["val", "test"])].reset_index(drop=True)
+    to_predict = rows[rows["split"].isin(["val", "test"])].reset_index(drop=True)
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna.networks.predict import predict_images
@@ -43,8 +43,9 @@ def learning_curve() -> None:
         for fraction, subset in progress(subsets.items(), len(subsets), "learning_curve", "sizes"):
             history = folder / "history" / f"{fraction}.csv"
             checkpoints = paths.checkpoints("learning_curve") / str(fraction)
-            model = train_model(config, cache, subset, validation, history, checkpoints)
-            table = predict_images(model, cache, judged)
+            images = (cache, subset, validation)
+            model = train_model(config, pretrained, *images, history, checkpoints)
+            table = predict_images(model, cache, to_predict)
             write_predictions(folder / paths.fraction_predictions(fraction).name, table)
     delete_checkpoints(paths.checkpoints("learning_curve"))
 

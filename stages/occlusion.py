@@ -1,4 +1,4 @@
-"""Does a network look at bone? Its scores with the frame or the centre of pictures hidden."""
+"""Evaluate the networks with the border or the centre of images hidden."""
 
 import sys
 
@@ -12,9 +12,9 @@ from ulna.evaluation import conclusions
 
 
 def occlusion() -> None:
-    """Judge each network by whole pictures of test and by each half of them, write."""
+    """Evaluate each network on whole images of test and on either half of them, write."""
     params = load_params(paths.PARAMS)
-    judged = {}
+    results = {}
     for arch in params.networks:
         whole = read_predictions(paths.predictions(arch))
         hidden = {
@@ -22,10 +22,10 @@ def occlusion() -> None:
             for name in SHOWN
             if name != "whole"
         }
-        judged[arch] = evaluate_occlusion({"whole": whole} | hidden, params.evaluate, params.seed)
-    summary = summarize_occlusion(judged)
+        results[arch] = evaluate_occlusion({"whole": whole} | hidden, params.evaluate, params.seed)
+    summary = summarize_occlusion(results)
     write_json(paths.metrics("occlusion"), summary)
-    write_csv(paths.table("occlusion"), tabulate_occlusion(judged))
+    write_csv(paths.table("occlusion"), tabulate_occlusion(results))
     print(f"occlusion: {conclusions.occlusion(summary)}")
 
 

@@ -1,4 +1,4 @@
-"""Compare how a network does on train, val and test, by epoch and by number of patients."""
+"""Compare train, val and test of each network, by epoch and by number of training patients."""
 
 import sys
 
@@ -23,40 +23,35 @@ from ulna.evaluation.overfitting import (
 
 
 def overfitting() -> None:
-    """Judge the splits alike, take the gaps, judge the networks of fewer patients."""
+    """Evaluate the splits alike, and the networks trained on fewer patients; write."""
     params = load_params(paths.PARAMS)
     evaluate, parts, seed = params.evaluate, params.train.body_parts, params.seed
-    patience = params.train.early_stopping_epochs
-    found, splits, gaps, learnt, judged = {}, {}, {}, {}, {}
+    summary, splits, gaps, train, held_out = {}, {}, {}, {}, {}
     for arch in params.networks:
         section = read_json(paths.trained(arch) / "model.json")["network"]
         limits = NETWORKS[arch].section(**section).phase_epochs
         history = read_table(paths.history(arch))
-        course = summarize_history(arch, history, limits, patience)
+        course = summarize_history(arch, history, limits, params.train.early_stopping_epochs)
         gaps[arch] = gaps_by_epoch(arch, history)
-        judged[arch] = read_predictions(paths.predictions(arch))
-        learnt[arch] = read_predictions(paths.extra_predictions(arch, "train"), ("train",))
-        splits[arch] = evaluate_splits(arch, learnt[arch], judged[arch], parts, evaluate, seed)
-        found[arch] = {"course": course} | summarize_splits(splits[arch])
-        print(conclusions.history(course, arch))
-        print(conclusions.overfitting(found[arch], arch))
+        held_out[arch] = read_predictions(paths.predictions(arch))
+        train[arch] = read_predictions(paths.extra_predictions(arch, "train"), ("train",))
+        splits[arch] = evaluate_splits(arch, train[arch], held_out[arch], parts, evaluate, seed)
+        summary[arch] = {"course": course} | summarize_splits(splits[arch])
+        print(conclusions.history(course, arch), conclusions.overfitting(summary[arch], arch))
 
-    arch = params.learning_curve.arch
-    sizes = read_sizes(paths.LEARNING_CURVE / SIZES)
+    arch, sizes = params.learning_curve.arch, read_sizes(paths.LEARNING_CURVE / SIZES)
     tables = {f: read_predictions(paths.fraction_predictions(f)) for f in sizes["fraction"]}
     if tables:
-        whole = filter_body_parts(learnt[arch], parts)
-        sizes = pd.concat([sizes, count_sizes({1.0: whole})], ignore_index=True)
-        tables[1.0] = judged[arch]
+        whole = count_sizes({1.0: filter_body_parts(train[arch], parts)})
+        sizes, tables[1.0] = pd.concat([sizes, whole], ignore_index=True), held_out[arch]
     curve, step = evaluate_learning_curve(tables, sizes, parts, evaluate, seed)
-    size_curve = {"conclusion": conclude_learning_curve(step), "arch": arch, "step": step}
-    print(conclusions.learning_curve(size_curve))
+    last = {"conclusion": conclude_learning_curve(step), "arch": arch, "step": step}
+    print(conclusions.learning_curve(last))
 
-    table = pd.concat(splits.values(), ignore_index=True)
-    by_epoch = pd.concat(gaps.values(), ignore_index=True)
-    write_json(paths.METRICS / "overfitting.json", found | {"learning_curve": size_curve})
-    for name, rows in (("overfitting", table), ("gaps", by_epoch), ("learning_curve", curve)):
-        write_csv(paths.table(name), rows)
+    write_json(paths.METRICS / "overfitting.json", summary | {"learning_curve": last})
+    write_csv(paths.table("overfitting"), pd.concat(splits.values(), ignore_index=True))
+    write_csv(paths.table("gaps"), pd.concat(gaps.values(), ignore_index=True))
+    write_csv(paths.table("learning_curve"), curve)
 
 
 if __name__ == "__main__":

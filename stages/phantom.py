@@ -1,4 +1,4 @@
-"""Make the embedded data set: synthetic radiographs laid out like MURA, and what they show."""
+"""Make the embedded data set: annotated synthetic radiographs laid out like MURA."""
 
 import sys
 
@@ -11,7 +11,7 @@ from ulna.phantom.tree import write_phantom
 def phantom() -> None:
     """Draw the radiographs and write them with their annotations into one .zip."""
     params = load_params(paths.PARAMS)
-    annotations = write_phantom(paths.PHANTOM_ROOT, params.phantom)
+    annotations = write_phantom(paths.PHANTOM_ROOT, **params.phantom.model_dump())
     counts = annotations["finding"].value_counts()
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     print(f"{len(annotations)} synthetic radiographs in {paths.PHANTOM_ROOT}: {kinds}")

@@ -25,22 +25,22 @@ OF_EACH = ["roc", "precision_recall", "confusion", "by_body_part", "reliability"
 def plot() -> None:
     """Load tables, metrics and a few cached images, draw, save."""
     params = load_params(paths.PARAMS)
-    networks = params.networks
-    table_names, metric_names, layers, galleries = [*TABLES], [*METRICS], {}, {}
+    networks, csvs, jsons, layers, galleries = params.networks, [*TABLES], [*METRICS], {}, {}
     for arch in networks:
-        table_names += [f"history/{arch}", *(f"{arch}/{name}" for name in OF_EACH)]
-        metric_names += [arch, f"explain_{arch}"]
+        csvs += [f"history/{arch}", *(f"{arch}/{name}" for name in OF_EACH)]
+        jsons += [arch, f"explain_{arch}"]
         layers[arch] = read_table(paths.trained(arch) / "layers.csv")
         galleries[arch] = read_gallery(paths.maps(arch))
-    tables = {name: read_table(paths.table(name)) for name in table_names}
-    metrics = {name: read_json(paths.metrics(name)) for name in metric_names}
+    tables = {name: read_table(paths.table(name)) for name in csvs}
+    metrics = {name: read_json(paths.metrics(name)) for name in jsons}
     cache = load_cache(paths.CACHE)
     samples = load_samples(paths.IMAGES, paths.SPLITS, cache)
-    parts, trained = samples["body_part"].unique(), tables["cross_part"]["trained_on"].unique()
+    parts, trained = samples["body_part"].unique(), tables["cross_part"]["trained_on"]
     trained_on = {name: network_named(name, parts).parts for name in trained}
     examples = select_examples(samples, images=12)
     findings = choose_examples(tables["audit"].fillna({"other_image": ""}), 6)
-    occluded = occlusion_example(samples[samples["split"] == "test"], cache, params.image.fit)
+    test = samples.query("split == 'test'").merge(cache.images[["image", "width_px", "height_px"]])
+    occluded = occlusion_example(test, cache.arrays, params.image.fit)
     wrong = {a: first_views(samples, tables[f"{a}/disagreements"].head(6)) for a in networks}
     pixels_of = partial(gather_samples, cache)
     figures = {

@@ -1,4 +1,4 @@
-"""Score every image of val and test with a trained network, and what the checks ask for besides."""
+"""Score every image of val and test with a trained network, and what the checks need."""
 
 import sys
 
@@ -15,28 +15,29 @@ from ulna.data.samples import load_samples
 def predict(arch: str) -> None:
     """Write the prediction tables of `arch`, a network of `ulna.core.params.NETWORKS`.
 
-    The table of val and test is what all judging reads; train tells how far the network knows its
-    lessons by heart, and test with its frame or its centre hidden what it looks at.
+    Every evaluation reads the table of val and test; `overfitting` reads that of train, and
+    `occlusion` those of test with the frame or the centre of each image hidden.
     """
     check_arch(arch)
     params = load_params(paths.PARAMS)
     cache = load_cache(paths.CACHE)
     rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
-    judged, train, test = (
+    to_predict, train, test = (
         rows[rows["split"].isin(splits)].reset_index(drop=True)
         for splits in (SPLITS, ("train",), ("test",))
     )
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna.networks import runtime
-    from ulna.networks.predict import make_predict_fn, score_hidden, score_images
+    from ulna.networks.graph import make_predict_fn
+    from ulna.networks.predict import score_hidden, score_images
     from ulna.networks.trained import load_trained, read_metadata
 
     metadata = read_metadata(paths.trained(arch))
     runtime.configure(seed=0, mixed_precision=metadata["mixed_precision"])
     network = make_predict_fn(load_trained(paths.trained(arch)))
 
-    table = score_images(network, cache, judged, f"predict {arch}, val and test")
+    table = score_images(network, cache, to_predict, f"predict {arch}, val and test")
     write_predictions(paths.predictions(arch), table)
     write_provenance(
         paths.provenance(arch),
@@ -44,13 +45,13 @@ def predict(arch: str) -> None:
         metadata["environment"],
         runtime.environment()["fingerprint"],
     )
-    learnt = score_images(network, cache, train, f"predict {arch}, train")
-    write_predictions(paths.extra_predictions(arch, "train"), learnt, ("train",))
+    training = score_images(network, cache, train, f"predict {arch}, train")
+    write_predictions(paths.extra_predictions(arch, "train"), training, ("train",))
     for region in REGIONS:
         label = f"predict {arch}, test without its {region}"
         hidden = score_hidden(network, cache, test, label, region, params.image.fit)
         write_predictions(paths.extra_predictions(arch, f"{region}_hidden"), hidden, ("test",))
-    print(f"{arch}: {len(table)} images scored, {len(cache.rejected)} were set aside by preprocess")
+    print(f"{arch}: {len(table)} images scored, {len(cache.rejected)} were rejected by preprocess")
 
 
 if __name__ == "__main__":

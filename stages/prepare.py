@@ -22,23 +22,23 @@ from ulna.data.splits import assign_splits, check_labels, describe
 
 
 def prepare() -> None:
-    """Write images.csv, annotations.csv (for any seed) and splits.csv (for any body parts)."""
+    """Write images.csv, annotations.csv (same for any seed) and splits.csv (any body parts)."""
     params = load_params(paths.PARAMS)
-    # Missing weights are named here, not after the training that comes before they are needed.
+    # Missing weights stop the run here, not after the training that comes before they are needed.
     check_weights(params, paths.PRETRAINED)
     root = open_root(Path(params.data.root))
-    everything = read_index(root)
-    stray = check_files(everything, list_images(root))
-    print(f"{root.path}: {describe_differences(compare_with_official(everything))}")
-    if stray:
-        print(f"{stray:,} images on disk are in no CSV file: not used")
+    index = read_index(root)
+    unlisted = check_files(index, list_images(root))
+    print(f"{root.path}: {describe_differences(compare_with_official(index))}")
+    if unlisted:
+        print(f"{unlisted:,} images on disk are in no CSV file: not used")
 
-    # Drawn before body parts are chosen: a patient is in the same split whatever the choice.
-    splits = assign_splits(everything, params.split.val_fraction, params.seed)
-    images = select_body_parts(everything, params.data.body_parts)
-    used = add_split(images, splits)
-    check_labels(used)
-    print(describe(used))
+    # Before body parts are selected: a patient is in the same split for any selection.
+    splits = assign_splits(index, params.split.val_fraction, params.seed)
+    images = select_body_parts(index, params.data.body_parts)
+    samples = add_split(images, splits)
+    check_labels(samples)
+    print(describe(samples))
     write_csv(paths.ANNOTATIONS, find_annotations(root, images))
     write_csv(paths.IMAGES, images)
     write_csv(paths.SPLITS, splits)

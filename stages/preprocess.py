@@ -14,10 +14,11 @@ def preprocess() -> None:
     """Cache the images of the prepared table."""
     params = load_params(paths.PARAMS)
     images = read_images(paths.IMAGES)
-    rejected = build_cache(images, Path(params.data.root), paths.CACHE, params.image)
+    settings = params.image.model_dump()
+    rejected = build_cache(images, Path(params.data.root), paths.CACHE, **settings)
     print(
         f"cached {len(images) - len(rejected)} images of {params.image.size_px} x "
-        f"{params.image.size_px} pixels, rejected {len(rejected)} (named in "
+        f"{params.image.size_px} pixels, rejected {len(rejected)} (listed in "
         f"{paths.CACHE / REJECTED})"
     )
 

@@ -6,7 +6,7 @@ from ulna.core import paths
 from ulna.core.params import load_params
 from ulna.core.stage import run
 from ulna.data.cache import load_cache
-from ulna.data.pretrained import check_weights
+from ulna.data.pretrained import check_weights, find_weights
 from ulna.data.samples import load_samples, select_samples
 
 
@@ -15,11 +15,12 @@ def train(arch: str) -> None:
     params = load_params(paths.PARAMS)
     config = params.training(arch)
     check_weights(params, paths.PRETRAINED)
+    pretrained = find_weights(config, paths.PRETRAINED)
     cache = load_cache(paths.CACHE)
     rows = load_samples(paths.IMAGES, paths.SPLITS, cache)
     training = select_samples(rows, "train", params.train.body_parts)
     validation = select_samples(rows, "val", params.train.body_parts)
-    print(f"{arch}: {len(training)} images to learn from, {len(validation)} to choose the epoch by")
+    print(f"{arch}: {len(training)} training images, {len(validation)} validation images")
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna.networks.losses import describe_weights, image_weights
@@ -30,7 +31,8 @@ def train(arch: str) -> None:
     weights = image_weights(training, training, params.loss, params.class_weights)
     print(f"{arch}: {describe_weights(training, weights)}")
     checkpoints = paths.checkpoints(f"train-{arch}")
-    model = train_model(config, cache, training, validation, paths.history(arch), checkpoints)
+    images, history = (cache, training, validation), paths.history(arch)
+    model = train_model(config, pretrained, *images, history, checkpoints)
     write_trained(paths.trained(arch), model, cache.size_px, config)
     delete_checkpoints(checkpoints)
 

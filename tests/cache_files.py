@@ -9,10 +9,9 @@ import pandas as pd
 from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
-from ulna.core.params import Image
 from ulna.data.source import CSV_FILES
 
-IMAGE = Image(size_px=32, fit="pad", max_bad_fraction=0.5, max_megapixels=1.0)
+IMAGE = {"size_px": 32, "fit": "pad", "max_bad_fraction": 0.5, "max_megapixels": 1.0}
 
 # Body parts take turns, so a row is not the place in the table.
 NAMES = [
@@ -34,11 +33,11 @@ def png(pixels: np.ndarray) -> bytes:
 def files() -> dict[str, bytes]:
     draw = np.random.default_rng(8)
     shapes = [(20 + 3 * k, 90 - 2 * k) for k in range(len(NAMES))]
-    pictures = {
+    images = {
         name: png(draw.integers(1, 256, shape, np.uint8))
         for name, shape in zip(NAMES, shapes, strict=True)
     }
-    return pictures | BAD
+    return images | BAD
 
 
 def write_root(root: Path) -> Path:

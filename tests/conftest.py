@@ -1,4 +1,4 @@
-"""What several test files share."""
+"""Settings and fixtures of all tests."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+import ulna.networks  # noqa: F401  # it sets Keras' backend before a test imports Keras
 from ulna.core.params import Params, load_params
 
 # Not the params.yaml of the repository: whoever changes that must still be able to run the tests.
@@ -17,10 +18,10 @@ THREADS = ("OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THR
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before the workers start and NumPy is imported."""
-    # xdist is to hand out files as they are sorted below, not those with most tests first.
+    # xdist hands out files in the order of `pytest_collection_modifyitems`, not the largest first.
     config.option.loadscopereorder = False
     # Every worker has a core of its own: threads of BLAS that waited for another's core took a
-    # third of the time of test_baselines, TensorFlow's a tenth of that of test_training.
+    # third of the time of checks/test_shortcuts, TensorFlow's a tenth of networks/test_training.
     for name in THREADS:
         os.environ.setdefault(name, "1")
     # DVC in this process and in others: every command would start `dvc daemon analytics`, and a

@@ -15,7 +15,7 @@ FEW = "FINGER"
 def made_table(
     network: int, splits: tuple[str, ...] = ("val", "test"), patients: int = 120, gain: float = 1.5
 ) -> pd.DataFrame:
-    """The table of one network; all networks judge the same images, equally hard for each.
+    """The table of one network; all networks predict the same images, equally hard for each.
 
     Only `random.Random.random` is drawn from, whose numbers Python promises to keep. Logits are
     multiples of a quarter.

@@ -5,7 +5,7 @@ import re
 from html import unescape
 
 import pandas as pd
-from evaluation.test_evaluate import random_predictions
+from random_tables import random_predictions
 from scipy.special import expit
 
 from ulna.checks.shortcuts import evaluate_occlusion, summarize_occlusion, tabulate_occlusion
@@ -14,8 +14,9 @@ from ulna.core.provenance import describe
 from ulna.evaluation.bootstrap import bootstrap_weights
 from ulna.evaluation.comparison import all_pairs, compare_networks, read_reference
 from ulna.evaluation.conclusions import BASELINES
-from ulna.evaluation.evaluate import LEVELS, apply_thresholds, evaluate_table
+from ulna.evaluation.evaluate import evaluate_table
 from ulna.evaluation.overfitting import summarize_history
+from ulna.evaluation.thresholds import LEVELS, apply_thresholds
 from ulna.figures.style import new_figure, to_svg
 from ulna.report.sections import ReportData, inputs
 

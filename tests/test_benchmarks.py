@@ -25,14 +25,14 @@ def test_a_benchmark_has_a_run_and_says_how_to_run_it(name):
     assert f"python -m benchmarks.{name}" in (ast.get_docstring(parsed) or "")
 
 
-def test_the_table_names_what_is_missed():
+def test_the_table_names_aims_that_are_not_met():
     """Two figures measured by nobody: one row meets its aim, one does not."""
     rows = [
         asdict(Row("a thing", "2 s", "1 s", "0.5", "at least 0.4", True)),
         asdict(Row("another", "2 s", "9 s", "0.2", "at least 0.4", False, "it rained")),
     ]
-    found = {"date": "2000-01-01", "loop_s": 1.0, "load": 0.5, "rows": rows}
-    text = table.table({"training": found})
+    result = {"date": "2000-01-01", "loop_s": 1.0, "load": 0.5, "rows": rows}
+    text = table.table({"training": result})
     assert "| a thing | 2 s | 1 s | 0.5 | at least 0.4 | yes |" in text
     assert "| another | 2 s | 9 s | 0.2 | at least 0.4 | **no** |" in text
     assert "- it rained" in text
@@ -129,6 +129,6 @@ def test_the_table_shows_each_row_and_its_note():
     assert "| alone | 4 s |  |  |  |  |" in text
 
 
-def test_studies_are_listed_by_split_and_part_so_that_every_so_manieth_keeps_the_shares():
+def test_studies_are_sorted_so_that_every_nth_keeps_the_shares():
     listed = [study[:2] for study in official_studies()]
     assert listed == sorted(listed)

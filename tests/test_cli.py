@@ -15,23 +15,23 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
-def test_every_command_says_what_it_does(command, capsys):
+def test_every_command_has_a_help(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(command, "--help")
     assert ended.value.code == 0
-    said = capsys.readouterr().out
-    assert said.startswith(f"usage: ulna {command}")
-    assert len(said) > 200
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: ulna {command}")
+    assert len(shown) > 200
 
 
 def test_without_a_command_the_list_of_them_is_shown(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main("--help")
     assert ended.value.code == 0
-    said = capsys.readouterr().out
-    for command, words in cli.COMMANDS.items():
-        assert command in said
-        assert words.split()[0] in said
+    shown = capsys.readouterr().out
+    for command, summary in cli.COMMANDS.items():
+        assert command in shown
+        assert summary.split()[0] in shown
 
 
 @pytest.mark.parametrize("inside", ["", "deep/er"])
@@ -53,7 +53,7 @@ def test_a_command_runs_at_the_root_of_the_repository(inside, tmp_path, monkeypa
 
 @pytest.mark.parametrize("fault", [InputError("a.csv: expected 1"), OSError("a.csv: expected 1")])
 def test_bad_input_ends_in_its_sentence_and_exit_code_1(fault, monkeypatch, capsys):
-    def fail(arguments):
+    def fail(_):
         raise fault
 
     module = SimpleNamespace(add_arguments=lambda parser: None, run=fail)
@@ -83,12 +83,12 @@ def test_help_waits_for_neither_dvc_nor_tensorflow():
         "slow = {'dvc', 'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(' '.join(sorted(slow)) or 0)"
     )
-    for words in (["--help"], *([command, "--help"] for command in cli.COMMANDS)):
+    for arguments in (["--help"], *([command, "--help"] for command in cli.COMMANDS)):
         done = subprocess.run(
-            [sys.executable, "-c", program, *words],
+            [sys.executable, "-c", program, *arguments],
             env={"PYTHONPATH": str(ROOT / "src")},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, (words, done.stderr)
+        assert done.returncode == 0, (arguments, done.stderr)

@@ -184,7 +184,7 @@ def test_a_stage_that_the_kernel_stops_at_a_byte_shows_nothing_half_written(stag
 def on_a_full_disk(folder: Path) -> None:
     """Run in a process of its own on a file system of 1 MB."""
     # It would not let preprocess begin.
-    cache.check_space = lambda *arguments: None
+    cache.require_free_space = lambda *arguments: None
     tiny = Stages(folder / "tiny")
     rest = folder / "rest"
     for stage in tiny.outputs:
@@ -242,7 +242,7 @@ def test_work_that_would_fill_the_disk_is_refused_before_it_begins(tiny, monkeyp
     usage = shutil.disk_usage(tiny.folder)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=needed - 1))
-        patch.setattr(cache, "replacing_folder", pytest.fail)
+        patch.setattr(cache, "atomic_directory", pytest.fail)
         capsys.readouterr()
         tiny.run(preprocess)
     assert ended.value.code == 1
@@ -256,13 +256,12 @@ def test_work_that_would_fill_the_disk_is_refused_before_it_begins(tiny, monkeyp
     tiny.run(preprocess)
 
 
-def test_a_phantom_that_would_fill_the_disk_is_not_begun(params, tmp_path, monkeypatch):
+def test_a_phantom_that_would_fill_the_disk_is_not_begun(tmp_path, monkeypatch):
     """A thousand patients have some 2,800 images, of 35 KB each in the mean."""
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=150 * 10**6))
-    many = params.phantom.model_copy(update={"patients": 1000})
     with pytest.raises(InputError, match=r"2\d\d MB .*phantom"):
-        write_phantom(tmp_path / "phantom.zip", many)
+        write_phantom(tmp_path / "phantom.zip", seed=1, patients=1000)
     assert list(tmp_path.iterdir()) == []
 
 

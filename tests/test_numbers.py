@@ -27,7 +27,7 @@ from ulna.evaluation import cross_part
 from ulna.evaluation.bootstrap import bootstrap_weights
 from ulna.evaluation.comparison import all_pairs, compare_networks
 from ulna.evaluation.ensemble import average
-from ulna.evaluation.evaluate import LEVELS, apply_thresholds, evaluate_table
+from ulna.evaluation.evaluate import evaluate_table
 from ulna.evaluation.metrics import precision_recall
 from ulna.evaluation.overfitting import (
     evaluate_learning_curve,
@@ -36,11 +36,12 @@ from ulna.evaluation.overfitting import (
     summarize_history,
     summarize_splits,
 )
+from ulna.evaluation.thresholds import LEVELS, apply_thresholds
 
 TESTS = Path(__file__).parent
 SEED = 2017
 CNN, DENSENET = made_table(1), made_table(2, gain=0.9)
-# No wrong call among twenty patients, and too few patients to say anything.
+# No error among twenty patients, and too few patients to say anything.
 PERFECT, FEW = made_table(3, patients=30, gain=9.0), made_table(4, patients=12)
 
 
@@ -103,10 +104,10 @@ def transfer() -> dict[str, Any]:
 
 
 def overfitting() -> dict[str, Any]:
-    learnt = made_table(1, ("train",), patients=90, gain=3.0)
-    learnt["patient"] = "t" + learnt["patient"]
+    train = made_table(1, ("train",), patients=90, gain=3.0)
+    train["patient"] = "t" + train["patient"]
     splits = {
-        str(parts): evaluate_splits("cnn", learnt, CNN, parts, settings(), SEED)
+        str(parts): evaluate_splits("cnn", train, CNN, parts, settings(), SEED)
         for parts in ("all", ("ELBOW", "WRIST"), ("FINGER",))
     }
     sizes = pd.DataFrame({"fraction": [0.5, 1.0], "patients": [45, 90]})
@@ -132,7 +133,7 @@ def overfitting() -> dict[str, Any]:
 
 
 def occlusion() -> dict[str, Any]:
-    judged = {}
+    results = {}
     for name, whole, gains in (("cnn", CNN, (0.9, 0.0)), ("few", FEW, (0.5, 0.5))):
         patients = whole["patient"].nunique()
         halves = (made_table(5 + k, patients=patients, gain=gain) for k, gain in enumerate(gains))
@@ -140,8 +141,8 @@ def occlusion() -> dict[str, Any]:
             region: half[half["split"] == "test"].reset_index(drop=True)
             for region, half in zip(("frame_hidden", "centre_hidden"), halves, strict=True)
         }
-        judged[name] = evaluate_occlusion({"whole": whole} | hidden, settings(), SEED)
-    return judged | {"table": tabulate_occlusion(judged)}
+        results[name] = evaluate_occlusion({"whole": whole} | hidden, settings(), SEED)
+    return results | {"table": tabulate_occlusion(results)}
 
 
 def baselines() -> dict[str, Any]:
@@ -196,13 +197,13 @@ def tolerance(path: str) -> float:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_the_numbers_of_a_stage_are_those_kept(name: str) -> None:
-    found, expected = dict(leaves(STAGES[name]())), kept(name)
-    assert expected.keys() <= found.keys()
+    numbers, expected = dict(leaves(STAGES[name]())), kept(name)
+    assert expected.keys() <= numbers.keys()
     near = {
         path: pytest.approx(value, rel=0, abs=tolerance(path), nan_ok=True)
         for path, value in expected.items()
     }
-    assert {path: found[path] for path in expected} == near
+    assert {path: numbers[path] for path in expected} == near
 
 
 def write() -> None:

@@ -1,4 +1,4 @@
-"""The command line of `ulna`: what DVC does not say or do for a team."""
+"""The command line of `ulna`: what DVC does not offer a team."""
 
 import argparse
 import importlib
@@ -8,44 +8,36 @@ from pathlib import Path
 
 from ulna.core import InputError
 
-# Command -> what it does. Each is a module of `ulna.team` of that name, with two functions:
-# `add_arguments(parser)` and `run(arguments)`; the module's docstring is its help.
+# Command -> its help. Each is a module of `ulna.team` of that name, with two functions,
+# `add_arguments(parser)` and `run(arguments)`; the module's docstring is its description.
 COMMANDS = {
-    "compare": "say which differences between revisions are more than chance, and rank many",
+    "compare": "tell which differences between revisions are significant, and rank many",
     "share": "send data, runs and experiments to a remote, so that nobody trains them again",
-    "verify": "hash everything anew and name what is not as it was",
+    "verify": "hash everything anew and list what does not match",
 }
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
-    """The parser of all commands.
-
-    Args:
-        chosen: The command whose arguments are wanted: only its module is imported, as DVC takes
-            half a second.
-
-    Returns:
-        A parser whose result has `command`.
-    """
+    """The parser of all commands; the module of the chosen one adds its arguments."""
     parser = argparse.ArgumentParser(
         prog="ulna",
-        description="What DVC does not say or do for a team. `dvc` does all else.",
+        description="What DVC does not offer a team. `dvc` does all else.",
         epilog="`ulna COMMAND --help` says more of each.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, words in COMMANDS.items():
+    for name, summary in COMMANDS.items():
         if name == chosen:
             module = importlib.import_module(f"ulna.team.{name}")
             module.add_arguments(
                 commands.add_parser(
                     name,
-                    help=words,
+                    help=summary,
                     description=module.__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter,
                 )
             )
         else:
-            commands.add_parser(name, help=words)
+            commands.add_parser(name, help=summary)
     return parser
 
 
@@ -59,14 +51,11 @@ def find_root() -> Path:
 
 
 def main(*arguments: str) -> None:
-    """Run a command; bad input ends in its message on stderr and exit code 1, without a traceback.
-
-    Args:
-        arguments: Of the command line, which is read without them.
-    """
-    words = list(arguments) or sys.argv[1:]
-    chosen = next((word for word in words if word in COMMANDS), None)
-    parsed = build_parser(chosen).parse_args(words)
+    """Run a command; bad input ends in its message on stderr and exit code 1."""
+    given = list(arguments) or sys.argv[1:]
+    # Only the module of the chosen command is imported: DVC takes half a second.
+    chosen = next((argument for argument in given if argument in COMMANDS), None)
+    parsed = build_parser(chosen).parse_args(given)
     module = importlib.import_module(f"ulna.team.{parsed.command}")
     try:
         os.chdir(find_root())

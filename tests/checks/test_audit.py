@@ -17,34 +17,33 @@ from ulna.checks.audit import (
     FINDINGS,
     OUTLIER_BELOW,
     VISIBLE,
-    _of_images,
+    _image_findings,
     _similarity_within,
     audit_images,
     choose_examples,
     count_findings,
     fail_on_findings,
-    join_measurements,
     summarize_audit,
 )
 from ulna.checks.quality import similarity
 from ulna.core import InputError
 from ulna.core import params as schema
 from ulna.core.io import write_csv
-from ulna.core.params import Phantom
 from ulna.core.stage import run
 from ulna.data.cache import build_cache, load_cache
+from ulna.data.samples import join_measurements
 from ulna.phantom.tree import draw_view, plan_studies, plan_views, write_phantom
 
-DEFAULT = Phantom(seed=1, patients=290, marker_shortcut=False)
+SEED, PATIENTS = 1, 290  # of the default phantom
 TABLE = Path("plots/tables/audit.csv")
-# What the phantom plants -> what the audit calls it.
-PLANTED = {"inverted": "inverted", "blank": "low_contrast", "cut_off": "body_part_outlier"}
+# Quality problem of the phantom -> finding of the audit.
+SYNTHETIC = {"inverted": "inverted", "blank": "low_contrast", "cut_off": "body_part_outlier"}
 
 
 def radiographs(count):
     """Ordinary first views of the phantom, each of another patient."""
-    views = [view for view in plan_views(plan_studies(DEFAULT), DEFAULT) if view.view == 0]
-    return [draw_view(view, DEFAULT)[0] for view in views[: 7 * count : 7]]
+    views = [view for view in plan_views(plan_studies(SEED, PATIENTS), SEED) if view.view == 0]
+    return [draw_view(view, SEED)[0] for view in views[: 7 * count : 7]]
 
 
 def png(pixels, mode="L"):
@@ -95,11 +94,10 @@ def audited(folder, files, size_px=96, fit="pad"):
         for kind in ("image_paths", "labeled_studies"):
             (folder / f"{name}_{kind}.csv").touch()
     images, splits = prepared(files)
-    image = schema.Image(size_px=size_px, fit=fit, max_bad_fraction=0.0, max_megapixels=1.0)
-    build_cache(images, folder, folder / "cache", image, workers=1)
+    build_cache(images, folder, folder / "cache", size_px, fit, 0.0, 1.0, workers=1)
     cache = load_cache(folder / "cache")
     rows = images.merge(splits, on="patient").merge(cache.images[["image", "row"]], on="image")
-    return audit_images(join_measurements(rows, cache), cache, fit)
+    return audit_images(join_measurements(rows, cache), cache.arrays, fit)
 
 
 def rows_of(findings, name):
@@ -113,7 +111,7 @@ def test_every_kind_of_copy_in_another_split_is_named_and_nothing_else(tmp_path,
     pictures = radiographs(14)
     files = {path("train", number): png(each) for number, each in enumerate(pictures, start=1)}
     # Copies of train (odd) and val (even) patients in test, one of train in val.
-    planted = {
+    expected = {
         (path("valid", 21), path("train", 1)): files[path("train", 1)],
         (path("valid", 22), path("train", 2)): reencoded(pictures[1]),
         (path("valid", 23), path("train", 3)): png(shifted(pictures[2])),
@@ -121,9 +119,9 @@ def test_every_kind_of_copy_in_another_split_is_named_and_nothing_else(tmp_path,
         (path("train", 26), path("train", 5)): reencoded(shifted(pictures[4])),
     }
     findings = audited(
-        tmp_path, files | {copy: data for (copy, _), data in planted.items()}, size_px, fit
+        tmp_path, files | {copy: data for (copy, _), data in expected.items()}, size_px, fit
     )
-    assert rows_of(findings, "duplicate_across_splits") == sorted(planted)
+    assert rows_of(findings, "duplicate_across_splits") == sorted(expected)
     assert rows_of(findings, "exact_duplicate") == [(path("valid", 21), path("train", 1))]
     assert len(rows_of(findings, "near_duplicate")) == 4
     contradicting = [(path("valid", 24, label=1), path("train", 4))]
@@ -152,7 +150,7 @@ def test_copies_without_any_detail_are_named_across_splits(tmp_path):
     assert row["value"] == 1
 
 
-def test_each_fault_of_a_picture_is_found_where_it_is_and_only_there(tmp_path):
+def test_each_anomaly_is_reported_for_its_image_alone(tmp_path):
     pictures = radiographs(8)
     frame = pictures[3].copy()
     frame[-24:] = 250
@@ -196,29 +194,29 @@ def test_each_fault_of_a_picture_is_found_where_it_is_and_only_there(tmp_path):
         ("colour", {"mode": "I;16"}, {"mode": "CMYK"}),
     ],
 )
-def test_a_threshold_parts_the_last_ordinary_picture_from_the_first_odd_one(
+def test_a_threshold_separates_the_last_ordinary_image_from_the_first_anomaly(
     kind, last_ordinary, first_odd
 ):
     file = {"body_part": "HAND", "mode": "L", "bit_depth": 8, "width_px": 300, "height_px": 400}
     grey = {"polarity": 60.0, "contrast": 120.0, "saturated": 0.0, "bright_sides": 0}
     rows = pd.DataFrame([file | grey | last_ordinary, file | grey | first_odd])
-    found = _of_images(rows, np.zeros((2, 48, 48), np.uint8), rows, size_px=96)
+    found = _image_findings(rows, np.zeros((2, 48, 48), np.uint8), rows, size_px=96)
     assert found[["finding", "at"]].to_numpy().tolist() == [[kind, 1]]
 
 
-def test_an_inverted_picture_is_not_called_overexposed_too():
+def test_an_inverted_image_is_not_reported_as_overexposed_too():
     row = {
         "body_part": "HAND", "mode": "L", "bit_depth": 8, "width_px": 300, "height_px": 400,
         "polarity": 190.0, "contrast": 120.0, "saturated": 0.5, "bright_sides": 4,
     }  # fmt: skip
-    found = _of_images(
+    found = _image_findings(
         pd.DataFrame([row]), np.zeros((1, 48, 48), np.uint8), pd.DataFrame([row]), size_px=96
     )
     assert found["finding"].tolist() == ["inverted"]
 
 
-def test_a_light_picture_is_inverted_only_if_its_part_is_not_like_it(tmp_path):
-    """Parts of 80: pictures that are all light; dark ones with one inverse among them."""
+def test_a_light_image_is_inverted_only_if_its_part_is_dissimilar(tmp_path):
+    """Parts of 80: images that are all light; dark ones with one inverse among them."""
     draw = np.random.default_rng(6)
     dark = np.kron(draw.uniform(0, 120, (6, 6)), np.ones((16, 16)))
     files = {}
@@ -245,7 +243,7 @@ def test_single_views_and_patients_with_mixed_labels_are_listed(tmp_path):
     assert (row["label"], row["other_label"], row["value"]) == (0, 1, 3)
 
 
-def test_a_picture_body_part_outlier_needs_a_part_to_compare_with(tmp_path):
+def test_a_body_part_outlier_needs_a_part_to_compare_with(tmp_path):
     usual = np.asarray(Image.fromarray(radiographs(1)[0]).resize((90, 120)))
     draw = np.random.default_rng(0)
     like = [
@@ -261,13 +259,15 @@ def test_a_picture_body_part_outlier_needs_a_part_to_compare_with(tmp_path):
     more = {path("valid", 97): png(blank), path("valid", 99): png(other)}
     enough = audited(tmp_path / "enough", files | more)
     assert rows_of(few, "body_part_outlier") == []
-    # Noise is like nothing, which tells nothing more of a picture that is blank.
+    # Noise is similar to nothing, but a flat image has one finding.
     assert rows_of(enough, "low_contrast") == [(path("valid", 97), "")]
     assert rows_of(enough, "body_part_outlier") == [(path("valid", 99), "")]
 
 
-def test_likeness_to_a_sample_and_then_to_all_finds_what_likeness_to_all_finds(monkeypatch):
-    """Turned and mirrored kin of nine pictures, some of one kind only, some of them light."""
+def test_similarity_to_a_sample_and_then_to_all_finds_the_outliers_of_similarity_to_all(
+    monkeypatch,
+):
+    """Turned and mirrored copies of nine images, some of one kind only, some of them light."""
     draw = np.random.default_rng(2)
     kinds = np.kron(draw.uniform(0, 250, (9, 6, 6)), np.ones((8, 8)))
     of_kind = draw.choice(9, 120, p=[0.3, 0.2, 0.2, 0.1, 0.1, 0.04, 0.03, 0.02, 0.01])
@@ -293,7 +293,7 @@ def test_the_order_of_the_rows_changes_nothing(tmp_path):
     images, splits = prepared(files)
     rows = images.merge(splits, on="patient").merge(cache.images[["image", "row"]], on="image")
     shuffled = join_measurements(rows, cache).sample(frac=1, random_state=3)
-    pd.testing.assert_frame_equal(audit_images(shuffled, cache, "pad"), first)
+    pd.testing.assert_frame_equal(audit_images(shuffled, cache.arrays, "pad"), first)
 
 
 def test_examples_are_spread_and_pairs_take_two_places():
@@ -309,7 +309,7 @@ def test_examples_are_spread_and_pairs_take_two_places():
     assert choose_examples(findings[:0], 6).empty
 
 
-def test_what_was_audited_is_counted():
+def test_the_audited_images_are_counted():
     images = pd.DataFrame(
         {
             "image": [str(k) for k in range(COMPARED + 2)],
@@ -403,26 +403,25 @@ def test_a_finding_that_may_occur_stops_nothing(repository):
 
 
 @pytest.mark.slow
-def test_all_that_the_default_phantom_plants_is_found_without_a_false_alarm(tmp_path):
+def test_all_problems_of_the_default_phantom_are_found_without_a_false_alarm(tmp_path):
     root = tmp_path / "MURA-v1.1.zip"
-    truth = write_phantom(root, DEFAULT)
+    truth = write_phantom(root, SEED, PATIENTS)
     images, splits = prepared(truth["image"])
-    image = schema.Image(size_px=96, fit="pad", max_bad_fraction=0.0, max_megapixels=1.0)
-    build_cache(images, root, tmp_path / "cache", image)
+    build_cache(images, root, tmp_path / "cache", 96, "pad", 0.0, 1.0)
     cache = load_cache(tmp_path / "cache")
     rows = images.merge(splits, on="patient").merge(cache.images[["image", "row"]], on="image")
-    findings = audit_images(join_measurements(rows, cache), cache, "pad")
+    findings = audit_images(join_measurements(rows, cache), cache.arrays, "pad")
 
-    for quality, finding in PLANTED.items():
-        planted = sorted(truth.loc[truth["quality"] == quality, "image"])
-        assert [image for image, _ in rows_of(findings, finding)] == planted, quality
+    for quality, finding in SYNTHETIC.items():
+        expected = sorted(truth.loc[truth["quality"] == quality, "image"])
+        assert [image for image, _ in rows_of(findings, finding)] == expected, quality
     copies = truth[truth["quality"] == "near_duplicate"]
     pairs = sorted(zip(copies["image"], copies["near_duplicate_of"], strict=True))
     assert rows_of(findings, "near_duplicate") == pairs
     across = [pair for pair in pairs if pair[0].startswith("valid")]
     assert set(across) <= set(rows_of(findings, "duplicate_across_splits"))
     assert len(across) == 1
-    for never in set(VISIBLE) - set(PLANTED.values()):
+    for never in set(VISIBLE) - set(SYNTHETIC.values()):
         if "duplicate" not in never:
             assert rows_of(findings, never) == [], never
 

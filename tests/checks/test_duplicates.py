@@ -13,8 +13,8 @@ from ulna.checks.duplicates import COPY_FROM, LARGE_PX, correlate, find_conflict
 from ulna.checks.quality import SMALL_PX
 
 
-def pictures(count, seed=0, side=LARGE_PX):
-    """Random pictures with coarse and fine structure, no two alike."""
+def made_images(count, seed=0, side=LARGE_PX):
+    """Random images with coarse and fine structure, no two similar."""
     noise = np.random.default_rng(seed).standard_normal((count, 192, 192))
     field = sum(gaussian_filter(noise, (0, s, s), mode="wrap") * s for s in (2, 6, 20))
     field = (
@@ -23,30 +23,30 @@ def pictures(count, seed=0, side=LARGE_PX):
     return np.stack([resized(each, side) for each in np.clip(field, 0, 255).astype(np.uint8)])
 
 
-def resized(picture, side):
-    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR))
+def resized(image, side):
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
 
 
-def reencoded(picture):
+def reencoded(image):
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "JPEG", quality=50)
+    Image.fromarray(image).save(stream, "JPEG", quality=50)
     return np.asarray(Image.open(stream))
 
 
-def moved(picture, down, right):
-    return shift(picture.astype(float), (down, right), order=1, mode="nearest").astype(np.uint8)
+def moved(image, down, right):
+    return shift(image.astype(float), (down, right), order=1, mode="nearest").astype(np.uint8)
 
 
-def relit(picture):
-    return (255 * (picture / 255) ** 0.8 * 0.9).astype(np.uint8)
+def relit(image):
+    return (255 * (image / 255) ** 0.8 * 0.9).astype(np.uint8)
 
 
 ALTERED = {
     "re-encoded": reencoded,
-    "shifted": lambda picture: moved(picture, 1, -1),
-    "shifted by half a pixel": lambda picture: moved(picture, 0.5, 0.5),
+    "shifted": lambda image: moved(image, 1, -1),
+    "shifted by half a pixel": lambda image: moved(image, 0.5, 0.5),
     "relit": relit,
-    "halved": lambda picture: resized(resized(picture, len(picture) // 2), len(picture)),
+    "halved": lambda image: resized(resized(image, len(image) // 2), len(image)),
 }
 
 
@@ -58,15 +58,15 @@ def copies_among(large, hashes=None):
 
 @pytest.mark.parametrize("side", [SMALL_PX, LARGE_PX])
 @pytest.mark.parametrize("kind", ALTERED)
-def test_a_picture_and_its_altered_copy_correlate(side, kind):
-    picture = pictures(1, side=side)[0]
-    value = correlate(picture[None], ALTERED[kind](picture)[None])[0]
+def test_a_image_and_its_altered_copy_correlate(side, kind):
+    image = made_images(1, side=side)[0]
+    value = correlate(image[None], ALTERED[kind](image)[None])[0]
     assert COPY_FROM < value <= 1
 
 
 @pytest.mark.parametrize("side", [SMALL_PX, LARGE_PX])
 def test_a_shift_within_reach_is_undone_and_one_beyond_is_not(side):
-    wide = pictures(1, side=2 * side)[0]
+    wide = made_images(1, side=2 * side)[0]
     reach = side // duplicates.REACH
 
     def window(by):
@@ -81,7 +81,7 @@ def test_a_shift_within_reach_is_undone_and_one_beyond_is_not(side):
 
 @pytest.mark.parametrize("axis", [1, 2])
 def test_half_a_pixel_costs_hardly_more_than_a_whole_one(axis):
-    fine = pictures(1, side=8 * SMALL_PX)[0].astype(float)
+    fine = made_images(1, side=8 * SMALL_PX)[0].astype(float)
 
     def sampled(by):
         """The mean of 4 x 4 pixels, from a grid moved by quarters of one."""
@@ -92,21 +92,21 @@ def test_half_a_pixel_costs_hardly_more_than_a_whole_one(axis):
     assert whole - half < 0.005  # without the parabola 0.02
 
 
-def test_correlation_is_symmetric_and_low_for_different_pictures():
-    one, other = pictures(6), pictures(6, seed=1)
+def test_correlation_is_symmetric_and_low_for_different_images():
+    one, other = made_images(6), made_images(6, seed=1)
     forth, back = correlate(one, other), correlate(other, one)
     np.testing.assert_allclose(forth, back, atol=1e-5)
     assert (forth < 0.5).all()
 
 
-def test_an_even_picture_correlates_with_nothing():
+def test_a_flat_image_correlates_with_nothing():
     even = np.full((1, SMALL_PX, SMALL_PX), 90, np.uint8)
     assert correlate(even, even)[0] == 0
-    assert correlate(even, pictures(1, side=SMALL_PX))[0] == 0
+    assert correlate(even, made_images(1, side=SMALL_PX))[0] == 0
 
 
 def test_every_kind_of_copy_is_found_and_nothing_else():
-    originals = pictures(30)
+    originals = made_images(30)
     altered = np.stack([alter(originals[at]) for at, alter in enumerate(ALTERED.values())])
     found = copies_among(np.concatenate([originals, altered]))
     expected = {(30 + at, at) for at in range(len(ALTERED))}
@@ -115,7 +115,7 @@ def test_every_kind_of_copy_is_found_and_nothing_else():
 
 
 def test_exact_copies_are_paired_with_the_first_of_them_and_searched_once():
-    one, other = pictures(2)
+    one, other = made_images(2)
     large = np.stack([other, one, one, relit(one), one])
     found = copies_among(large, ["b", "a", "a", "c", "a"])
     assert found.drop(columns="value").to_numpy().tolist() == [
@@ -124,8 +124,8 @@ def test_exact_copies_are_paired_with_the_first_of_them_and_searched_once():
     assert found["value"].tolist()[:2] == [1, 1]
 
 
-def test_pictures_alike_at_a_glance_are_no_copies_if_their_detail_differs():
-    coarse = gaussian_filter(pictures(1)[0].astype(float), 6)
+def test_images_similar_at_a_glance_are_no_copies_if_their_detail_differs():
+    coarse = gaussian_filter(made_images(1)[0].astype(float), 6)
     noise = np.random.default_rng(0).standard_normal((2, LARGE_PX, LARGE_PX))
     detail = gaussian_filter(noise, (0, 1.5, 1.5))
     one, other = np.clip(coarse + 30 * detail, 0, 255).astype(np.uint8)
@@ -133,10 +133,10 @@ def test_pictures_alike_at_a_glance_are_no_copies_if_their_detail_differs():
     assert copies_among(np.stack([one, other])).empty
 
 
-def test_pictures_alike_when_small_are_no_copies_if_larger_ones_differ():
+def test_images_similar_as_thumbnails_are_no_copies_if_larger_ones_differ():
     """As two hands held alike on one bed: their grain differs."""
     noise = gaussian_filter(np.random.default_rng(0).standard_normal((2, 96, 96)), (0, 0.7, 0.7))
-    large = np.clip(pictures(1)[0] + 9 * noise / noise.std(), 0, 255).astype(np.uint8)
+    large = np.clip(made_images(1)[0] + 9 * noise / noise.std(), 0, 255).astype(np.uint8)
     one, other = (resized(each, SMALL_PX)[None] for each in large)
     assert correlate(one, other)[0] > 0.95
     assert 0.85 < correlate(large[:1], large[1:])[0] < 0.9
@@ -144,7 +144,7 @@ def test_pictures_alike_when_small_are_no_copies_if_larger_ones_differ():
 
 
 def test_the_size_of_a_block_changes_nothing(monkeypatch):
-    originals = pictures(12)
+    originals = made_images(12)
     large = np.concatenate([originals, [relit(each) for each in originals[::-1]]])
     whole = copies_among(large)
     assert len(whole) == 12
@@ -154,7 +154,7 @@ def test_the_size_of_a_block_changes_nothing(monkeypatch):
 
 
 def test_without_images_nothing_is_found():
-    assert copies_among(pictures(1)).empty
+    assert copies_among(made_images(1)).empty
     none = find_copies(pd.Series([], dtype=str), np.zeros((0, SMALL_PX, SMALL_PX), np.uint8), None)
     assert none.empty
 

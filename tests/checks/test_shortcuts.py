@@ -1,4 +1,4 @@
-"""Which half of a picture a network needs: told of toy networks whose eyes are known."""
+"""Baselines on made-up features and small phantoms; occlusion of toy networks of known needs."""
 
 from pathlib import Path
 
@@ -30,16 +30,15 @@ from ulna.checks.shortcuts import (
     tabulate_occlusion,
 )
 from ulna.core import InputError
-from ulna.core.params import Phantom
 from ulna.core.predictions import COLUMNS, by_study
 from ulna.core.predictions import COLUMNS as TABLE
 from ulna.data.cache import Cache, build_cache, gather, load_cache
 from ulna.data.images import REGIONS, content_boxes, letterbox, mask_region
 from ulna.data.mura import read_index
-from ulna.data.samples import join_samples
+from ulna.data.samples import join_measurements, join_samples
 from ulna.data.source import open_root
 from ulna.data.splits import assign_splits
-from ulna.evaluation.evaluate import apply_thresholds
+from ulna.evaluation.thresholds import apply_thresholds
 from ulna.phantom.tree import write_phantom
 
 REAL = Path(__file__).resolve().parents[3] / "shared/data/fracatlas/MURA-v1.1"
@@ -67,34 +66,42 @@ def made_up(seed: int = 0, sizes=SIZES) -> pd.DataFrame:
     return table.assign(**{name: draw.uniform(0, 255, count) for name in PIXELS})
 
 
-def judged(measured: pd.DataFrame, params) -> pd.DataFrame:
+def evaluated_baselines(measured: pd.DataFrame, params) -> pd.DataFrame:
     tables, crossed = predict_baselines(measured), cross_validate(measured)
     evaluate = params.evaluate.model_copy(update={"bootstrap_replicates": 400})
     return evaluate_baselines(tables, crossed, evaluate, seed=1).set_index("baseline")
 
 
 @pytest.fixture(scope="module")
-def phantoms(tmp_path_factory, params):
-    """The same small phantom without and with a corner marker on abnormal images, measured."""
-    tables = {}
-    for planted in (False, True):
+def uninformative(params):
+    return evaluated_baselines(made_up(), params)
+
+
+@pytest.fixture(scope="module")
+def caches(tmp_path_factory, params):
+    """The same small phantom without and with a corner marker on abnormal images."""
+    caches = {}
+    for marker in (False, True):
         folder = tmp_path_factory.mktemp("phantom")
         root = folder / "MURA-v1.1.zip"
         # Enough for six pairs of test patients: of fewer, even an AUROC of 1 is no evidence.
-        phantom = Phantom(seed=1, patients=70, marker_shortcut=planted)
-        write_phantom(root, phantom, workers=1)
+        write_phantom(root, 1, 70, marker_shortcut=marker, workers=1)
         images = read_index(open_root(root))
         image = params.image.model_copy(update={"size_px": 48})
-        build_cache(images, root, folder / "cache", image, workers=1)
+        build_cache(images, root, folder / "cache", **image.model_dump(), workers=1)
         cache = load_cache(folder / "cache")
-        rows = join_samples(images, assign_splits(images, 0.2, 2017), cache)
-        tables[planted] = measure_confounders(rows, cache, image.fit)
-    return tables
+        caches[marker] = join_samples(images, assign_splits(images, 0.2, 2017), cache), cache
+    return caches
+
+
+@pytest.fixture(scope="module")
+def phantoms(caches):
+    return {marker: measured_of(*parts) for marker, parts in caches.items()}
 
 
 @pytest.mark.promise("A7")
-def test_a_planted_corner_marker_raises_the_alarm_and_is_named(phantoms, params):
-    scores = judged(phantoms[True], params)
+def test_a_synthetic_corner_marker_raises_the_alarm_and_is_named(phantoms, params):
+    scores = evaluated_baselines(phantoms[True], params)
     assert scores["flag"].to_dict() == {name: name == "corners_and_border" for name in BASELINES}
     assert scores.at["corners_and_border", "auroc"] == 1
     assert summarize_baselines(scores.reset_index())["conclusion"] == "alarm"
@@ -102,20 +109,20 @@ def test_a_planted_corner_marker_raises_the_alarm_and_is_named(phantoms, params)
 
 @pytest.mark.promise("A7")
 def test_the_same_phantom_without_the_marker_raises_none(phantoms, params):
-    scores = judged(phantoms[False], params)
+    scores = evaluated_baselines(phantoms[False], params)
     assert not scores["flag"].any()
     assert summarize_baselines(scores.reset_index())["conclusion"] == "no_alarm"
 
 
 @pytest.mark.promise("A7")
 def test_a_shortcut_that_only_shows_in_the_metadata_raises_the_alarm(params):
-    """A device, told by a size and a mode together, that pictures mostly the abnormal."""
+    """A device, told by a size and a mode together, used mostly for the abnormal."""
     measured = made_up()
     rng = np.random.default_rng(5)
     device = (rng.random(len(measured)) < 0.8) == (measured["label"] == 1)
     measured["mode"] = np.where(rng.random(len(measured)) < 0.5, "L", "RGB")
     measured["width_px"] = np.where(device == (measured["mode"] == "L"), 512, 300)
-    scores = judged(measured, params)
+    scores = evaluated_baselines(measured, params)
     assert scores["flag"].to_dict() == {name: name in ("picture", "metadata") for name in BASELINES}
 
 
@@ -139,7 +146,7 @@ def test_shuffled_labels_are_chance(params):
     """A 95% interval holds 0.5 in about 95 of 100 data sets, and the alarm is silent in all."""
     holds, informative = [], []
     for seed in range(6):
-        scores = judged(shuffled(marked(made_up(seed)), seed), params)
+        scores = evaluated_baselines(shuffled(marked(made_up(seed)), seed), params)
         fitted = scores.drop("prevalence")
         holds += list((fitted["auroc_low"] <= 0.5) & (fitted["auroc_high"] >= 0.5))
         informative += list(scores["informative"])
@@ -148,7 +155,7 @@ def test_shuffled_labels_are_chance(params):
 
 
 @pytest.mark.promise("A7")
-def test_of_baselines_that_tell_nothing_hardly_any_raises_the_alarm(params):
+def test_of_baselines_no_better_than_chance_hardly_any_raises_the_alarm(params):
     """Random scores of 40 data sets; one set of patients alone would alarm in 12% of them."""
     evaluate = params.evaluate.model_copy(update={"bootstrap_replicates": 100, "threshold": "half"})
     names = [name for name, baseline in BASELINES.items() if baseline.shortcut][1:]
@@ -170,18 +177,18 @@ def test_of_baselines_that_tell_nothing_hardly_any_raises_the_alarm(params):
     assert on_test >= 3  # what the second set of patients spares
 
 
-def test_the_labels_told_anything_before_they_were_shuffled(params):
-    scores = judged(marked(made_up()), params)
+def test_the_baselines_are_informative_before_labels_are_shuffled(params):
+    scores = evaluated_baselines(marked(made_up()), params)
     assert scores["flag"].to_dict() == {name: name == "corners_and_border" for name in BASELINES}
 
 
-def test_a_constant_is_exactly_chance_whatever_the_number_of_views(params):
-    row = judged(made_up(), params).loc["prevalence"]
+def test_a_constant_is_exactly_chance_for_any_number_of_views(uninformative):
+    row = uninformative.loc["prevalence"]
     assert (row["auroc"], row["auroc_low"], row["auroc_high"]) == (0.5, 0.5, 0.5)
     assert row["kappa"] == 0
 
 
-def test_studies_of_a_body_part_are_scored_alike_whatever_their_number_of_views():
+def test_studies_of_a_body_part_have_one_probability_for_any_number_of_views():
     table = predict_baselines(made_up())["body_part"]
     assert by_study(table).groupby("body_part")["probability"].nunique().eq(1).all()
 
@@ -211,7 +218,7 @@ def test_cross_validation_never_scores_a_patient_with_a_model_that_saw_them(monk
     seen = []
     monkeypatch.setattr(
         shortcuts,
-        "_fit_and_score",
+        "_fit_and_predict",
         lambda _, train, scored: seen.append((train, scored)) or scored,
     )
     measured = made_up()
@@ -233,9 +240,9 @@ def test_the_order_of_rows_changes_no_score(params):
         np.testing.assert_allclose(one, other[one.index], atol=1e-5)
 
 
-def test_the_same_data_give_the_same_bits(params):
-    one, other = (judged(made_up(3), params) for _ in range(2))
-    pd.testing.assert_frame_equal(one, other, check_exact=True)
+def test_the_same_data_give_the_same_bits(uninformative, params):
+    again = evaluated_baselines(made_up(), params)
+    pd.testing.assert_frame_equal(uninformative, again, check_exact=True)
 
 
 def test_one_set_of_patients_alone_raises_no_alarm(params):
@@ -244,13 +251,13 @@ def test_one_set_of_patients_alone_raises_no_alarm(params):
         measured = made_up()
         marked = (measured["split"] == planted) & (measured["label"] == 1)
         measured["top_left_max"] = np.where(marked, 255.0, 100.0)
-        assert not judged(measured, params)["flag"].any()
+        assert not evaluated_baselines(measured, params)["flag"].any()
 
 
 def test_brightness_informs_without_an_alarm(params):
     measured = made_up()
     measured["mean"] = measured["label"] * 100.0 + np.arange(len(measured)) % 90
-    scores = judged(measured, params)
+    scores = evaluated_baselines(measured, params)
     assert scores.at["intensity", "informative"] and not scores["flag"].any()
     summary = summarize_baselines(scores.reset_index())
     assert summary["conclusion"] == "no_alarm"
@@ -259,13 +266,13 @@ def test_brightness_informs_without_an_alarm(params):
 
 def test_too_few_patients_say_so(params):
     few = made_up(sizes={"train": 60, "val": 40, "test": params.evaluate.min_patients - 1})
-    scores = judged(few, params)
+    scores = evaluated_baselines(few, params)
     assert scores["auroc"].isna().all() and (scores["note"] == "too_few").all()
     assert not scores["flag"].any()
     assert summarize_baselines(scores.reset_index())["conclusion"] == "too_few"
 
 
-def test_too_few_patients_to_learn_from_are_refused():
+def test_too_few_training_patients_are_refused():
     measured = made_up(sizes={"train": 40, "val": 20, "test": 20})
     abnormal = measured[(measured["split"] == "train") & (measured["label"] == 1)]
     few = abnormal["patient"].drop_duplicates()[4:]
@@ -273,30 +280,45 @@ def test_too_few_patients_to_learn_from_are_refused():
         cross_validate(measured[~measured["patient"].isin(few)])
 
 
-def test_real_radiographs_tell_some_of_their_labels_without_bone(params, tmp_path):
+def test_real_radiographs_give_away_some_labels_without_bone(params, tmp_path):
     """Sizes, modes and borders of FracAtlas differ with the label: no clean set."""
     if not REAL.is_dir():
         pytest.skip("FracAtlas in MURA's layout is not beside the repository")
     images = read_index(open_root(REAL))
-    build_cache(images, REAL, tmp_path, params.image.model_copy(update={"size_px": 48}), workers=1)
+    build_cache(images, REAL, tmp_path, **params.image.model_dump() | {"size_px": 48}, workers=1)
     cache = load_cache(tmp_path)
     rows = join_samples(images, assign_splits(images, params.split.val_fraction, 2017), cache)
-    scores = judged(measure_confounders(rows, cache, params.image.fit), params)
+    scores = evaluated_baselines(
+        measure_confounders(join_measurements(rows, cache), cache.arrays, "pad"), params
+    )
     assert scores.at["metadata", "flag"] and not scores.at["views", "flag"]
+
+
+def measured_of(rows: pd.DataFrame, cache: Cache) -> pd.DataFrame:
+    return measure_confounders(join_measurements(rows, cache), cache.arrays, "pad")
 
 
 def one_image(pixels: np.ndarray, width_px: int, height_px: int) -> pd.Series:
     file = {"image": "a", "body_part": "HAND", "row": 0}
     images = pd.DataFrame(
-        [file | {"mode": "L", "bit_depth": 8, "width_px": width_px, "height_px": height_px}]
+        [
+            file
+            | {
+                "mode": "L",
+                "bit_depth": 8,
+                "mean": 0.0,
+                "width_px": width_px,
+                "height_px": height_px,
+            }
+        ]
     )
     rows = pd.DataFrame([file | {"patient": "p", "study": "s", "split": "train", "label": 0}])
     cache = Cache(images, pd.DataFrame(), {"HAND": pixels[np.newaxis]})
-    return measure_confounders(rows, cache, "pad").iloc[0]
+    return measured_of(rows, cache).iloc[0]
 
 
 def test_padding_is_not_measured_and_regions_are_where_their_names_say():
-    """A picture of 64 x 32 in a square of 64: rows 16 to 47; corners 4 x 8, frame 2 and 4."""
+    """An image of 64 x 32 in a square of 64: rows 16 to 47; corners 4 x 8, frame 2 and 4."""
     square = np.zeros((64, 64), np.uint8)
     square[16:48] = 100
     square[16:20, 0:8] = 200
@@ -309,7 +331,7 @@ def test_padding_is_not_measured_and_regions_are_where_their_names_say():
     assert row["aspect"] == 2 and row["views"] == 1
 
 
-def test_the_middle_of_a_picture_does_not_reach_corners_and_border():
+def test_the_middle_of_a_image_does_not_reach_corners_and_border():
     rng = np.random.default_rng(2)
     one = rng.integers(0, 256, (64, 64), np.uint8)
     other = one.copy()
@@ -341,7 +363,7 @@ def many(count: int = 40, side: int = 48) -> tuple[pd.DataFrame, Cache, list[np.
         {"image": [f"{k:02}" for k in range(count)], "body_part": parts, "row": places}
     )
     files = images.assign(
-        mode="L", bit_depth=8,
+        mode="L", bit_depth=8, mean=0.0,
         width_px=[picture.shape[1] for picture in pictures],
         height_px=[picture.shape[0] for picture in pictures],
     )  # fmt: skip
@@ -357,10 +379,10 @@ def many(count: int = 40, side: int = 48) -> tuple[pd.DataFrame, Cache, list[np.
 
 
 @pytest.mark.parametrize("block", [1, 3, 64])
-def test_every_image_has_the_numbers_of_its_own_picture_whatever_the_block(monkeypatch, block):
+def test_every_image_has_the_numbers_of_its_own_for_any_block(monkeypatch, block):
     monkeypatch.setattr(shortcuts, "BLOCK", block)
     rows, cache, inside = many()
-    measured = measure_confounders(rows, cache, "pad")
+    measured = measured_of(rows, cache)
     assert measured["image"].tolist() == rows["image"].tolist()
     for row, picture in zip(measured.itertuples(), inside, strict=True):
         assert row.mean == pytest.approx(picture.mean())
@@ -373,16 +395,14 @@ def test_every_image_has_the_numbers_of_its_own_picture_whatever_the_block(monke
 def test_the_order_of_the_rows_changes_no_bit():
     rows, cache, _ = many()
     names = ["mean", "sd", *BORDER]
-    first = measure_confounders(rows, cache, "pad").set_index("image")[names]
-    again = measure_confounders(rows.sample(frac=1, random_state=1), cache, "pad").set_index(
-        "image"
-    )[names]
+    first = measured_of(rows, cache).set_index("image")[names]
+    again = measured_of(rows.sample(frac=1, random_state=1), cache).set_index("image")[names]
     pd.testing.assert_frame_equal(again.loc[first.index], first, check_exact=True)
 
 
-def test_views_are_those_of_the_study_and_files_tell_of_their_device():
+def test_views_are_those_of_the_study_and_metadata_are_those_of_the_file():
     rows, cache, _ = many(7)
-    measured = measure_confounders(rows, cache, "pad")
+    measured = measured_of(rows, cache)
     assert measured["views"].tolist() == [3] * 6 + [1]
     pd.testing.assert_frame_equal(
         measured[list(IMAGE_FEATURES[:4])], cache.images[list(IMAGE_FEATURES[:4])]
@@ -393,7 +413,7 @@ def test_views_are_those_of_the_study_and_files_tell_of_their_device():
 
 
 def test_the_frame_is_a_sixteenth_of_each_side_without_the_corners():
-    """A picture of 64 x 32: 4 columns at left and right, 2 rows above and below."""
+    """An image of 64 x 32: 4 columns at left and right, 2 rows above and below."""
     square = np.zeros((64, 64), np.uint8)
     square[16:48] = 10
     square[20:44, 0:4] = square[20:44, 60:64] = 90
@@ -430,7 +450,7 @@ def pictures(corner: float, middle: float, seed: int = 0, count: int = 240):
 
 
 def network(corner: float, middle: float):
-    """A network that looks at these two places, each as much as its weight says."""
+    """A network on these two regions, weighted."""
 
     def logits(pixels):
         grey = pixels.astype(float)
@@ -449,8 +469,8 @@ def tables(pixels, rows, logits, boxes=None) -> dict[str, pd.DataFrame]:
     test = (rows["split"] == "test").to_numpy()
     if boxes is None:
         boxes = np.tile([0, 0, SIDE, SIDE], (len(rows), 1))
-    judged_occlusion = rows["split"] != "train"
-    found = {"whole": scored(rows[judged_occlusion], logits(pixels[judged_occlusion]))}
+    held_out = (rows["split"] != "train").to_numpy()
+    found = {"whole": scored(rows[held_out], logits(pixels[held_out]))}
     for region in REGIONS:
         hidden = logits(mask_region(pixels[test], boxes[test], region))
         found[f"{region}_hidden"] = scored(rows[test], hidden)
@@ -462,13 +482,13 @@ def evaluate(params):
     return params.evaluate.model_copy(update={"bootstrap_replicates": 400})
 
 
-def judged_occlusion(evaluate, eyes, seen, seed: int = 0):
+def evaluated_occlusion(evaluate, eyes, seen, seed: int = 0):
     return evaluate_occlusion(tables(*pictures(*seen, seed), network(*eyes)), evaluate, seed=1)
 
 
 @pytest.mark.promise("A7")
 def test_a_network_that_reads_the_frame_raises_the_alarm(evaluate):
-    found = judged_occlusion(evaluate, eyes=(1, 0), seen=(0.95, 0.95))
+    found = evaluated_occlusion(evaluate, eyes=(1, 0), seen=(0.95, 0.95))
     assert found["finding"] == "frame" and found["flag"]
     assert found["centre_hidden"]["auroc"] == found["whole"]["auroc"]
     assert found["frame_hidden"]["auroc"] == 0.5  # all equal: the corner is black
@@ -477,21 +497,21 @@ def test_a_network_that_reads_the_frame_raises_the_alarm(evaluate):
 
 @pytest.mark.promise("A7")
 def test_a_network_that_reads_the_centre_raises_none(evaluate):
-    found = judged_occlusion(evaluate, eyes=(0, 1), seen=(0.95, 0.95))
+    found = evaluated_occlusion(evaluate, eyes=(0, 1), seen=(0.95, 0.95))
     assert found["finding"] == "centre" and not found["flag"]
     assert found["frame_hidden"]["auroc_drop"] == 0
     assert found["centre_hidden"]["auroc_drop_low"] > 0
     assert summarize_occlusion({"cnn": found})["conclusion"] == "no_alarm"
 
 
-def test_a_frame_that_tells_something_is_no_alarm_while_the_centre_tells_more(evaluate):
-    found = judged_occlusion(evaluate, eyes=(1, 1), seen=(0.7, 1.0))
+def test_an_informative_frame_is_no_alarm_while_the_centre_is_better(evaluate):
+    found = evaluated_occlusion(evaluate, eyes=(1, 1), seen=(0.7, 1.0))
     assert found["centre_hidden"]["auroc_low"] > 0.5
     assert found["finding"] == "both" and not found["flag"]
 
 
-def test_a_network_that_reads_both_alike_raises_the_alarm(evaluate):
-    assert judged_occlusion(evaluate, eyes=(1, 1), seen=(0.9, 0.9))["flag"]
+def test_a_network_that_reads_both_equally_raises_the_alarm(evaluate):
+    assert evaluated_occlusion(evaluate, eyes=(1, 1), seen=(0.9, 0.9))["flag"]
 
 
 @pytest.mark.promise("A6")
@@ -499,7 +519,7 @@ def test_a_network_that_reads_both_alike_raises_the_alarm(evaluate):
 def test_networks_without_signal_raise_no_alarm(evaluate):
     """That the whole and the frame alone are above chance happens by chance in about 1 of 40."""
     found = [
-        judged_occlusion(evaluate, eyes=(1, 1), seen=(0.5, 0.5), seed=seed) for seed in range(8)
+        evaluated_occlusion(evaluate, eyes=(1, 1), seen=(0.5, 0.5), seed=seed) for seed in range(8)
     ]
     assert sum(one["flag"] for one in found) <= 1
     weak = [one for one in found if one["finding"] == "weak"]
@@ -520,7 +540,7 @@ def test_networks_without_signal_raise_no_alarm(evaluate):
         (0.8, 0.8, 0.8, np.nan, "too_few"),
     ],
 )
-def test_what_is_found_follows_from_the_lower_ends(whole, centre, frame, better, finding):
+def test_the_finding_follows_from_the_lower_limits(whole, centre, frame, better, finding):
     lows = dict(zip(SHOWN, (whole, centre, frame), strict=True))
     found = {name: {"auroc": low + 0.1, "auroc_low": low} for name, low in lows.items()}
     found |= {"centre_minus_frame": better + 0.1, "centre_minus_frame_low": better}
@@ -549,7 +569,7 @@ def test_scores_and_drops_are_those_of_studies(evaluate):
     assert found["centre_minus_frame"] == pytest.approx(difference)
 
 
-def test_the_threshold_is_that_of_whole_pictures_of_val(evaluate):
+def test_the_threshold_is_that_of_whole_images_of_val(evaluate):
     seen = tables(*pictures(0.9, 0.9), network(1, 2))
     _, thresholds = apply_thresholds(seen["whole"], "study", evaluate)
     found = evaluate_occlusion(seen, evaluate, seed=1)
@@ -586,7 +606,7 @@ def test_test_labels_change_no_threshold(evaluate, monkeypatch):
 
 
 def test_the_drop_is_paired_and_the_whole_loses_nothing(evaluate):
-    found = judged_occlusion(evaluate, eyes=(1, 1), seen=(0.8, 0.8))
+    found = evaluated_occlusion(evaluate, eyes=(1, 1), seen=(0.8, 0.8))
     assert {found["whole"][f"auroc_drop{end}"] for end in ("", "_low", "_high")} == {0.0}
     half = found["frame_hidden"]
     width = half["auroc_drop_high"] - half["auroc_drop_low"]
@@ -603,14 +623,14 @@ def test_other_images_are_refused(evaluate):
 
 def test_too_few_patients_get_no_number_and_no_alarm(evaluate):
     few = evaluate.model_copy(update={"min_patients": 500})
-    found = judged_occlusion(few, eyes=(1, 0), seen=(1.0, 0.5))
+    found = evaluated_occlusion(few, eyes=(1, 0), seen=(1.0, 0.5))
     assert found["finding"] == "too_few" and not found["flag"]
     assert np.isnan([found["whole"]["auroc"], found["frame_hidden"]["auroc_drop"]]).all()
     assert summarize_occlusion({"cnn": found})["conclusion"] == "inconclusive"
 
 
 def test_the_table_has_a_row_for_each_network_and_half(evaluate):
-    found = judged_occlusion(evaluate, eyes=(1, 1), seen=(0.8, 0.9))
+    found = evaluated_occlusion(evaluate, eyes=(1, 1), seen=(0.8, 0.9))
     table = tabulate_occlusion({"cnn": found, "densenet169": found})
     assert list(table.columns) == list(OCCLUSION_COLUMNS)
     assert list(zip(table["network"], table["shown"], strict=True)) == [
@@ -620,17 +640,16 @@ def test_the_table_has_a_row_for_each_network_and_half(evaluate):
 
 
 def test_one_alarm_is_enough(evaluate):
-    frame = judged_occlusion(evaluate, eyes=(1, 0), seen=(0.9, 0.9))
-    centre = judged_occlusion(evaluate, eyes=(0, 1), seen=(0.9, 0.9))
+    frame = evaluated_occlusion(evaluate, eyes=(1, 0), seen=(0.9, 0.9))
+    centre = evaluated_occlusion(evaluate, eyes=(0, 1), seen=(0.9, 0.9))
     summary = summarize_occlusion({"cnn": centre, "densenet169": frame})
     assert summary["flag"] and summary["conclusion"] == "alarm"
 
 
-def test_the_example_is_an_abnormal_picture_as_the_networks_see_it():
+def test_the_example_is_an_abnormal_image_as_the_networks_see_it():
     pixels, rows = pictures(1.0, 1.0)
     size = {"row": range(len(rows)), "width_px": 640, "height_px": 320}
-    cache = Cache(rows.assign(**size), pd.DataFrame(), {"HAND": pixels})
-    shown = occlusion_example(rows, cache, "pad")
+    shown = occlusion_example(rows.assign(**size), {"HAND": pixels}, "pad")
     np.testing.assert_array_equal(shown["whole"], pixels[2])  # the first that is abnormal
     assert (shown["frame_hidden"][16, 16], shown["centre_hidden"][16, 16]) == (pixels[2, 16, 16], 0)
     np.testing.assert_array_equal(
@@ -639,24 +658,7 @@ def test_the_example_is_an_abnormal_picture_as_the_networks_see_it():
     np.testing.assert_array_equal(shown["frame_hidden"][:8], pixels[2, :8])  # padding is left
 
 
-@pytest.fixture(scope="module")
-def phantoms_occlusion(tmp_path_factory, params):
-    """The same small phantom without and with a corner marker on abnormal images."""
-    found = {}
-    for planted in (False, True):
-        folder = tmp_path_factory.mktemp("phantom")
-        root = folder / "MURA-v1.1.zip"
-        phantom = Phantom(seed=1, patients=60, marker_shortcut=planted)
-        write_phantom(root, phantom, workers=1)
-        images = read_index(open_root(root))
-        image = params.image.model_copy(update={"size_px": 48})
-        build_cache(images, root, folder / "cache", image, workers=1)
-        cache = load_cache(folder / "cache")
-        found[planted] = cache, join_samples(images, assign_splits(images, 0.2, 2017), cache)
-    return found
-
-
-def learnt(cache, rows):
+def tables_of_one_layer(rows, cache):
     """A network of one layer on the brightest pixel of each patch of 4 x 4, fitted on train."""
     pixels = gather(cache, rows["body_part"].to_numpy(object), rows["row"].to_numpy())
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
@@ -672,12 +674,12 @@ def learnt(cache, rows):
 
 
 @pytest.mark.promise("A7")
-def test_a_network_that_learnt_a_planted_marker_raises_the_alarm(phantoms_occlusion, evaluate):
-    found = evaluate_occlusion(learnt(*phantoms_occlusion[True]), evaluate, seed=1)
+def test_a_network_trained_on_a_synthetic_marker_raises_the_alarm(caches, evaluate):
+    found = evaluate_occlusion(tables_of_one_layer(*caches[True]), evaluate, seed=1)
     assert found["flag"]
     assert found["frame_hidden"]["kappa_drop_low"] > 0
 
 
 @pytest.mark.promise("A7")
-def test_the_same_network_without_the_marker_raises_none(phantoms_occlusion, evaluate):
-    assert not evaluate_occlusion(learnt(*phantoms_occlusion[False]), evaluate, seed=1)["flag"]
+def test_the_same_network_without_the_marker_raises_none(caches, evaluate):
+    assert not evaluate_occlusion(tables_of_one_layer(*caches[False]), evaluate, seed=1)["flag"]

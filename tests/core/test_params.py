@@ -158,7 +158,7 @@ def test_a_wrong_loss_stops_training_before_tensorflow_is_imported(tmp_path):
 
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES])
 def test_an_experiment_changes_nothing_in_the_file_but_its_own_parameter(path, tmp_path):
-    """DVC writes params.yaml anew for `-S`: a form that it keeps leaves no noise in the diff."""
+    """DVC rewrites params.yaml for `-S`: a form that it keeps leaves no noise in the diff."""
     file = tmp_path / "params.yaml"
     before = path.read_text()
     file.write_text(before)
@@ -215,4 +215,4 @@ def test_the_section_of_a_network_that_is_not_trained_may_be_absent():
 def test_a_training_is_told_all_that_it_depends_on(params):
     config = params.training("densenet169")
     assert (config.name, config.network) == ("densenet169", params.densenet169)
-    assert (config.seed, config.loss, config.precision) == (2017, "bce", "none")
+    assert (config.seed, config.loss, config.train) == (2017, "bce", params.train)

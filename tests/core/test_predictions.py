@@ -1,4 +1,4 @@
-"""The prediction table: what is refused and why, exact floats, and one probability a study."""
+"""The prediction table: refused rows, exact floats, and one probability per study."""
 
 import math
 from fractions import Fraction
@@ -140,22 +140,18 @@ def test_a_wrong_header_is_refused(tmp_path: Path, header: str, columns: str) ->
 
 def test_a_missing_an_empty_and_a_binary_file_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "cnn.csv"
-    with pytest.raises(InputError, match="cnn.csv"):
-        read_predictions(path)
-    path.write_bytes(b"")
-    with pytest.raises(InputError, match="cnn.csv"):
-        read_predictions(path)
-    path.write_bytes(b"\x89PNG\xff")
-    with pytest.raises(InputError, match="cnn.csv"):
-        read_predictions(path)
-    path.write_text(HEADER + '\n"a,p1')
-    with pytest.raises(InputError, match="cnn.csv"):
-        read_predictions(path)
+    for content in (None, b"", b"\x89PNG\xff", f'{HEADER}\n"a,p1'.encode()):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match="cnn.csv"):
+            read_predictions(path)
 
 
-@pytest.mark.parametrize(("rows", "found"), [([], r"\[\]"), (ROWS[:2], r"\['val'\]")])
-def test_a_table_without_a_test_row_is_refused(tmp_path: Path, rows: list[str], found: str) -> None:
-    with pytest.raises(InputError, match=f"cnn.csv .* split test, .*{found}"):
+@pytest.mark.parametrize(("rows", "splits"), [([], r"\[\]"), (ROWS[:2], r"\['val'\]")])
+def test_a_table_without_a_test_row_is_refused(
+    tmp_path: Path, rows: list[str], splits: str
+) -> None:
+    with pytest.raises(InputError, match=f"cnn.csv .* split test, .*{splits}"):
         read_predictions(written(tmp_path, *rows))
 
 
@@ -172,7 +168,7 @@ def test_a_table_of_one_split_alone_is_checked_as_well(tmp_path: Path, splits, s
         read_predictions(written(tmp_path, *ROWS[:2]), splits)
 
 
-def test_a_table_of_train_is_none_to_judge(tmp_path: Path) -> None:
+def test_a_table_of_train_is_refused_for_evaluation(tmp_path: Path) -> None:
     path = written(tmp_path, *(row.replace(",val,", ",train,") for row in ROWS))
     with pytest.raises(InputError, match="line 2: split"):
         read_predictions(path)
@@ -265,21 +261,21 @@ def test_the_mean_of_the_probabilities_is_what_no_name_gives() -> None:
 @given(st.lists(st.floats(1e-300, 1 - 1e-9), min_size=1, max_size=11))
 def test_noisy_or_is_one_minus_the_exact_product(probabilities: list[float]) -> None:
     none = math.prod(1 - Fraction(p) for p in probabilities)
-    [found] = by_study(views(probabilities), "noisy_or")["probability"]
-    assert found == pytest.approx(float(1 - none), rel=1e-14)
+    [noisy_or] = by_study(views(probabilities), "noisy_or")["probability"]
+    assert noisy_or == pytest.approx(float(1 - none), rel=1e-14)
     # 1 - (1 - 1e-20) ** 2 in floats would be 0.
-    assert found >= max(probabilities) * (1 - 1e-15)
+    assert noisy_or >= max(probabilities) * (1 - 1e-15)
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.floats(1e-9, 1 - 1e-9), min_size=1, max_size=11))
 def test_means_lie_between_the_views_and_max_on_one(probabilities: list[float]) -> None:
     table = views(probabilities)
-    found = {name: by_study(table, name)["probability"].item() for name in AGGREGATIONS}
+    pooled = {name: by_study(table, name)["probability"].item() for name in AGGREGATIONS}
     for name in ("mean_probability", "mean_logit"):
-        assert min(probabilities) * (1 - 1e-14) <= found[name]
-        assert found[name] <= max(probabilities) * (1 + 1e-14)
-    assert found["max"] == max(probabilities)
+        assert min(probabilities) * (1 - 1e-14) <= pooled[name]
+        assert pooled[name] <= max(probabilities) * (1 + 1e-14)
+    assert pooled["max"] == max(probabilities)
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
@@ -295,7 +291,7 @@ def test_the_largest_logits_there_are_give_a_probability(aggregation: Aggregatio
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @settings(deadline=None, max_examples=25)
 @given(data=st.data())
-def test_a_study_keeps_its_bits_whatever_the_order_and_other_studies(
+def test_a_study_keeps_its_bits_for_any_order_and_other_studies(
     aggregation: Aggregation, data: st.DataObject
 ) -> None:
     probability = st.floats(1e-9, 1 - 1e-9)
@@ -316,5 +312,5 @@ def test_a_study_keeps_its_bits_whatever_the_order_and_other_studies(
 @given(st.lists(st.floats(1e-9, 1 - 1e-9), min_size=1, max_size=11))
 def test_the_mean_is_the_exact_one_rounded(probabilities: list[float]) -> None:
     exact = sum(map(Fraction, probabilities)) / len(probabilities)
-    found = by_study(views(probabilities))["probability"].tolist()
-    assert found == [pytest.approx(float(exact), rel=1e-15)]
+    mean = by_study(views(probabilities))["probability"].tolist()
+    assert mean == [pytest.approx(float(exact), rel=1e-15)]

@@ -1,4 +1,4 @@
-"""Where a result came from."""
+"""Provenance of a result."""
 
 import json
 import platform
@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
-from ulna.core.provenance import NOT_IN_FINGERPRINT, describe, fingerprint, hash_of_lock, read_cpu
+from ulna.core.provenance import NOT_IN_FINGERPRINT, describe, fingerprint, hash_lock, read_cpu
 
 AMD = """processor	: 0
 vendor_id	: AuthenticAMD
@@ -87,11 +87,11 @@ def test_a_package_under_another_name_is_no_fault(monkeypatch):
 
 def test_the_lock_is_hashed_for_what_computes_alone(tmp_path):
     path = tmp_path / "requirements.lock"
-    assert hash_of_lock(path) is None
+    assert hash_lock(path) is None
     path.write_text(LOCK)
-    first = hash_of_lock(path)
+    first = hash_lock(path)
     path.write_text(LOCK.replace("aa", "ab").replace("keras-hub==1.0", "keras-hub==1.1"))
-    assert hash_of_lock(path) == first
+    assert hash_lock(path) == first
     for old, new in (("cc", "ce"), ("dd", "de"), ("3.15.1", "3.15.2")):
         path.write_text(LOCK.replace(old, new))
-        assert hash_of_lock(path) != first
+        assert hash_lock(path) != first

@@ -1,4 +1,4 @@
-"""How processes end, and how two are kept apart; with real ones."""
+"""Stages as processes: how they end, and locks; with real ones."""
 
 import os
 import signal
@@ -86,7 +86,7 @@ def test_the_second_run_of_a_stage_is_refused_with_the_number_of_the_first(tmp_p
     )
     with first:
         assert first.stdout.readline() == "held\n"
-        expected = rf"another process \(PID {first.pid} on .+\) runs train cnn in this folder"
+        expected = rf"PID {first.pid} on .+train cnn"
         with (
             pytest.raises(InputError, match=expected),
             exclusive_lock(lock, "train cnn", seconds=0.2),
@@ -115,28 +115,28 @@ def test_a_lock_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(zc.lockfile, "LockFile", full)
     lock = tmp_path / "train-cnn.lock"
-    expected = f"{lock}, which .* cannot be locked: No space left on device"
+    expected = f"{lock}.*No space left on device"
     with pytest.raises(InputError, match=expected), exclusive_lock(lock, "train cnn"):
         pass
 
 
-def test_a_disk_that_knows_no_locks_is_said_at_once(tmp_path, monkeypatch):
+def test_a_disk_without_locks_is_named_at_once(tmp_path, monkeypatch):
     def unknown(path, content_template):
         try:
             raise OSError(38, "Function not implemented")
         except OSError:
-            # As it does: whatever the fault.
+            # As it does for any fault.
             raise zc.lockfile.LockError("Couldn't lock") from None
 
     monkeypatch.setattr(zc.lockfile, "LockFile", unknown)
     with (
-        pytest.raises(InputError, match="cannot be locked: Function not implemented"),
+        pytest.raises(InputError, match="train-cnn.lock.*Function not implemented"),
         exclusive_lock(tmp_path / "train-cnn.lock", "train cnn"),
     ):
         pass
 
 
-def test_bad_input_ends_in_its_sentence_and_exit_code_1(capsys):
+def test_bad_input_ends_in_its_message_and_exit_code_1(capsys):
     def prepare() -> None:
         raise InputError("a.csv, line 3: expected 0 or 1, received 2")
 
@@ -154,7 +154,7 @@ def test_a_fault_of_ours_keeps_its_traceback():
         stage.run(prepare)
 
 
-def test_the_wrong_arguments_are_said_with_the_usage(capsys):
+def test_wrong_arguments_print_the_usage(capsys):
     def train(arch: str) -> None:
         raise AssertionError
 
@@ -179,12 +179,10 @@ def test_progress_passes_items_on_and_ends_with_a_line(capsys):
     assert capsys.readouterr().out.startswith("decode: 3 images in ")
 
 
-def test_a_long_run_in_a_log_says_how_far_it_is(capsys, monkeypatch):
+def test_a_long_run_logs_its_progress(capsys, monkeypatch):
     clock = iter(range(0, 1000, 20))
     monkeypatch.setattr(stage.time, "monotonic", lambda: float(next(clock)))
     list(stage.progress(range(4), 4, "decode"))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == [
-        "decode: 2 of 4 images, about 40 s to go",
-        "decode: 4 of 4 images, about 0 s to go",
-    ]
+    assert ["2 of 4" in lines[0], "40 s" in lines[0]] == [True, True]
+    assert ["4 of 4" in lines[1], " 0 s" in lines[1]] == [True, True]

@@ -7,7 +7,6 @@ from mura_tree import small_studies, tables
 
 from ulna.core import InputError, paths
 from ulna.core.io import write_csv
-from ulna.core.params import Phantom
 from ulna.data.annotations import BOX, COLUMNS, find_annotations, read_annotations
 from ulna.data.source import CSV_FILES, list_images, open_root
 from ulna.phantom.tree import write_phantom
@@ -33,9 +32,9 @@ def test_boxes_are_found_in_the_order_of_the_images(tmp_path):
 
 
 def test_a_data_set_without_annotations_gives_a_table_without_rows_that_is_read_again(tmp_path):
-    found = root(tmp_path)
+    data = root(tmp_path)
     (tmp_path / "annotations.csv").unlink()
-    annotations = find_annotations(found, images("a.png"))
+    annotations = find_annotations(data, images("a.png"))
     write_csv(tmp_path / "prepared.csv", annotations)
     again = read_annotations(tmp_path / "prepared.csv")
     pd.testing.assert_frame_equal(again, annotations)
@@ -62,12 +61,12 @@ def test_what_was_prepared_is_what_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["a.png,plate,1,2,1,4,ok,"], "line 2 holds a box without an area"),
-        (["a.png,plate,1,2,3,2,ok,"], "line 2 holds a box without an area"),
-        (["a.png,none,,,,,ok,", "b.png,plate,1,,3,4,ok,"], "line 3 holds a box without an area"),
-        (["a.png,none,,,,,ok,"] * 2, "line 3 lists an image that is on an earlier line"),
-        (["a.png,plate,left,2,3,4,ok,"], "is no table of boxes"),
-        (["b.png,none,,,,,ok,"], "annotations.csv lacks 1 of 1 images, the first is a.png"),
+        (["a.png,plate,1,2,1,4,ok,"], "line 2 .*area"),
+        (["a.png,plate,1,2,3,2,ok,"], "line 2 .*area"),
+        (["a.png,none,,,,,ok,", "b.png,plate,1,,3,4,ok,"], "line 3 .*area"),
+        (["a.png,none,,,,,ok,"] * 2, "line 3 .*earlier line"),
+        (["a.png,plate,left,2,3,4,ok,"], "annotations.csv .*left"),
+        (["b.png,none,,,,,ok,"], "annotations.csv .*1 of 1 .*a.png"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path, lines, message):
@@ -76,10 +75,10 @@ def test_a_wrong_line_is_named(tmp_path, lines, message):
 
 
 def test_a_table_of_something_else_is_refused(tmp_path):
-    found = root(tmp_path)
+    data = root(tmp_path)
     (tmp_path / "annotations.csv").write_text("image,label\na.png,1\n")
-    with pytest.raises(InputError, match="has the columns image, label, expected image, finding"):
-        find_annotations(found, images("a.png"))
+    with pytest.raises(InputError, match="image, label, .*image, finding"):
+        find_annotations(data, images("a.png"))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +94,7 @@ def test_what_prepare_did_not_write_is_refused(tmp_path, text):
 def test_the_phantom_annotates_each_of_its_images(tmp_path):
     """Inside the data set, so that a change of one is a change of the other."""
     path = tmp_path / paths.PHANTOM_ROOT
-    write_phantom(path, Phantom(seed=1, patients=30, marker_shortcut=False), workers=1)
+    write_phantom(path, seed=1, patients=30, workers=1)
     found = open_root(path)
     listed = images(*sorted(list_images(found)))
     annotations = find_annotations(found, listed)

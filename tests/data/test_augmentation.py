@@ -31,7 +31,7 @@ def smooth_pictures(count: int, side: int) -> np.ndarray:
 
 
 @pytest.mark.promise("B15")
-def test_draws_are_a_function_of_seed_epoch_and_image():
+def test_parameters_are_a_function_of_seed_epoch_and_image():
     keys = np.array([image_key(f"image{k}.png") for k in range(50)], np.uint64)
     together = sample_params(7, 3, keys)
     alone = np.concatenate([sample_params(7, 3, keys[k : k + 1]) for k in reversed(range(50))])
@@ -41,7 +41,7 @@ def test_draws_are_a_function_of_seed_epoch_and_image():
     assert len(np.unique(together)) == together.size
 
 
-def test_draws_fill_their_range_evenly():
+def test_parameters_fill_their_range_evenly():
     keys = np.arange(4000, dtype=np.uint64)
     drawn = sample_params(1, 0, keys)
     assert drawn.min() >= -1
@@ -62,7 +62,7 @@ def test_a_quarter_turn_is_a_quarter_turn(quarter):
     np.testing.assert_array_equal(turned[0], np.rot90(picture()[0], k=quarter))
 
 
-def test_a_flip_is_horizontal_and_happens_for_half_the_draws():
+def test_a_flip_is_horizontal_and_happens_for_half_the_images():
     flips = but(horizontal_flip=True)
     flipped = augment_images(picture(), draws(flip=-0.5), flips)
     np.testing.assert_array_equal(flipped, picture()[:, :, ::-1])

@@ -17,7 +17,7 @@ from ulna.core import InputError
 from ulna.core.io import write_csv
 from ulna.core.predictions import read_predictions
 from ulna.data.cache import COLUMNS as CACHE_COLUMNS
-from ulna.data.cross_part import Network, available, learning_rows, network_named, plan
+from ulna.data.cross_part import Network, available, network_named, plan, select_training_images
 from ulna.data.mura import IMAGE_COLUMNS
 from ulna.data.samples import SPLIT_COLUMNS
 from ulna.networks import runtime
@@ -50,7 +50,7 @@ def test_all_trains_once_on_each_part_and_once_without_each(parts):
 
 @settings(deadline=None, max_examples=50)
 @given(present, st.data())
-def test_a_list_trains_one_network_whatever_its_order_and_repeats(parts, data):
+def test_a_list_trains_one_network_for_any_order_and_repeats(parts, data):
     listed = data.draw(st.lists(st.sampled_from(parts), min_size=1))
     (network,) = plan(listed, parts)
     assert network == Network("+".join(sorted(set(listed))), tuple(sorted(set(listed))))
@@ -64,7 +64,7 @@ def test_the_plan_does_not_depend_on_the_order_of_the_parts(parts):
 
 @settings(deadline=None, max_examples=50)
 @given(present)
-def test_a_name_says_what_the_network_was_trained_on(parts):
+def test_a_name_gives_the_parts_that_the_network_is_trained_on(parts):
     for network in [*plan("all", parts), *plan(parts, parts)]:
         assert network_named(network.name, parts) == network
 
@@ -77,9 +77,11 @@ def test_a_part_that_is_not_there_is_named(name):
 
 
 @pytest.mark.parametrize("parts", [("WRIST",), ("ELBOW", "HAND")])
-def test_a_network_learns_from_its_parts_alone_and_from_all_of_them(parts):
+def test_a_network_is_trained_on_its_parts_alone_and_on_all_of_them(parts):
     rows = table()
-    for split, got in zip(("train", "val"), learning_rows(rows, Network("", parts)), strict=True):
+    for split, got in zip(
+        ("train", "val"), select_training_images(rows, Network("", parts)), strict=True
+    ):
         wanted = [row for row in rows.to_dict("records")
                   if row["split"] == split and row["body_part"] in parts]  # fmt: skip
         assert got.to_dict("records") == wanted
@@ -89,22 +91,22 @@ def test_a_network_learns_from_its_parts_alone_and_from_all_of_them(parts):
 @pytest.mark.promise("A1")
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("part", ["WRIST", "HAND"])
-def test_a_test_patient_among_those_learnt_from_stops_the_stage(split, part):
+def test_a_test_patient_among_the_training_patients_stops_the_stage(split, part):
     """Also one whose other body part is tested: the network learns from wrists alone."""
     rows = table()
     learnt = rows.index[(rows["split"] == split) & (rows["body_part"] == "WRIST")][0]
     tested = rows.index[(rows["split"] == "test") & (rows["body_part"] == part)][0]
     rows.loc[tested, "patient"] = rows.loc[learnt, "patient"]
     with pytest.raises(InputError, match=f"{split}-WRIST-0-0; "):
-        learning_rows(rows, Network("WRIST", ("WRIST",)))
+        select_training_images(rows, Network("WRIST", ("WRIST",)))
 
 
 def test_of_many_shared_patients_ten_are_named():
     rows = table()
     tested = rows.index[rows["split"] == "test"]
     rows.loc[tested, "patient"] = rows.loc[rows["split"] == "train", "patient"].to_numpy()
-    with pytest.raises(InputError, match="train-WRIST-0-1 and 2 more; run") as caught:
-        learning_rows(rows, Network("WRIST", ("WRIST",)))
+    with pytest.raises(InputError, match="train-WRIST-0-1 .*2 more") as caught:
+        select_training_images(rows, Network("WRIST", ("WRIST",)))
     assert str(caught.value).count("train-") == 10
 
 
@@ -112,11 +114,11 @@ def test_of_many_shared_patients_ten_are_named():
 @given(st.lists(st.tuples(st.integers(0, 12), st.sampled_from(["HAND", "WRIST"]),
                           st.sampled_from(["train", "val", "test"]), st.integers(0, 1)),
                 max_size=30))  # fmt: skip
-def test_what_is_learnt_from_is_never_tested(drawn):
+def test_no_training_patient_is_tested(drawn):
     rows = pd.DataFrame(drawn, columns=["patient", "body_part", "split", "label"])
     rows["patient"] = "p" + rows["patient"].astype(str)
     try:
-        learnt = pd.concat(learning_rows(rows, Network("WRIST", ("WRIST",))))
+        learnt = pd.concat(select_training_images(rows, Network("WRIST", ("WRIST",))))
     except InputError:
         return
     assert not set(learnt["patient"]) & set(rows["patient"][rows["split"] == "test"])
@@ -128,8 +130,8 @@ def test_a_part_with_one_label_is_refused_before_any_training(split):
     gone = (rows["split"] == split) & (rows["body_part"] == "HAND") & (rows["label"] == 1)
     rows = rows[~gone]
     with pytest.raises(InputError, match=f"{split} .*2 .*HAND .*1 "):
-        learning_rows(rows, Network("HAND", ("HAND",)))
-    learning_rows(rows, Network("", ("ELBOW", "HAND")))
+        select_training_images(rows, Network("HAND", ("HAND",)))
+    select_training_images(rows, Network("", ("ELBOW", "HAND")))
 
 
 def write_inputs(root: Path, train_on: str | list[str], unlearnt: int) -> None:

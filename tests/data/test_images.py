@@ -337,7 +337,7 @@ refused(200)
     ]
 
 
-def test_a_png_that_claims_more_than_pillow_allows_is_refused_alike():
+def test_a_png_that_claims_more_than_pillow_allows_is_refused_too():
     bomb = png(60_000, 60_000, 8, 0, b"")
     assert "60000 x 60000" in refusal(bomb, 50)
 
@@ -468,7 +468,7 @@ def test_boxes_computed_by_hand(width, height, box):
     assert content_box(width, height, 96, "stretch") == (0, 0, 96, 96)
 
 
-def test_what_is_cut_out_is_the_picture():
+def test_the_crop_is_the_image():
     pixels = np.random.default_rng(1).integers(0, 256, (96, 40), np.uint8)
     square = letterbox(pixels, 96, "pad")
     np.testing.assert_array_equal(crop_padding(square, 40, 96, "pad"), pixels)
@@ -488,7 +488,7 @@ def boxes_of(width_px: int, height_px: int, size_px: int, fit: str) -> np.ndarra
 
 @property_of_shapes
 @given(SIDES, SIDES, st.integers(32, 96), st.sampled_from(["pad", "stretch"]))
-def test_every_pixel_of_a_picture_is_hidden_once_and_no_padding_ever(width, height, size, fit):
+def test_every_pixel_of_a_image_is_hidden_once_and_no_padding_ever(width, height, size, fit):
     """The picture by the function that makes squares, not by the one that is used."""
     white = letterbox(np.full((height, width), 255, np.uint8), size, fit)[np.newaxis]
     halves = {r: mask_region(white, boxes_of(width, height, size, fit), r) for r in REGIONS}
@@ -507,7 +507,7 @@ def test_the_halves_have_equal_areas_to_half_a_row_of_the_centre(width, height, 
 
 @property_of_shapes
 @given(SIDES, SIDES, st.integers(32, 96))
-def test_the_centre_lies_in_the_middle_and_has_the_proportions_of_the_picture(width, height, size):
+def test_the_centre_lies_in_the_middle_and_has_the_proportions_of_the_image(width, height, size):
     [box] = boxes_of(width, height, size, "pad")
     left, top, right, bottom = centre_box(box)
     for before, after in ((left - box[0], box[2] - right), (top - box[1], box[3] - bottom)):
@@ -522,7 +522,7 @@ def test_a_square_loses_14_6_percent_of_its_side_at_each_end():
     assert (left, top, right, bottom) == (146, 146, 853, 853)
 
 
-def test_pictures_are_hidden_each_in_its_own_box_and_left_as_they_were():
+def test_images_are_hidden_each_in_its_own_box_and_left_as_they_were():
     draw = np.random.default_rng(0)
     images = draw.integers(1, 256, (2, 64, 64, 1), np.uint8)
     before = images.copy()
@@ -537,7 +537,7 @@ def test_pictures_are_hidden_each_in_its_own_box_and_left_as_they_were():
         np.testing.assert_array_equal(hidden[k], np.where(mask, 0, before[k]))
 
 
-def test_what_is_beside_a_picture_stays_in_its_square():
+def test_what_is_beside_a_image_stays_in_its_square():
     """Padding is black in the cache; here it is white, so that touching it would show."""
     white = np.full((1, 64, 64), 255, np.uint8)
     for region in REGIONS:
@@ -545,7 +545,7 @@ def test_what_is_beside_a_picture_stays_in_its_square():
         assert (hidden[0, :, :10] == 255).all() and (hidden[0, :, 54:] == 255).all()
 
 
-def test_of_no_pictures_there_are_no_boxes():
+def test_of_no_images_there_are_no_boxes():
     none = pd.DataFrame({"width_px": [], "height_px": []})
     assert content_boxes(none, 64, "pad").shape == (0, 4)
 
@@ -564,13 +564,13 @@ def test_measurements_are_of_the_full_size():
     arrays.arrays(np.uint8, st.tuples(st.integers(1, 3), st.integers(1, 3))),
     st.sampled_from([1, 256, 257, 600]),
 )
-def test_the_mean_is_of_all_levels_however_tall_and_bright_the_picture(block, times):
+def test_the_mean_is_of_all_levels_however_tall_and_bright_the_image(block, times):
     for pixels in (np.tile(block, (times, 1)), np.full((times, 2), 255, np.uint8)):
         total = sum(int(level) for level in pixels.flat)
         assert measure(Decoded(pixels, "L", 8)).mean == round(total / pixels.size, 4)
 
 
-def test_the_hash_knows_the_picture_whatever_the_file():
+def test_the_hash_is_of_the_pixels_not_of_the_file():
     def digest(pixels: np.ndarray, **options: object) -> str:
         return measure(decode(encode(Image.fromarray(pixels), **options), 1)).pixel_sha256
 
@@ -624,7 +624,7 @@ def test_every_odd_image_is_expected():
 
 
 @ODD_IMAGES_NEEDED
-def test_one_picture_saved_in_many_ways_looks_the_same():
+def test_one_image_saved_in_many_ways_looks_the_same():
     # All made from one radiograph: inverted, turned, 12 bits in a 16-bit file, progressive.
     def pixels(name: str) -> np.ndarray:
         return decode((ODD / name).read_bytes(), 50).pixels.astype(int)

@@ -53,9 +53,9 @@ def test_a_cache_of_another_index_stops():
         join_samples(IMAGES.drop(index=1), SPLITS, CACHED)
 
 
-def test_an_image_neither_cached_nor_rejected_images_stops():
+def test_an_image_neither_cached_nor_rejected_stops():
     lost = Cache(CACHED.images, CACHED.rejected[:0], {})
-    with pytest.raises(InputError, match="differ in 1 images, the first is c"):
+    with pytest.raises(InputError, match="1 images, .* c:"):
         join_samples(IMAGES, SPLITS, lost)
 
 
@@ -67,7 +67,7 @@ def test_rows_of_a_split_and_some_body_parts_are_chosen():
 
 def test_an_unknown_body_part_is_named_with_those_there_are():
     rows = join_samples(IMAGES, SPLITS, CACHED)
-    with pytest.raises(InputError, match=r"names FOOT, .* only HAND, WRIST"):
+    with pytest.raises(InputError, match="FOOT, .*HAND, WRIST"):
         select_samples(rows, "train", ("FOOT",))
 
 
@@ -89,9 +89,9 @@ def test_the_written_table_is_read_back_as_it_was(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        (None, "missing or no table"),
-        ("", "missing or no table"),
-        ("image,label\na,1\n", "has the columns image, label, expected image, official_split"),
+        (None, "images.csv"),
+        ("", "images.csv"),
+        ("image,label\na,1\n", "image, label, .*image, official_split"),
         (
             ",".join(IMAGE_COLUMNS) + "\na,train,WRIST,p,s,1\nb,train,WRIST,p,s,\n",
             "line 3: label is ''",

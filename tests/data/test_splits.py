@@ -95,7 +95,7 @@ def test_no_patient_is_in_two_splits_over_all_body_parts(images, val_fraction, s
 @pytest.mark.promise("A1")
 @settings(deadline=None, max_examples=20)
 @given(data_sets(), st.data())
-def test_a_planted_overlap_stops(images, data):
+def test_an_overlap_stops(images, data):
     splits = assign_splits(images, 0.2, 1)
     row = data.draw(st.integers(0, len(splits) - 1))
     other = data.draw(st.sampled_from(sorted({"train", "val", "test"} - {splits["split"][row]})))
@@ -375,7 +375,7 @@ def test_a_fraction_that_cannot_be_trained_on_is_named(fractions, fault):
         nested_subsets(images(20), fractions, seed=1)
 
 
-def test_sizes_count_what_is_learnt_from_and_read_back(tmp_path):
+def test_sizes_count_the_training_images_and_read_back(tmp_path):
     subsets = nested_subsets(images(40), FRACTIONS, seed=1)
     sizes = count_sizes(subsets)
     assert sizes.to_dict("list") == {

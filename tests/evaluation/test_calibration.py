@@ -1,4 +1,4 @@
-"""Is a network calibrated? Fitted on val, judged on test, and no more claimed than is known."""
+"""Is a network calibrated? Fitted on val, measured on test."""
 
 import math
 
@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from labelled import LABELLED, PROBABILITY, drawn, split
+from labelled import LABELLED, PROBABILITY, sample_labelled, split
 from scipy.special import expit
 from sklearn.calibration import calibration_curve
 from sklearn.linear_model import LogisticRegression
@@ -20,30 +20,28 @@ from ulna.evaluation.calibration import (
     ROWS_PER_BIN,
     TEMPERATURES,
     apply_temperature,
-    brier,
     calibration_line,
     conclude_calibration,
     count_bins,
     ece,
     find_faults,
     fit_temperature,
-    log_loss,
-    logit,
     measure_calibration,
-    murphy,
+    murphy_decomposition,
     reliability_curve,
     reliability_curves,
     summarize_calibration,
-    wilson,
+    wilson_ci,
 )
+from ulna.evaluation.metrics import brier, log_loss, logit
 
 NAN = float("nan")
 
 
 @pytest.mark.promise("E30")
-def test_a_summary_fits_on_val_and_judges_test() -> None:
-    val_labels, val = drawn(600, seed=10)
-    labels, probabilities = drawn(1200, seed=11)
+def test_a_summary_fits_on_val_and_measures_on_test() -> None:
+    val_labels, val = sample_labelled(600, seed=10)
+    labels, probabilities = sample_labelled(1200, seed=11)
     # A network three times too sure of itself.
     val, probabilities = (expit(3 * logit(p)) for p in (val, probabilities))
     summary = summarize_calibration(val_labels, val, labels, probabilities)
@@ -74,9 +72,9 @@ def test_a_summary_fits_on_val_and_judges_test() -> None:
 
 
 @pytest.mark.promise("E30")
-def test_what_a_temperature_cannot_mend_is_said() -> None:
-    val_labels, val = drawn(600, seed=10)
-    labels, probabilities = drawn(1200, seed=11)
+def test_a_shift_that_no_temperature_removes_is_not_calibrated() -> None:
+    val_labels, val = sample_labelled(600, seed=10)
+    labels, probabilities = sample_labelled(1200, seed=11)
     shifted = [expit(logit(p) + 1) for p in (val, probabilities)]
     summary = summarize_calibration(val_labels, shifted[0], labels, shifted[1])
     assert summary["conclusion"] == "not_calibrated"
@@ -86,16 +84,16 @@ def test_what_a_temperature_cannot_mend_is_said() -> None:
 @pytest.mark.promise("E30")
 @pytest.mark.parametrize("seed", range(5))
 def test_a_small_test_set_never_shows_that_probabilities_are_calibrated(seed: int) -> None:
-    val_labels, val = drawn(600, seed=20)
-    labels, probabilities = drawn(73, seed)
+    val_labels, val = sample_labelled(600, seed=20)
+    labels, probabilities = sample_labelled(73, seed)
     conclusion = summarize_calibration(val_labels, val, labels, probabilities)["conclusion"]
     assert conclusion in ("not_calibrated", "not_shown_too_few")
 
 
 @pytest.mark.promise("A3")
 def test_no_temperature_sees_a_test_label() -> None:
-    val_labels, val = drawn(120, seed=1)
-    labels, probabilities = drawn(200, seed=2)
+    val_labels, val = sample_labelled(120, seed=1)
+    labels, probabilities = sample_labelled(200, seed=2)
     fitted = summarize_calibration(val_labels, val, labels, probabilities)
     scaled = reliability_curves(labels, probabilities, fitted["temperature"])["probability"]
     slopes = set()
@@ -112,7 +110,7 @@ def test_no_temperature_sees_a_test_label() -> None:
 
 
 def test_without_both_classes_on_val_there_is_no_after() -> None:
-    labels, probabilities = drawn(300, seed=4)
+    labels, probabilities = sample_labelled(300, seed=4)
     summary = summarize_calibration([1, 1], [0.4, 0.6], labels, probabilities)
     assert np.isnan(summary["temperature"])
     assert np.isfinite(list(summary["before"].values())).all()
@@ -124,7 +122,9 @@ def test_without_both_classes_on_val_there_is_no_after() -> None:
 
 
 def test_without_both_classes_on_test_nothing_is_claimed() -> None:
-    summary = summarize_calibration(*drawn(100, seed=1), [0] * 30, np.linspace(0.1, 0.6, 30))
+    summary = summarize_calibration(
+        *sample_labelled(100, seed=1), [0] * 30, np.linspace(0.1, 0.6, 30)
+    )
     assert np.isfinite(summary["after"]["brier"])
     assert summary["conclusion"] == "not_shown_undefined"
 
@@ -190,8 +190,8 @@ def test_the_temperature_of_one_confidence_is_that_of_the_closed_form(
     # Each says 0.9 for its class and 3 of 4 are right: expit(logit(0.9) / T) must be 0.75.
     n = 200
     labels = np.arange(n) % 2
-    called = np.where(np.arange(n) < right * n, labels, 1 - labels)
-    probabilities = np.where(called == 1, says, 1 - says)
+    positive = np.where(np.arange(n) < right * n, labels, 1 - labels)
+    probabilities = np.where(positive == 1, says, 1 - says)
     odds = math.log(says / (1 - says)) / math.log(right / (1 - right))
     temperature = fit_temperature(labels, probabilities)
     assert temperature == pytest.approx(odds, rel=1e-12)
@@ -204,7 +204,7 @@ def test_the_temperature_of_one_confidence_is_that_of_the_closed_form(
 def test_no_temperature_nearby_fits_better_and_stretched_logits_stretch_it(
     seed: int, factor: float
 ) -> None:
-    labels, probabilities = drawn(80, seed)
+    labels, probabilities = sample_labelled(80, seed)
     temperature = fit_temperature(labels, probabilities)
     assume(TEMPERATURES[0] * 4 < temperature < TEMPERATURES[1] / 4)
     losses = [
@@ -233,7 +233,7 @@ def test_a_temperature_needs_both_classes() -> None:
         ([0, 1, 1], [0.4, 0.5, 0.9]),  # nor on it
         ([1, 0], [0.4, 0.6]),  # the wrong way round: the higher the better
         ([1, 0, 1, 0], [0.2, 0.2, 0.7, 0.7]),  # by chance
-        ([1, 0], [0.5, 0.5]),  # all alike, whatever the temperature
+        ([1, 0], [0.5, 0.5]),  # all alike, at any temperature
         ([0] * 9 + [1] * 10, [0.3] * 9 + [0.4999999] + [0.7] * 9),  # best below the limit
     ],
 )
@@ -246,7 +246,7 @@ def test_without_a_best_temperature_there_is_none(
 @given(st.integers(0, 10_000), st.integers(2, 40))
 @settings(deadline=None, max_examples=60)
 def test_a_temperature_is_where_the_loss_is_flat(seed: int, n: int) -> None:
-    labels, probabilities = drawn(n, seed, spread=0.5)
+    labels, probabilities = sample_labelled(n, seed, spread=0.5)
     temperature = fit_temperature(labels, probabilities)
     if np.isnan(temperature):
         # One class, or the slope of the loss over 1 / T has one sign from end to end.
@@ -275,7 +275,11 @@ def test_without_rows_scores_are_undefined() -> None:
     curve = reliability_curve([], [], 10)
     assert tuple(curve.columns) == CURVE_COLUMNS and curve.empty
     assert np.isnan(
-        [ece(curve), *murphy(curve).values(), *measure_calibration([], [], None).values()]
+        [
+            ece(curve),
+            *murphy_decomposition(curve).values(),
+            *measure_calibration([], [], None).values(),
+        ]
     ).all()
     assert np.isnan(list(calibration_line([], []).values())).all()
 
@@ -316,7 +320,7 @@ def test_bins_hold_every_row_once_and_equal_probabilities_together(rows, bins, r
 
 
 def test_a_curve_without_ties_is_scikit_learns() -> None:
-    labels, probabilities = drawn(500, seed=1)
+    labels, probabilities = sample_labelled(500, seed=1)
     curve = reliability_curve(labels, probabilities, 10)
     shares, means = calibration_curve(labels, probabilities, n_bins=10, strategy="quantile")
     assert curve["share_abnormal"].to_numpy() == pytest.approx(shares)
@@ -334,10 +338,10 @@ def test_a_curve_without_ties_is_scikit_learns() -> None:
         (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_intervals_of_shares_are_the_published_ones(
+def test_cis_of_proportions_are_the_published_ones(
     successes: int, trials: int, low: float, high: float
 ) -> None:
-    found = wilson([successes], [trials])
+    found = wilson_ci([successes], [trials])
     assert [round(float(end[0]), 4) for end in found] == [low, high]
 
 
@@ -345,7 +349,7 @@ def test_intervals_of_shares_are_the_published_ones(
 def test_limits_of_a_share_are_as_far_from_it_as_the_normal_quantile(counts) -> None:
     """Wilson's limits solve |share - p| = z sqrt(p (1 - p) / n)."""
     successes, n = counts
-    for limit in (float(end[0]) for end in wilson([successes], [n])):
+    for limit in (float(end[0]) for end in wilson_ci([successes], [n])):
         distance = abs(successes / n - limit) / math.sqrt(max(limit * (1 - limit), 1e-300) / n)
         assert distance == pytest.approx(1.959963984540054) or limit in (0, 1)
 
@@ -354,7 +358,7 @@ def test_limits_of_a_share_are_as_far_from_it_as_the_normal_quantile(counts) -> 
 @given(LABELLED, st.integers(1, 12))
 def test_murphys_parts_add_up_to_the_brier_score_of_the_bins(rows, bins) -> None:
     curve = reliability_curve(*split(rows), bins)
-    parts = murphy(curve)
+    parts = murphy_decomposition(curve)
     binned = math.fsum(
         row.abnormal * (row.probability - 1) ** 2 + (row.n - row.abnormal) * row.probability**2
         for row in curve.itertuples()
@@ -366,9 +370,9 @@ def test_murphys_parts_add_up_to_the_brier_score_of_the_bins(rows, bins) -> None
 
 
 def test_murphys_parts_of_a_perfect_and_of_a_blind_forecast() -> None:
-    perfect = murphy(reliability_curve([0, 0, 1, 1], [0, 0, 1, 1], 2))
+    perfect = murphy_decomposition(reliability_curve([0, 0, 1, 1], [0, 0, 1, 1], 2))
     assert perfect == {"reliability": 0, "resolution": 0.25, "uncertainty": 0.25}
-    blind = murphy(reliability_curve([0, 0, 0, 1], [0.5] * 4, 2))
+    blind = murphy_decomposition(reliability_curve([0, 0, 0, 1], [0.5] * 4, 2))
     assert blind == {"reliability": 0.0625, "resolution": 0, "uncertainty": 0.1875}
 
 
@@ -390,7 +394,7 @@ def test_brier_is_the_sum_of_its_parts(rows) -> None:
 
 
 def two_groups(m: int = 1) -> tuple[npt.NDArray, npt.NDArray, npt.NDArray]:
-    """40 rows said to be 0.2, 30% abnormal; 60 said to be 0.7, 80% abnormal; each m times."""
+    """40 rows of 0.2, 30% abnormal; 60 of 0.7, 80% abnormal; each m times."""
     labels = np.repeat([1, 0, 1, 0], [12, 28, 48, 12])
     probabilities = np.repeat([0.2, 0.7], [40, 60])
     patients = np.arange(100)
@@ -412,7 +416,7 @@ def test_slope_and_its_interval_are_those_of_the_closed_form() -> None:
 
 
 def test_intercept_and_its_interval_are_those_of_the_closed_form() -> None:
-    # All are said to be 0.2; 30 of 100 are abnormal.
+    # All are 0.2; 30 of 100 are abnormal.
     line = calibration_line([1] * 30 + [0] * 70, [0.2] * 100)
     intercept = math.log(0.3 / 0.7) - math.log(0.2 / 0.8)
     error = math.sqrt(1 / (100 * 0.3 * 0.7) * 100 / 99)
@@ -422,7 +426,7 @@ def test_intercept_and_its_interval_are_those_of_the_closed_form() -> None:
     assert np.isnan(line["slope"])  # one probability has no slope
 
 
-def test_copies_of_a_patients_rows_tell_nothing_new() -> None:
+def test_copies_of_a_patients_rows_do_not_narrow_the_ci() -> None:
     labels, probabilities, _ = two_groups()
     once = calibration_line(labels, probabilities)
     *copied, patients = two_groups(4)
@@ -435,7 +439,7 @@ def test_copies_of_a_patients_rows_tell_nothing_new() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_slope_is_that_of_scikit_learns_logistic_regression(seed: int) -> None:
-    labels, probabilities = drawn(150, seed)
+    labels, probabilities = sample_labelled(150, seed)
     probabilities = expit(3 * logit(probabilities) - 1)
     model = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
     model.fit(logit(probabilities)[:, np.newaxis], labels)
@@ -473,7 +477,7 @@ def test_a_line_is_found_for_any_probabilities(rows: list[tuple[int, float]]) ->
 
 
 def test_a_temperature_divides_the_slope() -> None:
-    labels, probabilities = drawn(300, seed=5)
+    labels, probabilities = sample_labelled(300, seed=5)
     before = calibration_line(labels, probabilities)
     after = calibration_line(labels, apply_temperature(probabilities, 2.5))
     for name in ("slope", "slope_low", "slope_high"):
@@ -482,7 +486,7 @@ def test_a_temperature_divides_the_slope() -> None:
 
 def test_the_sandwich_is_that_of_its_definition() -> None:
     """Liang and Zeger's: the inverse curvature around the sum of squares of patients' scores."""
-    labels, probabilities = drawn(90, seed=8)
+    labels, probabilities = sample_labelled(90, seed=8)
     patients = np.repeat(np.arange(30), [1, 2, 3, 4, 5] * 6)
     line = calibration_line(labels, probabilities, patients)
     z = logit(probabilities)
@@ -510,18 +514,18 @@ def test_nearly_separated_classes_have_a_steep_but_finite_slope() -> None:
 
 
 @pytest.mark.promise("E30")
-def test_intervals_of_true_probabilities_hold_1_and_0_as_often_as_they_say() -> None:
+def test_coverage_of_the_cis_of_true_probabilities() -> None:
     held = np.zeros(2)
-    draws = 150
-    for seed in range(draws):
+    trials = 150
+    for seed in range(trials):
         # Pairs of the same row are one patient: 300 rows, but 150 that tell something.
-        labels, probabilities = (np.repeat(column, 2) for column in drawn(150, seed))
+        labels, probabilities = (np.repeat(column, 2) for column in sample_labelled(150, seed))
         line = calibration_line(labels, probabilities, np.repeat(np.arange(150), 2))
         held += (
             line["slope_low"] <= 1 <= line["slope_high"],
             line["intercept_low"] <= 0 <= line["intercept_high"],
         )
-    assert (held / draws >= 0.89).all() and (held / draws <= 0.99).all()
+    assert (held / trials >= 0.89).all() and (held / trials <= 0.99).all()
 
 
 def test_bins_are_fewer_where_rows_are() -> None:
@@ -530,7 +534,7 @@ def test_bins_are_fewer_where_rows_are() -> None:
 
 
 def test_the_curves_before_and_after_hold_the_same_studies() -> None:
-    labels, probabilities = drawn(200, seed=4)
+    labels, probabilities = sample_labelled(200, seed=4)
     curves = reliability_curves(labels, probabilities, 2.0)
     assert tuple(curves.columns) == ("scaling", *CURVE_COLUMNS)
     before, after = (

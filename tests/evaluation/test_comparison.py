@@ -34,15 +34,16 @@ from ulna.evaluation.comparison import (
     read_reference,
     tabulate,
 )
-from ulna.evaluation.evaluate import LEVELS, split_sha256
-from ulna.evaluation.metrics import score
+from ulna.evaluation.evaluate import split_sha256
+from ulna.evaluation.metrics import compute_metrics
+from ulna.evaluation.thresholds import LEVELS
 
 PAIRS = all_pairs(["cnn", "densenet169"])
 TESTS = Path(__file__).parents[1]
 
 
 def simulate(seed, patients=60, signals=(1.0, 1.0), shared=0.7) -> list[pd.DataFrame]:
-    """One to three studies a patient, judged by two networks whose errors are correlated."""
+    """One to three studies a patient, predicted by two networks whose errors are correlated."""
     random = np.random.default_rng(seed)
     patient = np.repeat(np.arange(patients), random.integers(1, 4, patients))
     n = len(patient)
@@ -70,9 +71,9 @@ def both(first, second):
     return {level: (first, second) for level in LEVELS}
 
 
-def differ(first, second, draws=200, min_patients=2, seed=1):
+def differ(first, second, replicates=200, min_patients=2, seed=1):
     return differences(
-        first, second, bootstrap_weights(first["patient"], draws, seed), min_patients
+        first, second, bootstrap_weights(first["patient"], replicates, seed), min_patients
     )
 
 
@@ -83,7 +84,9 @@ def test_differences_are_those_of_the_scores():
     first, second = simulate(1, signals=(2.0, 0.5))
     second["threshold"] = 0.6
     found = differ(first, second)
-    one, two = (score(t["label"], t["probability"], t["threshold"]) for t in (first, second))
+    one, two = (
+        compute_metrics(t["label"], t["probability"], t["threshold"]) for t in (first, second)
+    )
     for name in METRICS:
         assert found[name]["difference"] == pytest.approx(one[name] - two[name], abs=1e-11)
     assert found["n"] == len(first) and found["abnormal"] == first["label"].sum()
@@ -91,29 +94,30 @@ def test_differences_are_those_of_the_scores():
 
 
 @pytest.mark.promise("A8")
-def test_both_networks_are_scored_on_the_same_draws_of_patients():
-    """Against a loop that repeats the rows of each drawn patient and scores both networks."""
+def test_both_networks_have_the_same_replicates():
+    """Against a loop that repeats the rows of each patient of a replicate."""
     first, second = simulate(2, patients=25, signals=(1.5, 0.5))
     replicates = bootstrap_weights(first["patient"], 40, 3)
-    drawn = {name: [] for name in METRICS}
+    expected = {name: [] for name in METRICS}
     row_patient = np.searchsorted(replicates.patients, first["patient"])
-    for draw in replicates.weights.T:
-        rows = np.repeat(np.arange(len(first)), draw[row_patient].astype(int))
+    for replicate in replicates.weights.T:
+        rows = np.repeat(np.arange(len(first)), replicate[row_patient].astype(int))
         one, two = (
-            score(t["label"].iloc[rows], t["probability"].iloc[rows], 0.5) for t in (first, second)
+            compute_metrics(t["label"].iloc[rows], t["probability"].iloc[rows], 0.5)
+            for t in (first, second)
         )
         for name in METRICS:
-            drawn[name].append(one[name] - two[name])
-    for name, redrawn in bootstrap_differences(first, second, replicates).items():
-        np.testing.assert_allclose(redrawn, drawn[name], atol=1e-11)
+            expected[name].append(one[name] - two[name])
+    for name, values in bootstrap_differences(first, second, replicates).items():
+        np.testing.assert_allclose(values, expected[name], atol=1e-11)
     found = differences(first, second, replicates, min_patients=2)
     for name in METRICS:
-        low, high = np.quantile(drawn[name], [0.025, 0.975])
+        low, high = np.quantile(expected[name], [0.025, 0.975])
         assert [found[name]["low"], found[name]["high"]] == pytest.approx([low, high], abs=1e-11)
 
 
 @pytest.mark.promise("A8")
-def test_pairing_makes_the_interval_of_alike_networks_narrower():
+def test_pairing_narrows_the_ci_of_similar_networks():
     first, second = simulate(3, shared=0.95)
     paired = differ(first, second)["auroc"]
     # The same two networks, each on patients of its own: what is hard for one no longer is for the
@@ -139,11 +143,11 @@ def test_a_network_does_not_differ_from_itself():
     assert found["conclusion"] == "not_significant"
 
 
-def test_a_difference_that_no_draw_changes_has_no_interval():
+def test_a_difference_that_no_replicate_changes_has_no_ci():
     """The same decisions by other probabilities: no study that one alone decides rightly."""
     first, _ = simulate(6)
-    called = first["probability"] > 0.5
-    second = first.assign(probability=first["probability"].where(called, 0.25))
+    positive = first["probability"] > 0.5
+    second = first.assign(probability=first["probability"].where(positive, 0.25))
     found = differ(first, second)
     assert found["accuracy"]["difference"] == 0
     assert np.isnan([found["accuracy"]["low"], found["accuracy"]["high"]]).all()
@@ -159,13 +163,13 @@ def test_the_smallest_difference_is_one():
     second, swapped = first.copy(), order[place : place + 2]
     second.loc[swapped, "probability"] = first.loc[swapped[::-1], "probability"].to_numpy()
     replicates = bootstrap_weights(first["patient"], 200, 1)
-    drawn = bootstrap_differences(first, second, replicates)["auroc"]
+    expected = bootstrap_differences(first, second, replicates)["auroc"]
     pairs = labels.sum() * (1 - labels).sum()
     assert differences(first, second, replicates, 2)["auroc"]["difference"] == pytest.approx(
         -1 / pairs
     )
-    # The pair is in a draw when both patients are: in 40%, or in 63% if they are one.
-    assert 0.3 < (drawn < 0).mean() < 0.7 and (drawn <= 0).all()
+    # The pair is in a replicate when both patients are: in 40%, or in 63% if they are one.
+    assert 0.3 < (expected < 0).mean() < 0.7 and (expected <= 0).all()
 
 
 def test_swapping_the_networks_turns_every_number_round():
@@ -177,20 +181,20 @@ def test_swapping_the_networks_turns_every_number_round():
         assert back[name]["high"] == pytest.approx(-there[name]["low"], abs=1e-11)
 
 
-def test_a_difference_in_few_draws_has_an_interval_that_holds_zero():
-    """Only one patient of 60 is judged differently: a third of the draws has no difference."""
+def test_a_difference_in_few_replicates_has_a_ci_that_includes_0():
+    """One patient of 60 is predicted differently, and absent from a third of the replicates."""
     first, _ = simulate(6)
     second = first.copy()
     changed = first["patient"] == "p0007"
     second.loc[changed, "probability"] = 1.0 - first["label"][changed]
     first.loc[changed, "probability"] = 1.0 * first["label"][changed]
-    found = differ(first, second, draws=1000)
+    found = differ(first, second, replicates=1000)
     for name in METRICS:
         assert found[name]["low"] == 0 < found[name]["difference"] < found[name]["high"]
 
 
 @pytest.mark.promise("A8")
-def test_equally_good_networks_are_told_apart_in_about_one_case_of_twenty():
+def test_false_positive_rate_of_equally_good_networks():
     # Of 300 cases 5% have a standard deviation of 1.3%. With 50 patients the interval's share is
     # 6.4%, DeLong's 5.1% (800 cases); with 100 patients 4.5% and 4.4%.
     alarms = {"bootstrap": 0, "delong": 0, "mcnemar": 0}
@@ -199,11 +203,11 @@ def test_equally_good_networks_are_told_apart_in_about_one_case_of_twenty():
         first, second = simulate(1000 + case, patients=50)
         labels, replicates = first["label"], bootstrap_weights(first["patient"], 200, case)
         low, high = percentile_ci(bootstrap_differences(first, second, replicates)["auroc"])
-        decided = [table["probability"] > 0.5 for table in (first, second)]
+        predicted = [table["probability"] > 0.5 for table in (first, second)]
         alarms["bootstrap"] += not low <= 0 <= high
         patients, scores = first["patient"], [table["probability"] for table in (first, second)]
         alarms["delong"] += delong(labels, *scores, patients)["p"] < 0.05
-        alarms["mcnemar"] += mcnemar(labels, *decided, patients)["p"] < 0.05
+        alarms["mcnemar"] += mcnemar(labels, *predicted, patients)["p"] < 0.05
     assert 0.02 <= alarms["bootstrap"] / cases <= 0.10, alarms
     assert 0.02 <= alarms["delong"] / cases <= 0.10, alarms
     assert alarms["mcnemar"] / cases <= 0.07, alarms  # an exact test stays below its level
@@ -247,9 +251,9 @@ def test_as_many_patients_as_asked_for_are_enough():
     assert not np.isnan(found["auroc"]["low"])
 
 
-def test_a_class_that_many_draws_lack_gives_no_interval_and_says_so():
+def test_a_class_absent_from_many_replicates_gives_no_ci():
     first, second = simulate(9)
-    labels = (first["patient"] == "p0003").astype(int)  # absent in 36% of the draws
+    labels = (first["patient"] == "p0003").astype(int)  # absent in 36% of the replicates
     first, second = (table.assign(label=labels) for table in (first, second))
     found = compare_networks(both(first, second), bootstrap_weights(first["patient"], 200, 1), 2)
     auroc = found["study"]["auroc"]
@@ -257,7 +261,7 @@ def test_a_class_that_many_draws_lack_gives_no_interval_and_says_so():
     assert found["conclusion"] == "no_ci"
 
 
-def test_two_networks_without_a_mistake_are_not_told_apart():
+def test_two_networks_without_an_error_have_no_ci():
     first, second = simulate(9)
     labels = first["label"]
     first, second = (
@@ -287,7 +291,7 @@ def test_a_network_is_better_where_the_interval_excludes_0(low, high, conclusion
     assert conclude_comparison(study, min_patients=10) == conclusion
 
 
-def test_decisions_are_above_the_threshold_of_each_network_not_on_it():
+def test_predictions_are_above_the_threshold_of_each_network_not_on_it():
     first, second = simulate(11)
     first["probability"], first["threshold"] = 0.5, 0.5  # on it: all normal
     second["probability"], second["threshold"] = 0.5, 0.4  # all abnormal
@@ -340,7 +344,7 @@ def predictions(seed, signals=(2.0, 0.5)) -> list[pd.DataFrame]:
 
 
 def run_stages(folder, monkeypatch, cnn, densenet169):
-    """Write the tables, average and compare them with few draws; read metrics/compare.json."""
+    """Write the tables, average and compare them with few replicates; read metrics/compare.json."""
     folder.mkdir()
     monkeypatch.chdir(folder)
     write_params(paths.PARAMS, evaluate={"bootstrap_replicates": 100})
@@ -399,7 +403,7 @@ def test_the_same_tables_give_the_same_bytes(tmp_path, monkeypatch):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_the_stage_refuses_tables_of_other_images(tmp_path, monkeypatch):
+def test_the_stage_rejects_tables_of_other_images(tmp_path, monkeypatch):
     cnn, densenet169 = predictions(17)
     run_stages(tmp_path / "a", monkeypatch, cnn, densenet169)
     write_predictions(paths.predictions("densenet169"), densenet169.iloc[1:])

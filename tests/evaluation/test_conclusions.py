@@ -80,7 +80,7 @@ def scores(code: str) -> dict[str, object]:
     return {"conclusion": code} | estimate("auroc", value) | estimate("kappa", value)
 
 
-SAID = [
+SENTENCES = [
     *((c, conclusions.performance(scores(c), "cnn"), ("CNN",)) for c in get_args(PerformanceCode)),
     *((c, conclusions.calibration(calibration(c), "cnn"), ("CNN",))
       for c in get_args(CalibrationCode)),
@@ -105,17 +105,19 @@ SAID = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("code", "said", "parts"), SAID)
-def test_every_code_is_said_with_its_numbers(code: str, said: str, parts: tuple[str, ...]) -> None:
-    assert "_" not in said.replace("learning_curve.", "").replace("min_patients", "")
-    assert said[0].isupper() and said.endswith(".") and "  " not in said
-    assert not re.search(r"nan|None|-\d", said)
+@pytest.mark.parametrize(("code", "sentence", "parts"), SENTENCES)
+def test_every_code_has_a_sentence_with_its_numbers(
+    code: str, sentence: str, parts: tuple[str, ...]
+) -> None:
+    assert "_" not in sentence.replace("learning_curve.", "").replace("min_patients", "")
+    assert sentence[0].isupper() and sentence.endswith(".") and "  " not in sentence
+    assert not re.search(r"nan|None|-\d", sentence)
     for part in parts:
-        assert part in said, said
+        assert part in sentence, sentence
 
 
 @pytest.mark.parametrize(
-    "said",
+    "sentence",
     [
         [conclusions.performance(scores(c), "cnn") for c in get_args(PerformanceCode)],
         [conclusions.calibration(calibration(c), "cnn") for c in get_args(CalibrationCode)],
@@ -125,8 +127,8 @@ def test_every_code_is_said_with_its_numbers(code: str, said: str, parts: tuple[
         [conclusions.occlusion(occlusion("alarm", f)) for f in get_args(Finding)],
     ],
 )
-def test_no_two_codes_read_alike(said: list[str]) -> None:
-    assert len(set(said)) == len(said)
+def test_no_two_codes_read_alike(sentence: list[str]) -> None:
+    assert len(set(sentence)) == len(sentence)
 
 
 def test_the_better_network_is_named_first_and_its_lead_is_positive() -> None:
@@ -137,32 +139,34 @@ def test_the_better_network_is_named_first_and_its_lead_is_positive() -> None:
     assert "0.111 (95% CI 0.033 to 0.222)" in second
 
 
-def test_an_alarm_names_what_raised_it() -> None:
-    said = conclusions.baselines(baselines("alarm"))
-    assert conclusions.BASELINES["views"] in said and conclusions.BASELINES["picture"] in said
-    assert conclusions.BASELINES["body_part"] not in said
+def test_an_alarm_names_its_baselines() -> None:
+    sentence = conclusions.baselines(baselines("alarm"))
+    assert (
+        conclusions.BASELINES["views"] in sentence and conclusions.BASELINES["picture"] in sentence
+    )
+    assert conclusions.BASELINES["body_part"] not in sentence
 
 
 @pytest.mark.parametrize("passed", [True, False])
-def test_a_randomization_test_is_said_with_its_limits(passed: bool) -> None:
+def test_a_randomization_test_has_a_sentence_with_its_limits(passed: bool) -> None:
     correlations = {"head": 0.456, "block1": None if passed else 0.345}
     summary = {
         "passed": passed, "images": 32, "head_limit": 0.7, "all_limit": 0.5,
         "rank_correlation": correlations,
     }  # fmt: skip
-    said = conclusions.randomization(summary, "densenet169")
-    assert all(part in said for part in ("DenseNet169", "0.46", "0.7", "0.5", "32"))
-    assert ("0.34" in said) is not passed and ("undefined" in said) is passed
+    sentence = conclusions.randomization(summary, "densenet169")
+    assert all(part in sentence for part in ("DenseNet169", "0.46", "0.7", "0.5", "32"))
+    assert ("0.34" in sentence) is not passed and ("undefined" in sentence) is passed
 
 
 def test_maps_without_ground_truth_are_not_mentioned() -> None:
     game = {"value": 0.731, "low": 0.578, "high": 0.871, "n": 1078, "chance_even": 0.123}
-    said = conclusions.localization({"abnormal": {"pointing_game": game}})
-    assert all(part in said for part in ("0.73", "0.58", "0.87", "1,078", "0.12"))
+    sentence = conclusions.localization({"abnormal": {"pointing_game": game}})
+    assert all(part in sentence for part in ("0.73", "0.58", "0.87", "1,078", "0.12"))
     assert conclusions.localization(None) == ""
 
 
-def test_body_parts_and_findings_are_said() -> None:
+def test_body_parts_and_findings_have_sentences() -> None:
     side = {"studies": 1234} | estimate("auroc", 0.9)
     difference = estimate("auroc", -0.05)
     sides = {
@@ -170,13 +174,13 @@ def test_body_parts_and_findings_are_said() -> None:
         "unseen": side | estimate("auroc", None),
         "seen_minus_unseen": difference,
     }
-    said = conclusions.cross_part(sides, "FOREARM+HUMERUS")
+    sentence = conclusions.cross_part(sides, "FOREARM+HUMERUS")
     assert all(
-        part in said for part in ("FOREARM+HUMERUS", "1,234", "0.900", "undefined", "−0.050")
+        part in sentence for part in ("FOREARM+HUMERUS", "1,234", "0.900", "undefined", "−0.050")
     )
     counted = {"images": 1009, "studies": 348, "findings": {"mixed_labels": 4, "tiny": 0}}
-    said = conclusions.audit(counted)
-    assert "1,009" in said and "4 mixed labels" in said and "tiny" not in said
+    sentence = conclusions.audit(counted)
+    assert "1,009" in sentence and "4 mixed labels" in sentence and "tiny" not in sentence
 
 
 @pytest.mark.parametrize("codes", [Note, CellNote])

@@ -12,9 +12,9 @@ from ulna.core.io import write_json
 from ulna.core.predictions import write_predictions
 from ulna.data.cross_part import Network, plan
 from ulna.evaluation.bootstrap import bootstrap_weights
-from ulna.evaluation.comparison import OVERALL
 from ulna.evaluation.cross_part import (
     COLUMNS,
+    OVERALL,
     cross_part_table,
     evaluated_studies,
     read_tables,
@@ -27,7 +27,7 @@ HAND, HAND_OR_WRIST = Network("HAND", ("HAND",)), Network("HAND+WRIST", ("HAND",
 
 def predicted(seed: int = 0, patients: int = 20) -> pd.DataFrame:
     """Patients of val and test with a study of each part, two views each, and some signal."""
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     rows = [
         {
             "image": f"{split}/{part}/{k}/{view}.png",
@@ -42,7 +42,7 @@ def predicted(seed: int = 0, patients: int = 20) -> pd.DataFrame:
         )
     ]
     table = pd.DataFrame(rows)
-    table["logit"] = draw.normal(size=len(table)) + table["label"]
+    table["logit"] = rng.normal(size=len(table)) + table["label"]
     table["probability"] = expit(table["logit"])
     return table
 
@@ -53,14 +53,14 @@ def evaluate(params):
 
 
 @pytest.fixture
-def judge(evaluate):
-    def judged(images: pd.DataFrame, network: Network = HAND, min_patients: int = 10):
+def evaluate_network(evaluate):
+    def evaluated(images: pd.DataFrame, network: Network = HAND, min_patients: int = 10):
         test = evaluated_studies(network, images, evaluate)
         replicates = bootstrap_weights(test["patient"], 200, seed=3)
         cells = cross_part_table({network: test}, replicates, min_patients).set_index("tested_on")
         return cells, seen_and_unseen(network, test, replicates, min_patients), test, replicates
 
-    return judged
+    return evaluated
 
 
 def same(measured: float, expected: float) -> bool:
@@ -69,9 +69,9 @@ def same(measured: float, expected: float) -> bool:
 
 @pytest.mark.promise("A5")
 @pytest.mark.parametrize("network", [HAND, HAND_OR_WRIST])
-def test_every_cell_equals_scikit_learn_on_its_studies(judge, network):
+def test_every_cell_equals_scikit_learn_on_its_studies(evaluate_network, network):
     images = predicted()
-    cells, *_ = judge(images, network)
+    cells, *_ = evaluate_network(images, network)
     assert list(cells.index) == [*PARTS, OVERALL]
     # Independent of by_study and choose_threshold: means of views, Youden's best cut on val.
     studies = images.groupby(["study", "body_part", "split"]).agg(
@@ -81,16 +81,16 @@ def test_every_cell_equals_scikit_learn_on_its_studies(judge, network):
     val = studies[(studies["split"] == "val") & studies["body_part"].isin(network.parts)]
     false, true, _ = roc_curve(val["label"], val["probability"])
     threshold = cells["threshold"].unique().item()
-    called = val["probability"] > threshold
-    recall, fallout = (called[val["label"] == label].mean() for label in (1, 0))
+    positive = val["probability"] > threshold
+    recall, fallout = (positive[val["label"] == label].mean() for label in (1, 0))
     assert same(recall - fallout, (true - false).max())
 
     test = studies[studies["split"] == "test"]
     for part, cell in cells.iterrows():
         rows = test if part == OVERALL else test[test["body_part"] == part]
-        called = (rows["probability"] > threshold).astype(int)
+        positive = (rows["probability"] > threshold).astype(int)
         assert same(cell["auroc"], roc_auc_score(rows["label"], rows["probability"]))
-        assert same(cell["kappa"], cohen_kappa_score(rows["label"], called))
+        assert same(cell["kappa"], cohen_kappa_score(rows["label"], positive))
         assert (cell["patients"], cell["studies"]) == (20, len(rows))
         assert cell["abnormal"] == rows["label"].sum()
         assert cell["auroc_low"] < cell["auroc"] < cell["auroc_high"]
@@ -98,16 +98,16 @@ def test_every_cell_equals_scikit_learn_on_its_studies(judge, network):
         assert cell["note"] == ""
 
 
-def test_the_columns_are_those_promised(judge):
-    cells, *_ = judge(predicted())
+def test_the_columns_are_those_promised(evaluate_network):
+    cells, *_ = evaluate_network(predicted())
     assert list(cells.reset_index()[list(COLUMNS)]) == [
         "trained_on", "tested_on", "patients", "studies", "abnormal", "auroc", "auroc_low",
         "auroc_high", "kappa", "kappa_low", "kappa_high", "threshold", "note",
     ]  # fmt: skip
 
 
-def test_parts_add_up_to_the_whole(judge):
-    cells, both, *_ = judge(predicted())
+def test_parts_add_up_to_the_whole(evaluate_network):
+    cells, both, *_ = evaluate_network(predicted())
     for size in ("studies", "abnormal"):
         parts = cells.loc[list(PARTS), size].sum()
         assert parts == cells.loc[OVERALL, size] == both["seen"][size] + both["unseen"][size]
@@ -141,13 +141,13 @@ def test_views_and_rule_are_those_of_the_parameters(evaluate):
 
 
 @pytest.mark.promise("E31")
-def test_a_part_with_too_few_patients_or_one_class_has_no_numbers_but_a_reason(judge):
+def test_a_part_with_too_few_patients_or_one_class_has_no_numbers_but_a_reason(evaluate_network):
     images = predicted()
     number = images["patient"].str[-2:].astype(int)
     tested = images["split"] == "test"
     few = tested & (images["body_part"] == "ELBOW") & (number >= 9)
     images.loc[tested & (images["body_part"] == "WRIST"), "label"] = 0
-    cells, both, *_ = judge(images[~few].reset_index(drop=True))
+    cells, both, *_ = evaluate_network(images[~few].reset_index(drop=True))
     assert cells["note"].to_dict() == {
         "ELBOW": "too_few", "HAND": "", "WRIST": "one_class", OVERALL: "",
     }  # fmt: skip
@@ -159,20 +159,20 @@ def test_a_part_with_too_few_patients_or_one_class_has_no_numbers_but_a_reason(j
     assert both["seen"]["note"] == both["unseen"]["note"] == ""
 
 
-def test_ten_patients_are_enough_where_ten_are_asked_for(judge):
+def test_ten_patients_are_enough_where_ten_are_asked_for(evaluate_network):
     images = predicted()
     few = (images["split"] == "test") & (images["patient"].str[-2:].astype(int) >= 10)
-    cells, *_ = judge(images[~few].reset_index(drop=True))
+    cells, *_ = evaluate_network(images[~few].reset_index(drop=True))
     assert cells.loc["HAND", "patients"] == 10
     assert cells.loc["HAND", "note"] == ""
 
 
-def test_one_abnormal_patient_is_too_few_for_an_auroc(judge):
-    """Without that patient, as in a third of the draws, there is none."""
+def test_one_abnormal_patient_is_too_few_for_an_auroc(evaluate_network):
+    """Without that patient, as in a third of the replicates, there is none."""
     images = predicted()
     tested = (images["split"] == "test") & (images["body_part"] == "HAND")
     images.loc[tested, "label"] = (images["patient"] == "test07").astype(int)
-    cells, both, *_ = judge(images)
+    cells, both, *_ = evaluate_network(images)
     assert cells.loc["HAND", "note"] == "too_few"
     assert np.isnan(cells.loc["HAND", "auroc"])
     assert cells.loc["WRIST", "note"] == ""
@@ -180,11 +180,11 @@ def test_one_abnormal_patient_is_too_few_for_an_auroc(judge):
     assert np.isnan(both["seen_minus_unseen"]["auroc"])
 
 
-def test_the_difference_is_paired_by_patient(judge):
-    """Against a loop over the draws, each a table with repeated rows, and scikit-learn."""
-    _, both, test, replicates = judge(predicted(1), HAND_OR_WRIST)
+def test_the_difference_is_paired_by_patient(evaluate_network):
+    """Against a loop over the replicates, each a table with repeated rows, and scikit-learn."""
+    _, both, test, replicates = evaluate_network(predicted(1), HAND_OR_WRIST)
     seen = test["body_part"].isin(HAND_OR_WRIST.parts)
-    drawn = []
+    values = []
     for weights in replicates.weights.T:
         often = dict(zip(replicates.patients, weights.astype(int), strict=True))
         repeated = test.loc[test.index.repeat(test["patient"].map(often))]
@@ -193,17 +193,17 @@ def test_the_difference_is_paired_by_patient(judge):
             roc_auc_score(side["label"], side["probability"])
             for side in (repeated[mask], repeated[~mask])
         )
-        drawn.append(first - second)
+        values.append(first - second)
     difference = both["seen_minus_unseen"]
     assert same(difference["auroc"], both["seen"]["auroc"] - both["unseen"]["auroc"])
     assert same(difference["kappa"], both["seen"]["kappa"] - both["unseen"]["kappa"])
-    assert same(difference["auroc_low"], np.quantile(drawn, 0.025))
-    assert same(difference["auroc_high"], np.quantile(drawn, 0.975))
+    assert same(difference["auroc_low"], np.quantile(values, 0.025))
+    assert same(difference["auroc_high"], np.quantile(values, 0.975))
     assert difference["kappa_low"] < difference["kappa"] < difference["kappa_high"]
 
 
-def test_sides_that_share_too_few_draws_have_numbers_but_no_difference():
-    """Three abnormal patients a side: 4% of the draws have none of them, 8% none of one side."""
+def test_sides_with_few_common_replicates_have_no_difference():
+    """Three abnormal patients per side: 4% of the replicates lack them all, 8% those of a side."""
     abnormal = {"HAND": range(3), "WRIST": range(3, 6)}
     test = pd.DataFrame(
         [
@@ -219,25 +219,25 @@ def test_sides_that_share_too_few_draws_have_numbers_but_no_difference():
     assert not np.isnan(both["seen_minus_unseen"]["kappa"])
 
 
-def test_a_copy_of_the_seen_part_leaves_no_difference_to_be_judged(judge):
-    """Each patient's hand and wrist have the same label and probability: zero in every draw."""
+def test_a_copy_of_the_seen_part_leaves_no_difference(evaluate_network):
+    """Each patient's hand and wrist have the same label and probability: 0 in every replicate."""
     images = predicted()
     images = images[images["body_part"] != "ELBOW"].reset_index(drop=True)
     hand, wrist = images["body_part"] == "HAND", images["body_part"] == "WRIST"
     for column in ("label", "logit", "probability"):
         images.loc[wrist, column] = images.loc[hand, column].to_numpy()
-    both = judge(images)[1]
+    both = evaluate_network(images)[1]
     assert both["seen"] == both["unseen"]
     assert both["seen_minus_unseen"].pop("note") == "too_few"
     assert np.isnan(list(both["seen_minus_unseen"].values())).all()
 
 
 @pytest.mark.parametrize("parts", [PARTS, ("HAND",)])
-def test_without_one_of_the_sides_there_is_no_difference(judge, tmp_path, parts):
+def test_without_one_of_the_sides_there_is_no_difference(evaluate_network, tmp_path, parts):
     images = predicted()
     few = (images["split"] == "test") & (images["body_part"] == "HAND")
     few &= images["patient"].str[-2:].astype(int) >= 9
-    both = judge(images[~few].reset_index(drop=True), Network("+".join(parts), parts))[1]
+    both = evaluate_network(images[~few].reset_index(drop=True), Network("+".join(parts), parts))[1]
     write_json(tmp_path / "m.json", both)
     written = json.loads((tmp_path / "m.json").read_text())
     assert written["seen_minus_unseen"] == {
@@ -260,7 +260,7 @@ def test_tables_are_read_in_the_order_of_the_plan(tmp_path):
     pd.testing.assert_frame_equal(tables[networks[-1]], predicted(0))
 
 
-def test_no_table_and_a_foreign_table_are_refused(tmp_path):
+def test_no_table_and_an_unknown_table_are_rejected(tmp_path):
     with pytest.raises(InputError, match="dvc repro transfer"):
         read_tables(tmp_path)
     write_predictions(tmp_path / "SKULL.csv", predicted())
@@ -269,7 +269,7 @@ def test_no_table_and_a_foreign_table_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("change", ["label", "image"])
-def test_tables_of_different_test_sets_are_refused(tmp_path, change):
+def test_tables_of_different_test_sets_are_rejected(tmp_path, change):
     write_predictions(tmp_path / "HAND.csv", predicted())
     other = predicted(1)
     if change == "label":
@@ -282,9 +282,9 @@ def test_tables_of_different_test_sets_are_refused(tmp_path, change):
         read_tables(tmp_path)
 
 
-def test_the_order_of_rows_changes_nothing(judge):
+def test_the_order_of_rows_changes_nothing(evaluate_network):
     images = predicted()
-    cells, both, *_ = judge(images)
-    again, both_again, *_ = judge(images.iloc[::-1].reset_index(drop=True))
+    cells, both, *_ = evaluate_network(images)
+    again, both_again, *_ = evaluate_network(images.iloc[::-1].reset_index(drop=True))
     pd.testing.assert_frame_equal(cells, again, check_exact=True)
     assert both == both_again

@@ -1,25 +1,26 @@
-"""The average of two networks, and the checks that both judged the same images."""
+"""The average of two networks, and the checks that both tables are of the same images."""
 
 from decimal import Decimal, localcontext
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from params_files import write_params
 from scipy.special import expit
 
 from stages.ensemble import ensemble as ensemble_stage
 from ulna.core import InputError, paths
 from ulna.core.predictions import (
     COLUMNS,
+    align,
     by_study,
     check_predictions,
     read_predictions,
     write_predictions,
 )
-from ulna.evaluation.ensemble import align, average, sha256_of_members
+from ulna.evaluation.ensemble import average, sha256_of_members
 
 LOGITS = st.floats(-800, 800)
 
@@ -66,20 +67,20 @@ def test_the_probability_is_the_mean_of_the_networks():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(LOGITS, min_size=2, max_size=4))
-def test_the_logit_is_that_of_the_mean_however_sure_the_networks_are(logits):
+def test_the_logit_is_that_of_the_mean_at_any_confidence(logits):
     tables = {str(number): table([logit] * 4) for number, logit in enumerate(logits)}
     ensemble = average(tables)
     check_predictions(ensemble, "ensemble")
     assert ensemble["logit"].iloc[0] == pytest.approx(exact_logit(logits), rel=1e-12, abs=1e-12)
 
 
-def test_a_network_that_is_far_too_sure_does_not_outvote_the_other():
+def test_an_overconfident_network_does_not_outvote_the_other():
     # Mean logits would be +245 and abnormal for certain; the two disagree, so the mean is near 1/2.
     ensemble = average({"sure": table([500.0] * 4), "unsure": table([-10.0] * 4)})
     assert ensemble["probability"].iloc[0] == pytest.approx(0.5, abs=1e-4)
 
 
-def test_the_probability_of_a_study_is_the_mean_of_what_the_networks_give_it():
+def test_the_probability_of_a_study_is_the_mean_of_those_of_the_networks():
     ensemble, first, other = (
         by_study(images)["probability"]
         for images in (average({"cnn": FIRST, "densenet169": OTHER}), FIRST, OTHER)
@@ -131,14 +132,14 @@ def test_a_row_that_differs_between_networks_is_named(column, value):
         align({"cnn": FIRST, "densenet169": other})
 
 
-def test_a_third_network_is_held_against_the_first_too():
+def test_a_third_network_is_compared_with_the_first_too():
     with pytest.raises(InputError, match="ensemble .*'000.png'.* cnn"):
         align({"cnn": FIRST, "densenet169": OTHER, "ensemble": OTHER.iloc[1:]})
 
 
 def test_the_stage_writes_a_table_that_is_read_like_any_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("data/predictions").mkdir(parents=True)
+    write_params(paths.PARAMS)
     write_predictions(paths.predictions("cnn"), FIRST)
     write_predictions(paths.predictions("densenet169"), OTHER)
     ensemble_stage()
@@ -151,14 +152,15 @@ def test_the_stage_writes_a_table_that_is_read_like_any_other(tmp_path, monkeypa
 
 def test_the_stage_writes_nothing_when_the_tables_differ(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    write_params(paths.PARAMS)
     write_predictions(paths.predictions("cnn"), FIRST)
     write_predictions(paths.predictions("densenet169"), OTHER.iloc[:-1])
-    with pytest.raises(InputError, match="lack image '007.png'"):
+    with pytest.raises(InputError, match="007.png"):
         ensemble_stage()
     assert not paths.predictions("ensemble").exists()
 
 
-def test_the_hash_of_the_members_tells_them_apart_and_needs_them_all():
+def test_the_hash_of_the_members_needs_them_all_in_order():
     one, other = "a" * 64, "b" * 64
     assert sha256_of_members([one, other]) != sha256_of_members([other, one])
     assert len(sha256_of_members([one, other])) == 64

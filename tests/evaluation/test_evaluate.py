@@ -1,4 +1,4 @@
-"""The judgement of a prediction table, and the stage that writes it."""
+"""The evaluation of a prediction table, and the stage that writes it."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit
+from random_tables import predictions, random_predictions
 
 from stages.evaluate import evaluate
 from ulna.core import paths
@@ -24,12 +24,12 @@ from ulna.evaluation.evaluate import (
     most_confident_disagreements,
     split_sha256,
 )
-from ulna.evaluation.metrics import score
+from ulna.evaluation.metrics import compute_metrics
 from ulna.evaluation.thresholds import choose_threshold
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = Path(__file__).parents[1] / "params.yaml"
-SAME = 12  # patients alike in all but the name: the rates are those of one, with enough to judge
+SAME = 12  # patients alike in all but the name: the rates are those of one, with enough patients
 
 
 @pytest.fixture
@@ -38,33 +38,6 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "params.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def predictions(*studies: tuple[str, str, int, list[float]], same: int = 1) -> pd.DataFrame:
-    """Studies of (split, body part, label, logits of the views), each with a patient of its own."""
-    rows = [
-        (f"{i}-{k}/{view}.png", f"p{i}-{k}", f"s{i}-{k}", part, split, label, logit, expit(logit))
-        for i, (split, part, label, logits) in enumerate(studies)
-        for k in range(same)
-        for view, logit in enumerate(logits)
-    ]
-    names = ["image", "patient", "study", "body_part", "split", "label", "logit", "probability"]
-    return pd.DataFrame(rows, columns=names).astype({"probability": float})
-
-
-def random_predictions(seed: int, studies: int = 120) -> pd.DataFrame:
-    draw = np.random.default_rng(seed)
-    parts = ("HAND", "WRIST")
-    table = predictions(
-        *(
-            (split, parts[k % 2], k // 2 % 2, draw.normal(k // 2 % 2, 1.5, 1 + k % 3).tolist())
-            for split in ("val", "test")
-            for k in range(studies)
-        )
-    )
-    # Two studies a patient.
-    owner = {name: f"{name[0]}{k // 2}" for k, name in enumerate(table["patient"].unique())}
-    return table.assign(patient=table["split"] + table["patient"].map(owner))
 
 
 VAL = (("val", "HAND", 0, [-1.0]), ("val", "HAND", 1, [1.0]))  # the threshold is 0.5
@@ -81,7 +54,7 @@ def read_json(path: Path) -> dict[str, dict[str, float | None]]:
 
 
 @pytest.mark.fault("image as study")
-def test_the_stage_judges_studies_and_images_apart(
+def test_the_stage_evaluates_studies_and_images_separately(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = predictions(
@@ -94,8 +67,8 @@ def test_the_stage_judges_studies_and_images_apart(
     )
     write_predictions(paths.predictions("cnn"), table)
     evaluate("cnn")
-    judged = read_json(paths.metrics("cnn"))
-    study, image = judged["study"], judged["image"]
+    metrics = read_json(paths.metrics("cnn"))
+    study, image = metrics["study"], metrics["image"]
     assert tuple(study) == tuple(image) == (*SCORES, "conclusion")
     # Studies: one found, one rightly cleared, one wrongly called.
     assert (study["n"], study["abnormal"], study["patients"]) == (3 * SAME, SAME, 3 * SAME)
@@ -106,7 +79,7 @@ def test_the_stage_judges_studies_and_images_apart(
     assert (image["recall"], image["precision"]) == (1 / 3, 1 / 2)
     assert (image["specificity"], image["accuracy"]) == (2 / 3, 3 / 6)
     assert study["threshold"] == image["threshold"] == 0.5
-    assert judged["test"] == {"patients": 3 * SAME, "studies": 3 * SAME, "images": 6 * SAME}
+    assert metrics["test"] == {"patients": 3 * SAME, "studies": 3 * SAME, "images": 6 * SAME}
 
     parts = pd.read_csv(paths.scores("cnn", "by_body_part"))
     assert list(parts) == ["body_part", *SCORES, "note"]
@@ -122,33 +95,33 @@ def test_the_stage_judges_studies_and_images_apart(
 
 
 @pytest.mark.promise("A10")
-def test_every_number_stands_with_its_interval_its_size_and_its_hashes(repository: Path) -> None:
+def test_every_metric_has_its_ci_its_size_and_its_hashes(repository: Path) -> None:
     write_predictions(paths.predictions("cnn"), random_predictions(1))
     environment = {"fingerprint": "12" * 8, "threads": 2}
     write_provenance(paths.provenance("cnn"), "ab" * 32, environment, "34" * 8)
     evaluate("cnn")
-    judged = read_json(paths.metrics("cnn"))
+    metrics = read_json(paths.metrics("cnn"))
     for level in ("study", "image"):
-        scores = judged[level]
+        scores = metrics[level]
         for name in METRICS:
             assert scores[f"{name}_low"] <= scores[name] <= scores[f"{name}_high"]
         assert scores["n"] > scores["abnormal"] > 0
-        assert scores["patients"] == judged["test"]["patients"]
-    assert judged["model_sha256"] == "ab" * 32
-    assert judged["environment"] == environment
-    assert judged["predicted_on"] == "34" * 8
-    assert len(judged["split_sha256"]) == 64
+        assert scores["patients"] == metrics["test"]["patients"]
+    assert metrics["model_sha256"] == "ab" * 32
+    assert metrics["environment"] == environment
+    assert metrics["predicted_on"] == "34" * 8
+    assert len(metrics["split_sha256"]) == 64
 
 
 def test_a_table_from_elsewhere_has_no_model(repository: Path) -> None:
     write_predictions(paths.predictions("reader"), random_predictions(1))
     evaluate("reader")
-    judged = read_json(paths.metrics("reader"))
-    assert [judged[name] for name in PROVENANCE] == [None, None, None]
+    metrics = read_json(paths.metrics("reader"))
+    assert [metrics[name] for name in PROVENANCE] == [None, None, None]
 
 
 @pytest.mark.promise("E31")
-def test_body_parts_are_judged_one_by_one_and_add_up(params) -> None:
+def test_body_parts_are_evaluated_one_by_one_and_add_up(params) -> None:
     images = random_predictions(2)
     found = evaluate_table(images, params.evaluate, seed=1)
     parts, whole = found.by_body_part, found.metrics["study"]
@@ -157,14 +130,14 @@ def test_body_parts_are_judged_one_by_one_and_add_up(params) -> None:
     assert (parts["accuracy"] * parts["n"]).sum() == pytest.approx(whole["accuracy"] * whole["n"])
     studies = by_study(images)
     hand = studies[(studies["split"] == "test") & (studies["body_part"] == "HAND")]
-    expected = score(hand["label"], hand["probability"], whole["threshold"])
+    expected = compute_metrics(hand["label"], hand["probability"], whole["threshold"])
     row = parts.iloc[0]
     assert {name: row[name] for name in expected} == pytest.approx(expected)
 
 
 @pytest.mark.promise("A5")
 @pytest.mark.promise("E31")
-def test_one_study_gives_null_and_says_too_few(repository: Path) -> None:
+def test_one_study_gives_null_and_too_few(repository: Path) -> None:
     write_predictions(
         paths.predictions("cnn"), predictions(*VAL, ("test", "HAND", 0, [-1.0, -2.0]))
     )
@@ -178,7 +151,7 @@ def test_one_study_gives_null_and_says_too_few(repository: Path) -> None:
     assert len(paths.scores("cnn", "roc").read_text().splitlines()) == 1
 
 
-def test_a_part_is_judged_and_listed_with_its_own_threshold(params) -> None:
+def test_a_part_is_evaluated_at_its_own_threshold(params) -> None:
     images = random_predictions(3)
     settings = {"threshold_per": "body_part", "shrinkage_studies": 0.0}
     found = evaluate_table(images, params.evaluate.model_copy(update=settings), seed=1)
@@ -188,14 +161,14 @@ def test_a_part_is_judged_and_listed_with_its_own_threshold(params) -> None:
         threshold = choose_threshold("youden", rows["label"], rows["probability"])
         assert parts.loc[part, "threshold"] == threshold
         test = studies[(studies["split"] == "test") & (studies["body_part"] == part)]
-        expected = score(test["label"], test["probability"], threshold)["kappa"]
+        expected = compute_metrics(test["label"], test["probability"], threshold)["kappa"]
         assert parts.loc[part, "kappa"] == expected
     assert parts["threshold"].nunique() == 2
 
 
 @pytest.mark.promise("A3")
 @pytest.mark.fault("fitted on test")
-def test_permuted_test_labels_leave_what_is_fitted_as_it_is(params) -> None:
+def test_permuted_test_labels_change_nothing_fitted(params) -> None:
     images = random_predictions(3)
     test = images["split"] == "test"
     turned = images.assign(label=images["label"].where(~test, 1 - images["label"]))
@@ -213,9 +186,9 @@ def test_a_network_without_signal_scores_chance(params) -> None:
     held = 0
     for seed in range(20):
         images = random_predictions(seed, studies=160)
-        draw = np.random.default_rng(seed)
+        rng = np.random.default_rng(seed)
         studies = images["study"].unique()
-        label = dict(zip(studies, draw.integers(0, 2, len(studies)), strict=True))
+        label = dict(zip(studies, rng.integers(0, 2, len(studies)), strict=True))
         shuffled = images.assign(label=images["study"].map(label))
         settings = params.evaluate.model_copy(update={"bootstrap_replicates": 200})
         scores = evaluate_table(shuffled, settings, seed=1).metrics["study"]
@@ -227,7 +200,7 @@ def test_the_same_table_gives_the_same_bytes_in_any_order(repository: Path) -> N
     table = random_predictions(5)
     write_predictions(paths.predictions("cnn"), table)
     evaluate("cnn")
-    files = [paths.metrics("cnn"), *sorted((paths.PLOTS / "cnn").iterdir())]
+    files = [paths.metrics("cnn"), *sorted((paths.TABLES / "cnn").iterdir())]
     assert len(files) == 8
     before = [file.read_bytes() for file in files]
     write_predictions(paths.predictions("cnn"), table.sample(frac=1, random_state=0))
@@ -235,7 +208,7 @@ def test_the_same_table_gives_the_same_bytes_in_any_order(repository: Path) -> N
     assert [file.read_bytes() for file in files] == before
 
 
-def test_the_surest_wrong_calls_come_first() -> None:
+def test_the_most_confident_errors_come_first() -> None:
     studies = pd.DataFrame(
         {
             "study": list("abcdef"),
@@ -254,7 +227,7 @@ def test_the_surest_wrong_calls_come_first() -> None:
     assert "patient" not in listed
 
 
-def test_the_hash_of_the_split_tells_who_was_judged() -> None:
+def test_the_hash_of_the_split_depends_on_its_patients_and_images() -> None:
     table = random_predictions(5)
     assert split_sha256(table) == split_sha256(table.sample(frac=1, random_state=0))
     assert split_sha256(table) == split_sha256(table.assign(probability=0.5))
@@ -302,12 +275,12 @@ def test_a_bad_line_stops_the_stage_by_name_and_nothing_is_written(
     with pytest.raises(SystemExit) as stopped:
         run(evaluate, "cnn")
     assert stopped.value.code == 1
-    said = capsys.readouterr().err
-    assert f"{path} line 5: " in said and column in said
+    message = capsys.readouterr().err
+    assert f"{path} line 5: " in message and column in message
     assert not paths.METRICS.exists() and not paths.PLOTS.exists()
 
 
-def test_an_empty_val_will_do_where_nothing_is_chosen_on_it(
+def test_an_empty_val_is_accepted_where_nothing_is_chosen_on_it(
     repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = paths.PARAMS.read_text().replace("threshold: youden", "threshold: half")
@@ -315,10 +288,10 @@ def test_an_empty_val_will_do_where_nothing_is_chosen_on_it(
     table = random_predictions(4)
     write_predictions(paths.predictions("cnn"), table[table["split"] == "test"])
     evaluate("cnn")
-    judged = read_json(paths.metrics("cnn"))
-    assert judged["study"]["threshold"] == 0.5 and judged["study"]["auroc"] > 0.5
-    assert judged["calibration"]["temperature"] is None
-    assert judged["calibration"]["n_val"] == 0
+    metrics = read_json(paths.metrics("cnn"))
+    assert metrics["study"]["threshold"] == 0.5 and metrics["study"]["auroc"] > 0.5
+    assert metrics["calibration"]["temperature"] is None
+    assert metrics["calibration"]["n_val"] == 0
     aggregations = pd.read_csv(paths.scores("cnn", "aggregations"))
     assert aggregations["n"].tolist() == [0] * 4 and aggregations["auroc"].isna().all()
 
@@ -331,11 +304,11 @@ def test_one_patient_gives_sizes_but_no_number(repository: Path) -> None:
         paths.predictions("cnn"), table.assign(patient=table["patient"].mask(one, "p"))
     )
     evaluate("cnn")
-    judged = read_json(paths.metrics("cnn"))
+    metrics = read_json(paths.metrics("cnn"))
     for level, n in (("study", 2), ("image", 3)):
-        assert (judged[level]["n"], judged[level]["patients"]) == (n, 1)
-        assert [judged[level][name] for name in METRICS] == [None] * len(METRICS)
-        assert judged[level]["conclusion"] == "too_few"
+        assert (metrics[level]["n"], metrics[level]["patients"]) == (n, 1)
+        assert [metrics[level][name] for name in METRICS] == [None] * len(METRICS)
+        assert metrics[level]["conclusion"] == "too_few"
 
 
 @pytest.mark.parametrize(
@@ -353,7 +326,7 @@ def test_performance_is_above_chance_where_the_interval_is(low, high, conclusion
 
 
 @pytest.mark.promise("E31")
-def test_a_part_of_one_class_and_one_without_a_wrong_call_say_so(params) -> None:
+def test_a_part_of_one_class_and_one_without_an_error_have_notes(params) -> None:
     table = predictions(
         *VAL,
         ("test", "HAND", 1, [2.0]),

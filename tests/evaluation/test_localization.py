@@ -37,7 +37,7 @@ def box(*corners: float) -> np.ndarray:
     return np.array([corners], np.float64)
 
 
-def test_each_picture_lies_where_the_cache_puts_it():
+def test_content_boxes_are_those_of_the_cache():
     assert content_boxes([400, 200], [200, 400], 96, "pad").tolist() == [
         [0, 24, 96, 72],
         [24, 0, 72, 96],
@@ -58,11 +58,11 @@ def test_a_box_follows_its_pixels_into_the_square(width, height, fit):
     np.testing.assert_allclose(moved, seen, atol=0.51)
 
 
-def test_where_nothing_was_planted_no_box_appears():
+def test_without_a_finding_there_is_no_box():
     assert np.isnan(to_square(np.full((1, 4), np.nan), [10], [20], 96, "pad")).all()
 
 
-def test_the_highest_point_is_the_centre_of_its_cell_at_the_border_too():
+def test_the_maximum_is_the_centre_of_its_cell_at_the_border_too():
     maps = np.zeros((2, 4, 4))
     maps[0, 0, 3] = 1
     maps[1, 2, 1] = 1
@@ -77,15 +77,15 @@ def test_a_point_hits_inside_the_box_or_at_most_3_percent_of_the_side_beside_it(
     assert hits.tolist() == [hit]
 
 
-def test_the_chance_of_a_hit_is_that_of_random_points_on_the_picture():
-    picture, target = box(20, 0, 80, 100), box(10, 85, 45, 95)
-    points = np.random.default_rng(1).uniform(picture[0, :2], picture[0, 2:], (40_000, 2))
-    _, chance, _ = pointing_game(points[:1], target, picture, SIDE)
+def test_the_chance_of_a_hit_is_that_of_random_points_on_the_image():
+    content, target = box(20, 0, 80, 100), box(10, 85, 45, 95)
+    points = np.random.default_rng(1).uniform(content[0, :2], content[0, 2:], (40_000, 2))
+    _, chance, _ = pointing_game(points[:1], target, content, SIDE)
     many = (points >= [7, 82]) & (points <= [48, 98])
     assert chance[0] == pytest.approx(many.all(axis=1).mean(), abs=0.01)
 
 
-def test_other_maps_hit_by_where_findings_usually_lie():
+def test_maps_of_other_images_hit_where_findings_usually_are():
     """Three boxes, two in one place: each image's box against the points of the two others."""
     boxes = np.concatenate([box(10, 10, 20, 20), box(10, 10, 20, 20), box(70, 70, 90, 90)])
     points = np.array([[15.0, 15.0], [15.0, 15.0], [80.0, 80.0]])
@@ -109,7 +109,7 @@ def test_a_flat_map_has_the_energy_of_chance(x0, y0, x1, y1):
     assert energy == pytest.approx(even)
 
 
-def test_a_map_without_a_positive_part_has_no_energy_and_no_say_in_the_others():
+def test_a_map_without_a_positive_part_has_no_energy():
     maps = np.stack([np.ones((SIDE, SIDE)), -np.ones((SIDE, SIDE)), np.ones((SIDE, SIDE))])
     boxes = np.repeat(box(0, 0, 50, 100), 3, axis=0)
     energy, _, others = energy_inside(maps, boxes, np.repeat(WHOLE, 3, axis=0))
@@ -118,21 +118,21 @@ def test_a_map_without_a_positive_part_has_no_energy_and_no_say_in_the_others():
 
 
 def test_energy_of_other_maps_is_that_of_every_pair():
-    draw = np.random.default_rng(3)
-    maps = draw.normal(size=(5, 20, 20))
-    corners = np.sort(draw.uniform(0, 20, (5, 2, 2)), axis=1).reshape(5, 4)
-    pictures = np.repeat(box(0, 0, 20, 20), 5, axis=0)
-    _, _, others = energy_inside(maps, corners, pictures)
+    rng = np.random.default_rng(3)
+    maps = rng.normal(size=(5, 20, 20))
+    corners = np.sort(rng.uniform(0, 20, (5, 2, 2)), axis=1).reshape(5, 4)
+    content = np.repeat(box(0, 0, 20, 20), 5, axis=0)
+    _, _, others = energy_inside(maps, corners, content)
     for own in range(5):
         pairs = [
-            energy_inside(maps[[other]], corners[[own]], pictures[:1])[0][0]
+            energy_inside(maps[[other]], corners[[own]], content[:1])[0][0]
             for other in range(5)
             if other != own
         ]
         assert others[own] == pytest.approx(np.mean(pairs))
 
 
-def test_a_cell_has_the_mean_grey_level_whatever_the_side():
+def test_a_cell_has_the_mean_grey_level_at_any_side():
     pixels = np.random.default_rng(1).integers(0, 256, (2, 50, 50), np.uint8)
     cells = mean_cells(pixels, 7)
     assert cells.shape == (2, 7, 7)
@@ -140,7 +140,7 @@ def test_a_cell_has_the_mean_grey_level_whatever_the_side():
 
 
 def scene(patients: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Two images a patient; maps that look at the box in one of the two, pictures that do not."""
+    """Two images a patient; maps that look at the box in one of the two, content that do not."""
     count = 2 * patients
     table = pd.DataFrame({"patient": [f"p{k // 2:02}" for k in range(count)]})
     table[BOX] = [10.0, 10.0, 20.0, 20.0]
@@ -154,14 +154,14 @@ def scene(patients: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     return table, maps, pixels
 
 
-def test_scores_are_means_over_images_with_intervals_over_patients():
+def test_scores_are_means_over_images_with_cis_over_patients():
     table, maps, pixels = scene(12)
     scores = score_maps(table, maps, pixels, 10, bootstrap_weights(table["patient"], 200, 1), 10)
     for name in ("pointing_game", "energy_inside"):
         found = scores[name]
         assert (found["n"], found["patients"]) == (24, 12)
         assert found["value"] == pytest.approx(0.5)
-        # Every patient has one hit and one miss, so no draw of patients changes the mean: what was
+        # Every patient has one hit and one miss, so no replicate changes the mean: what was
         # seen in none of 12 patients may be in 1 - 0.025 ** (1 / 12) = 26.5% of all.
         assert [found[key] for key in ("low", "high")] == pytest.approx([0.3677, 0.6323], abs=1e-4)
         assert found["chance_brightness"] == 0
@@ -170,12 +170,12 @@ def test_scores_are_means_over_images_with_intervals_over_patients():
     assert scores["energy_inside"]["chance_even"] == pytest.approx(0.1**2)
 
 
-def test_an_interval_is_that_of_draws_of_patients():
-    """Eight patients with two hits and four with none: drawn whole, not image by image."""
-    patients = np.repeat([f"p{k:02}" for k in range(12)], 2).astype(object)
+def test_the_ci_is_that_of_replicates_of_patients():
+    """Eight patients with two hits and four with none: replicates whole, not image by image."""
+    patients = pd.Series(np.repeat([f"p{k:02}" for k in range(12)], 2), dtype=object)
     hits = np.repeat([1.0] * 8 + [0.0] * 4, 2)
-    drawn = bootstrap_weights(patients, 4000, 1)
-    found = summarize_localization((hits, hits, hits, hits), patients, drawn, 10)
+    replicates = bootstrap_weights(patients, 4000, 1)
+    found = summarize_localization((hits, hits, hits, hits), patients, replicates, 10)
     chosen = np.random.default_rng(0).choice([1] * 8 + [0] * 4, (100_000, 12)).mean(axis=1)
     low, high = np.quantile(chosen, [0.025, 0.975])  # of 24 images alone 0.46 to 0.83
     assert (found["low"], found["high"]) == pytest.approx((low, high), abs=0.001)
@@ -218,7 +218,7 @@ def test_the_most_confident_image_of_each_outcome_is_chosen():
         ("fp1", "HAND", 0, 0.6),
         ("fp2", "HAND", 0, 0.8),
         ("fn1", "HAND", 1, 0.1),
-        ("fn2", "HAND", 1, 0.5),  # not above the threshold: called normal
+        ("fn2", "HAND", 1, 0.5),  # not above the threshold: predicted negative
         ("tn1", "HAND", 0, 0.4),
         ("tn2", "HAND", 0, 0.05),
         ("other", "ELBOW", 0, 0.2),
@@ -233,7 +233,7 @@ def test_each_image_has_its_own_threshold():
     assert choose_gallery(table)["outcome"].tolist() == ["true positive", "false negative"]
 
 
-def test_of_equally_sure_images_the_first_by_name_is_chosen():
+def test_of_equally_confident_images_the_first_by_name_is_chosen():
     table = images(("b", "HAND", 1, 0.9), ("a", "HAND", 1, 0.9))
     assert choose_gallery(table)["image"].tolist() == ["a"]
 
@@ -262,12 +262,12 @@ def test_images_are_found_in_the_cache_and_boxes_in_the_square():
     np.testing.assert_array_equal(found[CONTENT_BOX], [[0, 24, 96, 72], [0, 0, 96, 96]])
 
 
-NOTHING_PLANTED = pd.DataFrame({"image": [], **{name: [] for name in BOX}})
+NO_ANNOTATIONS = pd.DataFrame({"image": [], **{name: [] for name in BOX}})
 
 
 def test_without_truth_no_image_has_a_box_and_none_is_lost():
     table = images(("b.png", "HAND", 1, 0.9), ("a.png", "HAND", 1, 0.9))
-    found = locate_boxes(table, cached(a=(96, 96), b=(96, 48)), "stretch", NOTHING_PLANTED)
+    found = locate_boxes(table, cached(a=(96, 96), b=(96, 48)), "stretch", NO_ANNOTATIONS)
     assert found["image"].tolist() == ["b.png", "a.png"]
     assert found[BOX].isna().all(axis=None)
     np.testing.assert_array_equal(found[CONTENT_BOX], [[0, 0, 96, 96]] * 2)
@@ -276,11 +276,11 @@ def test_without_truth_no_image_has_a_box_and_none_is_lost():
 def test_an_image_that_the_cache_lacks_is_named():
     table = images(("a.png", "HAND", 1, 0.9))
     with pytest.raises(InputError, match="1 of 1 .* a.png"):
-        locate_boxes(table, cached(b=(96, 96)), "pad", NOTHING_PLANTED)
+        locate_boxes(table, cached(b=(96, 96)), "pad", NO_ANNOTATIONS)
 
 
 @pytest.mark.promise("E32")
-def test_maps_that_may_not_be_shown_are_not_written_and_earlier_ones_go(tmp_path):
+def test_maps_that_must_not_be_shown_are_removed(tmp_path):
     gallery = images(("a.png", "HAND", 1, 0.9), ("b.png", "HAND", 0, 0.1)).assign(map_x_px=[3.5, 2])
     maps = np.arange(2 * 4 * 4, dtype=np.float32).reshape(2, 4, 4) / 3
     write_gallery(tmp_path / "cnn", gallery, maps)

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from naive_metrics import pairwise_auroc, stepwise_auprc
 
 from ulna.evaluation.bootstrap import METRICS
 from ulna.evaluation.metrics import (
     auprc,
     auroc,
+    compute_metrics,
     confusion,
-    count,
+    confusion_counts,
     kappa,
     precision_recall,
     roc,
-    score,
     youden,
 )
 
@@ -39,38 +40,15 @@ def unzip(rows: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
     return [label for label, _ in rows], [probability for _, probability in rows]
 
 
-def pairwise_auroc(labels: list[int], probabilities: list[float]) -> float:
-    """The share of (abnormal, normal) pairs in the right order, ties counted half."""
-    abnormal = [p for y, p in zip(labels, probabilities, strict=True) if y == 1]
-    normal = [p for y, p in zip(labels, probabilities, strict=True) if y == 0]
-    if not abnormal or not normal:
-        return math.nan
-    won = sum((a > b) + 0.5 * (a == b) for a in abnormal for b in normal)
-    return won / (len(abnormal) * len(normal))
-
-
-def stepwise_auprc(labels: list[int], probabilities: list[float]) -> float:
-    """Sum of precision times the step in recall, from the highest probability down."""
-    if not any(labels):
-        return math.nan
-    area, recall_before = 0.0, 0.0
-    for cut in sorted(set(probabilities), reverse=True):
-        called = [y for y, p in zip(labels, probabilities, strict=True) if p >= cut]
-        recall = sum(called) / sum(labels)
-        area += (recall - recall_before) * sum(called) / len(called)
-        recall_before = recall
-    return area
-
-
 def test_kappa_of_a_published_table() -> None:
     # Artstein and Poesio 2008, Computational Linguistics 34(4), Table 1: 20 20 / 10 50.
-    assert score(*from_counts(tp=50, fp=20, fn=10, tn=20), 0.5)["kappa"] == pytest.approx(
+    assert compute_metrics(*from_counts(tp=50, fp=20, fn=10, tn=20), 0.5)["kappa"] == pytest.approx(
         0.348, abs=5e-4
     )
 
 
 def test_scores_of_a_table_by_hand() -> None:
-    scores = score(*from_counts(tp=30, fp=10, fn=20, tn=40), 0.5)
+    scores = compute_metrics(*from_counts(tp=30, fp=10, fn=20, tn=40), 0.5)
     # Chance agreement is 40/100 x 50/100 + 60/100 x 50/100 = 0.5.
     assert scores == pytest.approx(
         {
@@ -106,17 +84,19 @@ def test_areas_equal_naive_loops(rows: list[tuple[int, float]]) -> None:
 
 @pytest.mark.promise("A5")
 @given(rows=ROWS, threshold=st.sampled_from([0.0, 0.125, 0.3, 0.75, 1.0]))
-def test_decisions_equal_a_naive_loop(rows: list[tuple[int, float]], threshold: float) -> None:
+def test_predictions_equal_a_naive_loop(rows: list[tuple[int, float]], threshold: float) -> None:
     labels, probabilities = unzip(rows)
     pairs = [(y, p > threshold) for y, p in rows]
     expected = [pairs.count(pair) for pair in ((1, True), (0, True), (1, False), (0, False))]
-    assert [int(number) for number in count(labels, probabilities, threshold)] == expected
+    assert [
+        int(number) for number in confusion_counts(labels, probabilities, threshold)
+    ] == expected
     tp, fp, fn, tn = expected
 
     def ratio(numerator: int, denominator: int) -> float:
         return numerator / denominator if denominator else math.nan
 
-    scores = score(labels, probabilities, threshold)
+    scores = compute_metrics(labels, probabilities, threshold)
     assert (scores["n"], scores["abnormal"]) == (len(rows), sum(labels))
     for name, value in {
         "accuracy": ratio(tp + tn, len(rows)),
@@ -142,11 +122,11 @@ def test_kappa_is_the_agreement_beyond_chance_by_its_definition(cells: list[int]
     by_chance = Fraction((tp + fp) * (tp + fn) + (fn + tn) * (fp + tn), n * n)
     undefined = by_chance == 1 or not any(cells)
     expected = math.nan if undefined else float((agreed - by_chance) / (1 - by_chance))
-    scores = score(*from_counts(tp, fp, fn, tn), 0.5)
+    scores = compute_metrics(*from_counts(tp, fp, fn, tn), 0.5)
     assert scores["kappa"] == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
-def test_a_line_of_a_curve_needs_not_its_middle() -> None:
+def test_points_inside_a_line_of_the_roc_curve_are_omitted() -> None:
     # Up, up, right, right, up: (1, 2/3) ends a line from (0, 2/3), and (1/2, 2/3) is amid it.
     labels, probabilities = [1, 1, 0, 0, 1], [0.9, 0.8, 0.7, 0.6, 0.5]
     curve = roc(labels, probabilities)
@@ -159,13 +139,13 @@ def test_a_line_of_a_curve_needs_not_its_middle() -> None:
 def test_youden_and_kappa_of_many_thresholds_at_once() -> None:
     labels, probabilities = [0, 0, 1, 1, 1], [0.1, 0.4, 0.3, 0.6, 0.9]
     thresholds = [0.0, 0.2, 0.35, 0.5, 1.0]
-    counts = count(labels, probabilities, thresholds)
+    counts = confusion_counts(labels, probabilities, thresholds)
     assert counts.tp.tolist() == [3, 3, 2, 2, 0]
     assert counts.fp.tolist() == [2, 1, 1, 0, 0]
     assert counts.fn.tolist() == [0, 0, 1, 1, 3]
     assert counts.tn.tolist() == [0, 1, 1, 2, 2]
     assert youden(counts).tolist() == pytest.approx([0, 3 / 3 - 1 / 2, 2 / 3 - 1 / 2, 2 / 3, 0])
-    one_by_one = [score(labels, probabilities, t)["kappa"] for t in thresholds]
+    one_by_one = [compute_metrics(labels, probabilities, t)["kappa"] for t in thresholds]
     assert kappa(counts).tolist() == one_by_one
 
 
@@ -175,14 +155,14 @@ def test_kappa_does_not_overflow_with_many_images() -> None:
 
 
 def test_what_lies_on_the_threshold_is_normal() -> None:
-    assert score([1], [0.5], 0.5)["recall"] == 0
-    assert score([1], [np.nextafter(0.5, 1)], 0.5)["recall"] == 1
+    assert compute_metrics([1], [0.5], 0.5)["recall"] == 0
+    assert compute_metrics([1], [np.nextafter(0.5, 1)], 0.5)["recall"] == 1
 
 
 @pytest.mark.fault("hard labels")
-def test_auroc_uses_probabilities_not_decisions() -> None:
+def test_auroc_uses_probabilities_not_predictions() -> None:
     # At 0.95 every decision is normal, whose AUROC would be 0.5; the order is perfect.
-    scores = score([0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], threshold=0.95)
+    scores = compute_metrics([0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], threshold=0.95)
     assert scores["auroc"] == scores["auprc"] == 1
     assert scores["recall"] == 0
 
@@ -192,12 +172,12 @@ def test_abnormal_is_the_positive_class() -> None:
     # Three normal and one abnormal, whom the model finds: not the other way round, as an
     # alphabetical order of the classes would have it.
     labels, probabilities = [1, 0, 0, 0], [0.9, 0.6, 0.2, 0.1]
-    scores = score(labels, probabilities, 0.5)
+    scores = compute_metrics(labels, probabilities, 0.5)
     assert scores["abnormal"] == 1
     assert (scores["recall"], scores["precision"]) == (1, 0.5)
     assert scores["specificity"] == pytest.approx(2 / 3)
     assert scores["auroc"] == 1
-    flipped = score(labels, [1 - p for p in probabilities], 0.5)
+    flipped = compute_metrics(labels, [1 - p for p in probabilities], 0.5)
     assert (flipped["auroc"], flipped["recall"]) == (0, 0)
     table = confusion(labels, probabilities, 0.5)
     assert table["actual"].tolist() == ["abnormal", "normal", "normal", "normal"]
@@ -216,7 +196,7 @@ def test_abnormal_is_the_positive_class() -> None:
         # One class.
         ([1, 1], [0.9, 0.1], {"specificity", "auroc"}),
         ([0, 0], [0.9, 0.1], {"recall", "auroc", "auprc"}),
-        # Two classes, nothing called abnormal.
+        # Two classes, nothing positive abnormal.
         ([0, 1], [0.1, 0.2], {"precision"}),
         # Nobody.
         ([], [], set(METRICS)),
@@ -225,7 +205,7 @@ def test_abnormal_is_the_positive_class() -> None:
 def test_undefined_is_nan_and_nothing_else_is(
     labels: list[int], probabilities: list[float], undefined: set[str]
 ) -> None:
-    scores = score(labels, probabilities, 0.5)
+    scores = compute_metrics(labels, probabilities, 0.5)
     assert {name for name, value in scores.items() if math.isnan(value)} == undefined
 
 
@@ -243,9 +223,9 @@ def test_the_roc_curve_runs_through_the_rates_of_its_thresholds(
     assert curve.iloc[0].tolist() == pytest.approx([0, 0, math.nan], nan_ok=True)
     assert curve.iloc[-1, :2].tolist() == [1, 1]
     for false, true, threshold in curve.iloc[1:].itertuples(index=False):
-        called = [y for y, p in rows if p >= threshold]
-        assert true == pytest.approx(sum(called) / abnormal)
-        assert false == pytest.approx((len(called) - sum(called)) / normal)
+        positive = [y for y, p in rows if p >= threshold]
+        assert true == pytest.approx(sum(positive) / abnormal)
+        assert false == pytest.approx((len(positive) - sum(positive)) / normal)
     area = np.trapezoid(curve["true_positive_rate"], curve["false_positive_rate"])
     assert area == pytest.approx(pairwise_auroc(labels, probabilities))
 
@@ -262,6 +242,6 @@ def test_the_precision_recall_curve_has_a_point_for_each_probability(
         return
     assert curve["threshold"].tolist() == sorted(set(probabilities), reverse=True)
     for recall, precision, threshold in curve.itertuples(index=False):
-        called = [y for y, p in rows if p >= threshold]
-        assert recall == pytest.approx(sum(called) / sum(labels))
-        assert precision == pytest.approx(sum(called) / len(called))
+        positive = [y for y, p in rows if p >= threshold]
+        assert recall == pytest.approx(sum(positive) / sum(labels))
+        assert precision == pytest.approx(sum(positive) / len(positive))

@@ -42,15 +42,17 @@ def objective(rule: str, labels: list[int], decisions: list[bool]) -> Fraction:
         specificity = Fraction(sum(not d for y, d in pairs if y == 0), normal)
         return sensitivity + specificity - 1
     observed = sum(bool(y) == d for y, d in pairs) / n
-    called = sum(decisions)
-    expected = (abnormal / n) * (called / n) + (normal / n) * ((len(pairs) - called) / n)
+    positive = sum(decisions)
+    expected = (abnormal / n) * (positive / n) + (normal / n) * ((len(pairs) - positive) / n)
     return (observed - expected) / (1 - expected)
 
 
 @pytest.mark.parametrize("rule", RULES)
 @settings(deadline=None)
 @given(rows=LABELLED)
-def test_no_cut_is_better_than_the_chosen_one(rule: str, rows: list[tuple[int, float]]) -> None:
+def test_no_threshold_is_better_than_the_chosen_one(
+    rule: str, rows: list[tuple[int, float]]
+) -> None:
     labels, probabilities = [y for y, _ in rows], [p for _, p in rows]
     assume(0 < sum(labels) < len(labels))
     threshold = choose_threshold(rule, labels, probabilities)
@@ -109,7 +111,7 @@ def test_youden_and_kappa_can_differ() -> None:
     assert choose_threshold("kappa", labels, probabilities) == 0.625
 
 
-def test_half_is_half_whatever_the_data() -> None:
+def test_half_is_half_for_any_data() -> None:
     assert choose_threshold("half", [0, 1], [0.9, 0.95]) == 0.5
     assert choose_threshold("half", [], []) == 0.5
 
@@ -123,14 +125,16 @@ def test_half_is_half_whatever_the_data() -> None:
         ([0], "1 normal and 0 abnormal"),
     ],
 )
-def test_a_val_without_both_classes_is_refused(rule: str, labels: list[int], found: str) -> None:
+def test_a_val_without_both_classes_is_rejected(rule: str, labels: list[int], found: str) -> None:
     with pytest.raises(InputError, match=f"evaluate.threshold {rule} .* {found}"):
         choose_threshold(rule, labels, [0.5] * len(labels))
 
 
 @settings(deadline=None)
 @given(rows=LABELLED, wanted=st.sampled_from([0.05, 0.55, 0.7, 0.9, 1.0]))
-def test_no_higher_cut_is_sensitive_enough(rows: list[tuple[int, float]], wanted: float) -> None:
+def test_no_higher_threshold_is_sensitive_enough(
+    rows: list[tuple[int, float]], wanted: float
+) -> None:
     abnormal = [p for y, p in rows if y == 1]
     labels, probabilities = [y for y, _ in rows], [p for _, p in rows]
 
@@ -142,10 +146,10 @@ def test_no_higher_cut_is_sensitive_enough(rows: list[tuple[int, float]], wanted
     assume(abnormal and sensitivity(0.0) >= least)
     threshold = choose_threshold("sensitivity", labels, probabilities, wanted)
     assert sensitivity(threshold) >= least
-    called = [p > threshold for p in probabilities]
+    positive = [p > threshold for p in probabilities]
     for cut in {p for p in probabilities if p > threshold}:
         # A cut on a value that lies above makes other decisions, and misses too many.
-        assert [p > cut for p in probabilities] != called
+        assert [p > cut for p in probabilities] != positive
         assert sensitivity(cut) < least or all(y == 0 for y, p in rows if threshold < p <= cut)
 
 
@@ -182,7 +186,7 @@ def test_rule_sensitivity_needs_the_abnormal_alone() -> None:
         choose_threshold("sensitivity", [0, 0], [0.5, 0.6], 0.9)
 
 
-def test_a_sensitivity_that_no_threshold_reaches_is_refused() -> None:
+def test_a_sensitivity_that_no_threshold_reaches_is_rejected() -> None:
     with pytest.raises(InputError, match="min_sensitivity 0.9 .* 2 of the 3"):
         choose_threshold("sensitivity", [0, 1, 1, 1], [0.5, 0.0, 0.0, 0.5], 0.9)
 
@@ -209,7 +213,7 @@ TWO_PARTS = val_rows(
 )
 
 
-def test_a_part_is_drawn_towards_the_overall_threshold_by_its_number_of_studies() -> None:
+def test_a_part_is_shrunk_by_its_number_of_studies() -> None:
     found = choose_thresholds(TWO_PARTS, "youden", 0.9, "body_part", shrinkage_studies=6)
     assert found.overall == 0.75
     # ELBOW has 2 studies against 6: a quarter its own.
@@ -221,7 +225,7 @@ def test_a_part_is_drawn_towards_the_overall_threshold_by_its_number_of_studies(
 
 @settings(deadline=None, max_examples=40)
 @given(rows=LABELLED, shrinkage=st.sampled_from([0.5, 50.0, 1e12]), data=st.data())
-def test_a_drawn_threshold_is_the_weighted_mean(
+def test_a_shrunk_threshold_is_the_weighted_mean(
     rows: list[tuple[int, float]], shrinkage: float, data: st.DataObject
 ) -> None:
     part = data.draw(st.integers(1, len(rows)))
@@ -242,7 +246,7 @@ def test_a_drawn_threshold_is_the_weighted_mean(
         assert found.by_body_part[name] == pytest.approx(float(exact), abs=1e-15)
 
 
-def test_a_part_counts_its_studies_whatever_their_views() -> None:
+def test_a_part_counts_its_studies_not_their_views() -> None:
     elbow = TWO_PARTS["body_part"] == "ELBOW"
     views = pd.concat([TWO_PARTS[elbow]] * 3 + [TWO_PARTS[~elbow]] * 3, ignore_index=True)
     found = choose_thresholds(views, "youden", 0.9, "body_part", 6)
@@ -284,22 +288,24 @@ def test_aggregations_are_compared_each_at_its_own_threshold() -> None:
         studies = by_study(val, row.aggregation)
         truth, probabilities = studies["label"], studies["probability"]
         assert row.threshold == choose_threshold("kappa", truth, probabilities)
-        called = probabilities > row.threshold
-        assert row.kappa == pytest.approx(cohen_kappa_score(truth, called))
+        positive = probabilities > row.threshold
+        assert row.kappa == pytest.approx(cohen_kappa_score(truth, positive))
         assert row.auroc == pytest.approx(roc_auc_score(truth, probabilities))
         assert row.brier == pytest.approx(brier_score_loss(truth, probabilities))
     assert compared["brier"].nunique() == 4
 
 
 @given(st.lists(PROBABILITY, max_size=20), st.floats(0, 1))
-def test_a_cut_makes_the_decisions_of_any_threshold(values: list[float], threshold: float) -> None:
+def test_a_candidate_makes_the_predictions_of_any_threshold(
+    values: list[float], threshold: float
+) -> None:
     candidates = candidate_thresholds(values)
     assert ((candidates >= 0) & (candidates <= 1)).all()
     wanted = [value > threshold for value in values]
     assert any([value > cut for value in values] == wanted for cut in candidates)
 
 
-def test_a_cut_lies_below_the_upper_of_two_neighbouring_floats() -> None:
+def test_a_candidate_lies_below_the_upper_of_two_neighbouring_floats() -> None:
     low = np.nextafter(0.5, 1)
     high = np.nextafter(low, 1)
     assert (low + high) / 2 == high  # rounds to even

@@ -9,10 +9,11 @@ from matplotlib.colors import to_hex, to_rgba
 from ulna.data.cross_part import plan
 from ulna.evaluation.bootstrap import METRICS
 from ulna.evaluation.calibration import reliability_curves, summarize_calibration
-from ulna.evaluation.comparison import LEVELS, OVERALL, all_pairs, read_reference
+from ulna.evaluation.comparison import OVERALL, all_pairs, read_reference
 from ulna.evaluation.conclusions import METRICS as SHOWN
 from ulna.evaluation.conclusions import REFERENCE_NOTE
 from ulna.evaluation.cross_part import COLUMNS
+from ulna.evaluation.thresholds import LEVELS
 from ulna.figures.results import (
     confusion_matrices,
     cross_part_maps,

@@ -12,6 +12,7 @@ from matplotlib import rc_context, rcParams
 from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image
 
+from ulna.core.params import NETWORKS
 from ulna.figures.style import (
     FAINT,
     FALLBACK,
@@ -50,6 +51,11 @@ sizes = pd.DataFrame([("HAND", "train", 0, 1234, 2345), ("HAND", "val", 1, 5, 6)
 Path(sys.argv[1]).write_text(to_svg(split_sizes(sizes), "splits"), encoding="utf-8")
 assert "matplotlib.pyplot" not in sys.modules
 """
+
+
+def test_every_network_has_a_colour_and_a_marker_of_its_own():
+    assert list(LOOKS) == list(NETWORKS)
+    assert len({marker for _, marker in LOOKS.values()}) == len(LOOKS)
 
 
 def draw(path, home, **environment):

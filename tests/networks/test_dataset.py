@@ -1,19 +1,24 @@
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import spots
 import tensorflow as tf
 from spots import LIVELY, STILL
 from tensorflow.python.framework import config
 
 from ulna.data.cache import Cache
 from ulna.networks.dataset import (
+    Examples,
     augmented_batches,
     examples,
     from_arrays,
     order,
     plain_batches,
+    plain_features,
+    shuffled_features,
     steps,
     training_batches,
 )
@@ -41,13 +46,13 @@ def source(count: int = 11):
 
 
 def test_an_image_in_order_is_augmented_as_in_its_epoch():
-    learn = source()
+    training = source()
     expected = {
         float(weight): image
-        for images, _, weights in training_batches(learn, 4, 7, LIVELY, first_epoch=2).take(3)
+        for images, _, weights in training_batches(training, 4, 7, LIVELY, first_epoch=2).take(3)
         for image, weight in zip(images.numpy(), weights.numpy(), strict=True)
     }
-    batches = list(augmented_batches(learn, 4, 7, LIVELY, epoch=2))
+    batches = list(augmented_batches(training, 4, 7, LIVELY, epoch=2))
     weights = np.concatenate([weights for *_, weights in batches])
     np.testing.assert_array_equal(weights, np.arange(11))
     for image, weight in zip(np.concatenate([b[0] for b in batches]), weights, strict=True):
@@ -144,3 +149,38 @@ def test_two_batches_are_made_at_a_time_though_all_is_deterministic():
         assert [int(step) for (step,) in made] == list(range(6))
     finally:
         config.disable_op_determinism()
+
+
+def weighted(count: int) -> Examples:
+    """Images of which each has a weight of its own."""
+    return replace(spots.source(count, 1), weights=np.arange(1, count + 1, dtype=np.float32))
+
+
+def test_features_come_in_the_order_of_the_images_they_are_of():
+    training = weighted(11)
+    # The features of an image are its own pixels.
+    features = training.cache.arrays["WRIST"].astype(np.float32)
+    count = steps(11, 4)
+    expected = training_batches(training, 4, 7, STILL, first_epoch=1).take(count)
+    received = shuffled_features([features], training, 4, 7, first_epoch=1).take(count)
+    for (images, *others), (ours, *same) in zip(expected, received, strict=True):
+        np.testing.assert_array_equal(images[..., 0], ours)
+        for other, one in zip(others, same, strict=True):
+            np.testing.assert_array_equal(other, one)
+
+
+def test_later_epochs_use_the_passes_again():
+    training = spots.source(4, 1)
+    passes = [np.full((4, 1), number, np.float32) for number in range(2)]
+    batches = shuffled_features(passes, training, 4, 7, first_epoch=0).take(5)
+    assert [float(features[0, 0]) for features, *_ in batches] == [0, 1, 0, 1, 0]
+
+
+def test_plain_features_come_once_and_in_order():
+    training = weighted(5)
+    features = np.arange(10, dtype=np.float32).reshape(5, 2)
+    batches = zip(*plain_features(features, training, 2), strict=True)
+    expected = (features, training.labels[:, np.newaxis], training.weights)
+    for received, wanted in zip(map(np.concatenate, batches), expected, strict=True):
+        np.testing.assert_array_equal(received, wanted)
+    assert plain_features(features, training, 2).cardinality() == 3

@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 
 from ulna.core import InputError
-from ulna.core.params import Focal
 from ulna.networks.losses import balanced_weights, build_loss, image_weights, paper_weights
 
-FOCAL = Focal(gamma=2.0, alpha=0.25)
+GAMMA, ALPHA = 2.0, 0.25
 # MURA v1.1, official train, images normal / abnormal (counted from its CSV files).
 MURA = {"ELBOW": (2925, 2006), "SHOULDER": (4211, 4168), "HAND": (4059, 1484)}
 
@@ -83,17 +82,21 @@ def by_hand(term) -> float:
 @pytest.mark.parametrize("loss", ["bce", "weighted_bce"])
 def test_cross_entropy_is_that_of_logits(loss):
     expected = by_hand(lambda p, label: -math.log(p))
-    assert float(build_loss(loss, FOCAL)(LABELS, LOGITS)) == pytest.approx(expected, rel=1e-5)
+    assert float(build_loss(loss, GAMMA, ALPHA)(LABELS, LOGITS)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_focal_loss_keeps_to_the_formula_of_its_paper():
     """Lin et al. 2017, equation 5: -alpha_t (1 - p_t)^gamma log p_t."""
     expected = by_hand(lambda p, label: -(0.25 if label else 0.75) * (1 - p) ** 2 * math.log(p))
-    assert float(build_loss("focal", FOCAL)(LABELS, LOGITS)) == pytest.approx(expected, rel=1e-5)
+    assert float(build_loss("focal", GAMMA, ALPHA)(LABELS, LOGITS)) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_weights_multiply_the_loss_of_their_image():
-    loss = build_loss("weighted_bce", FOCAL)
+    loss = build_loss("weighted_bce", GAMMA, ALPHA)
     weights = np.array([0.0, 0.0, 0.0, 2.0], np.float32)
     alone = float(loss(LABELS[3:], LOGITS[3:]))
     assert float(loss(LABELS, LOGITS, sample_weight=weights)) == pytest.approx(2 * alone / 4)

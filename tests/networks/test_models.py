@@ -69,8 +69,7 @@ def test_the_table_of_networks_and_their_builders_name_the_same():
     assert list(BUILDERS) == list(NETWORKS)
     assert set(NETWORKS) <= set(Params.model_fields)
     assert {spec.phases for spec in NETWORKS.values()} <= set(PHASES)
-    for looks in ("title",):
-        assert len({getattr(spec, looks) for spec in NETWORKS.values()}) == len(NETWORKS)
+    assert len({spec.title for spec in NETWORKS.values()}) == len(NETWORKS)
 
 
 def test_the_section_of_the_parameters_names_the_network(params, cnn):
@@ -119,8 +118,8 @@ def test_mobilenetv2_is_fine_tuned_from_a_layer_of_its_own(mobilenetv2):
     backbone = [layer for layer in mobilenetv2.layers if not layer.name.startswith("head_")]
     assert sum(layer.count_params() for layer in backbone) == 2_257_984
     unfreeze_from(mobilenetv2, layer_index(mobilenetv2, "block_13"), "inference")
-    learning = [layer.name for layer in mobilenetv2.layers if layer.trainable_weights]
-    assert learning[0] == "block_13_expand"
+    trained = [layer.name for layer in mobilenetv2.layers if layer.trainable_weights]
+    assert trained[0] == "block_13_expand"
     with pytest.raises(InputError, match="mobilenetv2.finetune_from .*block_16"):
         layer_index(mobilenetv2, "conv5")
 
@@ -133,18 +132,18 @@ def test_weights_of_another_network_are_refused(params, cnn, densenet169, tmp_pa
             load_backbone(densenet169, tmp_path / name)
 
 
-def test_in_the_first_phase_the_head_alone_learns(densenet169):
+def test_in_the_first_phase_the_head_alone_is_trained(densenet169):
     freeze_backbone(densenet169)
-    learning = {layer.name for layer in densenet169.layers if layer.trainable_weights}
-    assert learning == {"head_batch_normalization", "head_dense", "head_logit"}
+    trained = {layer.name for layer in densenet169.layers if layer.trainable_weights}
+    assert trained == {"head_batch_normalization", "head_dense", "head_logit"}
 
 
 def test_fine_tuning_starts_at_the_named_layer(densenet169):
     unfreeze_from(densenet169, layer_index(densenet169, "conv5_block30"), "inference")
-    learning = [layer.name for layer in densenet169.layers if layer.trainable_weights]
-    assert learning[0] == "conv5_block30_1_conv"
-    assert "conv5_block3_1_conv" not in learning
-    assert learning[-1] == "head_logit"
+    trained = [layer.name for layer in densenet169.layers if layer.trainable_weights]
+    assert trained[0] == "conv5_block30_1_conv"
+    assert "conv5_block3_1_conv" not in trained
+    assert trained[-1] == "head_logit"
 
 
 def test_batch_normalisation_stays_in_inference_mode(densenet169):
@@ -162,7 +161,7 @@ def test_batch_normalisation_stays_in_inference_mode(densenet169):
         np.testing.assert_array_equal(old, new)
 
 
-def test_batch_normalisation_can_learn_too(densenet169):
+def test_batch_normalisation_can_be_trained_too(densenet169):
     unfreeze_from(densenet169, layer_index(densenet169, "first"), "training")
     layer = densenet169.get_layer("conv1_bn")
     before = layer.moving_mean.numpy()

@@ -1,13 +1,13 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from spots import SIDE, table
 
 from ulna.core.predictions import check_predictions
 from ulna.data.cache import Cache
+from ulna.networks.graph import make_predict_fn
 from ulna.networks.models import build_network
-from ulna.networks.predict import make_predict_fn, predict_batches, predict_images, score_hidden
+from ulna.networks.predict import predict_images, score_hidden
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def sized(width_px: int, height_px: int):
 
 
 @pytest.mark.parametrize("region", ["frame", "centre"])
-def test_a_hidden_half_is_scored_as_a_picture_that_is_black_there(model, region):
-    """The centre of 32 x 32 is 23 x 22 = 506 pixels of 1,024; what is black is drawn by hand."""
+def test_a_hidden_region_is_scored_as_an_image_that_is_black_there(model, region):
+    """The centre of 32 x 32 is 23 x 22 = 506 pixels of 1,024; the black is drawn by hand."""
     cache, rows = sized(100, 100)
     centre = np.zeros((SIDE, SIDE), bool)
     centre[4:27, 5:27] = True
@@ -58,8 +58,8 @@ def test_a_hidden_half_is_scored_as_a_picture_that_is_black_there(model, region)
     assert (hidden["logit"] != whole["logit"]).all()
 
 
-def test_each_row_is_hidden_in_the_box_of_its_own_picture(model):
-    """Wide pictures leave padding above and below: rows in another order, other boxes."""
+def test_each_row_is_hidden_in_its_own_content_box(model):
+    """Wide images leave padding above and below: rows in another order, other boxes."""
     cache, rows = sized(100, 50)
     files = cache.images.assign(height_px=np.where(np.arange(40) < 20, 50, 100))
     cache = Cache(files, cache.rejected, cache.arrays)
@@ -72,32 +72,3 @@ def test_each_row_is_hidden_in_the_box_of_its_own_picture(model):
     stretched = score_hidden(make_predict_fn(model), cache, rows, "test", "centre", "stretch")
     same = np.isclose(one["logit"], stretched["logit"], atol=1e-6)
     assert not same[:20].any() and same[20:].all()
-
-
-@pytest.fixture
-def network() -> keras.Model:
-    """Triples its input; while it trains it drops everything but one in a million."""
-    inputs = keras.Input((4,))
-    dropped = keras.layers.Dropout(0.999999)(inputs)
-    return keras.Model(inputs, keras.layers.Rescaling(3.0)(dropped))
-
-
-def test_outputs_come_in_order_for_batches_of_any_size(network):
-    rows = np.arange(28, dtype=np.float32).reshape(7, 4)
-    batches = tf.data.Dataset.from_tensor_slices((rows, np.zeros(7))).batch(3)
-    outputs = predict_batches(make_predict_fn(network), batches, "test")
-    np.testing.assert_allclose(outputs, 3 * rows)
-
-
-def test_the_network_is_traced_once(network):
-    function = make_predict_fn(network)
-    for count in (3, 3, 1):
-        function(tf.zeros((count, 4)))
-    assert function.experimental_get_tracing_count() == 1
-
-
-def test_half_precision_comes_out_as_single():
-    inputs = keras.Input((4,))
-    network = keras.Model(inputs, keras.layers.Rescaling(3.0, dtype="bfloat16")(inputs))
-    batches = tf.data.Dataset.from_tensors((tf.ones((2, 4)),))
-    assert predict_batches(make_predict_fn(network), batches, "test").dtype == np.float32

@@ -1,4 +1,4 @@
-"""A training that was killed and taken up gives the bytes of one that was not."""
+"""A training that was killed and resumed gives the bytes of one that was not."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spots import LIVELY, SIDE, likeness, source
 
-from ulna.networks import resume
-from ulna.networks.dataset import steps
+from ulna.networks import resume, runtime
+from ulna.networks.dataset import Examples, steps
 from ulna.networks.losses import build_loss
 from ulna.networks.models import build_network, describe_layers
 from ulna.networks.resume import (
@@ -24,7 +24,14 @@ from ulna.networks.resume import (
     encode,
     training_key,
 )
-from ulna.networks.training import Phase, TrainingData, finetune_phases, fit, scratch_phases
+from ulna.networks.training import (
+    Phase,
+    TrainingData,
+    describe_training,
+    finetune_phases,
+    fit,
+    scratch_phases,
+)
 
 KEY = "ab" * 32
 Build = Callable[[], tuple[keras.Model, list[Phase]]]
@@ -72,7 +79,7 @@ def cnn(params) -> Build:
 
 @pytest.fixture
 def densenet169(params) -> Build:
-    """Two phases; the first learns from features of the frozen part."""
+    """Two phases; the first is trained on features of the frozen part."""
     section = params.densenet169.model_copy(
         update={
             "batch_size": 8, "head_epochs": 3, "head_passes": 2, "finetune_epochs": 3,
@@ -95,9 +102,9 @@ def train(params, tmp_path):
     def run(name: str, build: Build, checkpoints: Checkpoints | None) -> tuple:
         model, phases = build()
         history = tmp_path / name / "history.csv"
-        loss = build_loss("bce", params.focal)
+        loss = build_loss("bce", 2.0, 0.25)
         fit(model, phases, steps(20, 8), loss, patient, history, checkpoints)
-        # Which layers learnt last: stage train writes it.
+        # With the layers trained last: stage train writes them.
         layers = describe_layers(model).to_csv().encode()
         return [np.asarray(v) for v in model.variables], history.read_bytes() + layers
 
@@ -129,9 +136,9 @@ def test_killed_after_every_epoch_a_training_ends_in_the_same_bytes(
         # DVC empties a stage's outputs before it runs it again.
         (tmp_path / "again" / "history.csv").unlink()
     assert_same(whole, train("again", build, Checkpoints(tmp_path / "c", KEY)))
-    said = [line for line in capsys.readouterr().out.splitlines() if str(tmp_path / "c") in line]
-    assert len(said) == len(history)
-    assert all(f"epoch {n}," in line for n, line in zip(history["epoch"], said, strict=True))
+    resumed = [line for line in capsys.readouterr().out.splitlines() if str(tmp_path / "c") in line]
+    assert len(resumed) == len(history)
+    assert all(f"epoch {n}," in line for n, line in zip(history["epoch"], resumed, strict=True))
 
 
 def test_keeping_checkpoints_changes_nothing(cnn, train, tmp_path):
@@ -150,10 +157,17 @@ def test_a_damaged_checkpoint_costs_an_epoch_and_no_truth(cnn, train, tmp_path):
 
 
 @pytest.mark.promise("C20")
-def test_the_key_changes_with_all_that_changes_a_training(monkeypatch):
+def test_the_key_changes_with_all_that_changes_a_training(params, tmp_path, monkeypatch):
+    config = params.training("cnn")
     one, two = source(6, 1), source(4, 2)
-    first = training_key({"seed": 1}, one, two)
-    assert first == training_key({"seed": 1}, source(6, 1), source(4, 2))
+
+    def key(*data: Examples, weights: Path | None = None, **changes) -> str:
+        return training_key(
+            describe_training(dataclasses.replace(config, **changes), *data), weights
+        )
+
+    first = key(one, two)
+    assert first == key(source(6, 1), source(4, 2))
     labels = one.labels.copy()
     labels[0] = 1 - labels[0]
     weights = one.weights.copy()
@@ -163,15 +177,18 @@ def test_the_key_changes_with_all_that_changes_a_training(monkeypatch):
     brighter = dataclasses.replace(one.cache, arrays={"WRIST": pixels})
     turned = dataclasses.replace(one, rows=one.rows[::-1].copy())
     others = {
-        "seed": training_key({"seed": 2}, one, two),
-        "validation": training_key({"seed": 1}, one, one),
-        "a label": training_key({"seed": 1}, dataclasses.replace(one, labels=labels), two),
-        "a weight": training_key({"seed": 1}, dataclasses.replace(one, weights=weights), two),
-        "a pixel": training_key({"seed": 1}, dataclasses.replace(one, cache=brighter), two),
-        "the order": training_key({"seed": 1}, turned, two),
+        "seed": key(one, two, seed=1),
+        "a section": key(one, two, train=params.train.model_copy(update={"plateau_factor": 0.9})),
+        "validation": key(one, one),
+        "a label": key(dataclasses.replace(one, labels=labels), two),
+        "a weight": key(dataclasses.replace(one, weights=weights), two),
+        "a pixel": key(dataclasses.replace(one, cache=brighter), two),
+        "the order": key(turned, two),
     }
-    monkeypatch.setattr(resume, "environment", lambda: {"fingerprint": "another machine"})
-    others["the machine"] = training_key({"seed": 1}, one, two)
+    (tmp_path / "weights.h5").write_bytes(b"pretrained")
+    others["pretrained weights"] = key(one, two, weights=tmp_path / "weights.h5")
+    monkeypatch.setattr(runtime, "environment", lambda: {"fingerprint": "another machine"})
+    others["the machine"] = key(one, two)
     monkeypatch.undo()
     module = Path(resume.__file__)
     read = Path.read_bytes
@@ -180,14 +197,14 @@ def test_the_key_changes_with_all_that_changes_a_training(monkeypatch):
         return read(path) + b"#" * (path == module)
 
     monkeypatch.setattr(Path, "read_bytes", changed)
-    assert training_key({"seed": 1}, one, two) == first, "what runs is what was read at first"
+    assert key(one, two) == first, "what runs is what was read at first"
     resume.code.cache_clear()
-    others["the code"] = training_key({"seed": 1}, one, two)
+    others["the code"] = key(one, two)
     resume.code.cache_clear()
     assert len({first, *others.values()}) == 1 + len(others)
 
 
-KEY_CHECKPOINTS, OTHER = "ab" * 32, "cd" * 32
+OTHER = "cd" * 32
 
 
 def state(epoch: int) -> State:
@@ -203,14 +220,14 @@ def same(one: State, two: State) -> bool:
 
 
 def test_a_state_reads_back_as_it_was(tmp_path):
-    kept = Checkpoints(tmp_path / "c", KEY_CHECKPOINTS)
+    kept = Checkpoints(tmp_path / "c", KEY)
     assert kept.load() is None
     kept.save(1, state(1))
     assert same(state(1), kept.load())
 
 
 def test_the_newest_and_the_one_before_are_kept(tmp_path):
-    kept = Checkpoints(tmp_path, KEY_CHECKPOINTS)
+    kept = Checkpoints(tmp_path, KEY)
     for epoch in (1, 2, 10):
         kept.save(epoch, state(epoch))
     assert [path.name[-17:] for path in sorted(tmp_path.iterdir())] == [
@@ -223,7 +240,7 @@ def test_the_newest_and_the_one_before_are_kept(tmp_path):
 @pytest.mark.promise("C20")
 def test_a_checkpoint_of_another_training_is_not_used_and_goes_with_the_first_of_this(tmp_path):
     Checkpoints(tmp_path, OTHER).save(5, state(5))
-    kept = Checkpoints(tmp_path, KEY_CHECKPOINTS)
+    kept = Checkpoints(tmp_path, KEY)
     assert kept.load() is None
     assert len(list(tmp_path.iterdir())) == 1, "it may still be gone on with"
     kept.save(1, state(1))
@@ -234,30 +251,30 @@ def test_a_checkpoint_of_another_training_is_not_used_and_goes_with_the_first_of
 def test_a_checkpoint_under_the_name_of_another_is_not_used(tmp_path):
     Checkpoints(tmp_path, OTHER).save(5, state(5))
     (path,) = tmp_path.iterdir()
-    path.rename(path.with_name(path.name.replace(OTHER[:16], KEY_CHECKPOINTS[:16])))
-    assert Checkpoints(tmp_path, KEY_CHECKPOINTS).load() is None
+    path.rename(path.with_name(path.name.replace(OTHER[:16], KEY[:16])))
+    assert Checkpoints(tmp_path, KEY).load() is None
 
 
 @pytest.mark.promise("C20")
 @given(at=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_seen_wherever_it_is(at, bit):
-    written = bytearray(encode(KEY_CHECKPOINTS, state(3)))
+    written = bytearray(encode(KEY, state(3)))
     written[at % len(written)] ^= 1 << bit
     with pytest.raises(ValueError):  # noqa: PT011
-        decode(KEY_CHECKPOINTS, bytes(written))
+        decode(KEY, bytes(written))
 
 
 @pytest.mark.promise("C20")
 @given(length=st.integers(0, 10**6))
 def test_a_torn_file_is_seen_wherever_it_ends(length):
-    written = encode(KEY_CHECKPOINTS, state(3))
+    written = encode(KEY, state(3))
     with pytest.raises(ValueError):  # noqa: PT011
-        decode(KEY_CHECKPOINTS, written[: length % len(written)])
+        decode(KEY, written[: length % len(written)])
 
 
 @pytest.mark.promise("C20")
 def test_after_a_damaged_checkpoint_the_one_before_is_used(tmp_path, capsys):
-    kept = Checkpoints(tmp_path, KEY_CHECKPOINTS)
+    kept = Checkpoints(tmp_path, KEY)
     for epoch in (1, 2):
         kept.save(epoch, state(epoch))
     newest = max(tmp_path.iterdir())
@@ -268,7 +285,7 @@ def test_after_a_damaged_checkpoint_the_one_before_is_used(tmp_path, capsys):
 
 @pytest.mark.promise("C20")
 def test_when_all_are_damaged_new_ones_are_kept_all_the_same(tmp_path):
-    kept = Checkpoints(tmp_path, KEY_CHECKPOINTS)
+    kept = Checkpoints(tmp_path, KEY)
     for epoch in (5, 6):
         kept.save(epoch, state(epoch))
     for path in tmp_path.iterdir():
@@ -279,7 +296,7 @@ def test_when_all_are_damaged_new_ones_are_kept_all_the_same(tmp_path):
 
 
 def test_of_a_training_that_is_over_the_newest_stays(tmp_path):
-    kept = Checkpoints(tmp_path, KEY_CHECKPOINTS)
+    kept = Checkpoints(tmp_path, KEY)
     for epoch in (1, 2):
         kept.save(epoch, state(epoch))
     two = kept.size_bytes()
@@ -289,21 +306,21 @@ def test_of_a_training_that_is_over_the_newest_stays(tmp_path):
 
 
 def test_one_that_was_half_written_when_its_process_was_killed_is_no_checkpoint(tmp_path):
-    kept = Checkpoints(tmp_path, KEY_CHECKPOINTS)
+    kept = Checkpoints(tmp_path, KEY)
     kept.save(1, state(1))
-    half = tmp_path / f".partial-1-{KEY_CHECKPOINTS[:16]}-000002.checkpoint"
-    half.write_bytes(encode(KEY_CHECKPOINTS, state(2))[:50])
+    half = tmp_path / f".partial-1-{KEY[:16]}-000002.checkpoint"
+    half.write_bytes(encode(KEY, state(2))[:50])
     assert same(state(1), kept.load())
     kept.save(2, state(2))
     assert not half.exists()
 
 
 def test_the_same_state_has_the_same_bytes():
-    assert encode(KEY_CHECKPOINTS, state(1)) == encode(KEY_CHECKPOINTS, state(1))
+    assert encode(KEY, state(1)) == encode(KEY, state(1))
 
 
-def test_after_its_end_a_training_begins_anew(tmp_path):
-    kept = Checkpoints(tmp_path / "c", KEY_CHECKPOINTS)
+def test_after_its_end_a_training_starts_over(tmp_path):
+    kept = Checkpoints(tmp_path / "c", KEY)
     kept.save(1, state(1))
     delete_checkpoints(tmp_path / "c")
     assert kept.load() is None

@@ -1,4 +1,4 @@
-"""What runtime sets holds for a whole process, so the test has its own."""
+"""Global settings hold for a whole process, so these tests start their own."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from ulna.networks import runtime
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import numpy as np
-import tensorflow as tf
 from ulna.core import InputError
 from ulna.networks import runtime
 from ulna.networks.models import build_cnn
 from ulna.core.params import Cnn
+import tensorflow as tf
 
 physical, grown, gpus = tf.config.list_physical_devices, {}, ["a"]
 tf.config.list_physical_devices = lambda kind=None: gpus if kind == "GPU" else physical(kind)
@@ -47,6 +47,7 @@ def test_seed_threads_and_precision_are_as_asked_for():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         cwd=ROOT / "src",
+        env=os.environ | {"KERAS_BACKEND": "jax"},  # of another project
         capture_output=True,
         text=True,
         check=True,
@@ -82,10 +83,9 @@ config = replace(params.training("cnn"), network=cnn, augment=LIVELY, seed=3)
 cache, images = table(40, 2)
 runtime.configure(3)
 logits = [predict_images(build_network("cnn", SIDE, cnn), cache, images)["logit"].tolist()]
-learnt, learn = table(60, 1)
-model = train_model(
-    config, learnt, learn[:40], learn[40:], Path(sys.argv[3]), Path(f"checkpoints-{sys.argv[2]}")
-)
+data, rows = table(60, 1)
+folder = Path(f"checkpoints-{sys.argv[2]}")
+model = train_model(config, None, data, rows[:40], rows[40:], Path(sys.argv[3]), folder)
 logits.append(predict_images(model, cache, images)["logit"].tolist())
 print(json.dumps([runtime.environment()["fingerprint"], *logits]))
 """
@@ -110,16 +110,16 @@ def test_other_threads_and_another_library_agree_within_the_band_and_say_who_the
         )
         for threads, onednn in (("2", "1"), ("1", "0"))
     ]
-    said = []
+    results = []
     for process in running:
         out, errors = process.communicate()
         assert process.returncode == 0, errors
-        said.append(out.splitlines()[-1])
-    (ours, *one), (theirs, *two) = map(json.loads, said)
+        results.append(out.splitlines()[-1])
+    (ours, *one), (theirs, *two) = map(json.loads, results)
     assert ours != theirs
     for first, second, band in zip(one, two, (1e-5, 1e-3), strict=True):
         np.testing.assert_allclose(first, second, rtol=0, atol=band)
-    assert np.ptp(one[1]) > 0.5, "nothing was learnt: the test says little"
+    assert np.ptp(one[1]) > 0.5, "the network was not trained: the test says little"
 
 
 @pytest.mark.parametrize(

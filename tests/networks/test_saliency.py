@@ -4,7 +4,7 @@ import pytest
 from scipy.stats import spearmanr
 from spots import SIDE, SPOTS, table
 
-from ulna.evaluation.localization import explain_rows, localise
+from ulna.evaluation.localization import compute_maps, evaluate_localization
 from ulna.networks.models import build_cnn, build_densenet169, build_mobilenetv2
 from ulna.networks.saliency import (
     ALL_LIMIT,
@@ -57,7 +57,7 @@ def densenet169(params) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def trained(small) -> keras.Model:
-    """Knows whether there is a bright square."""
+    """Trained on bright squares."""
     keras.utils.set_random_seed(7)
     model = build_cnn(SIDE, small)
     cache, images = table(64, 1)
@@ -114,7 +114,7 @@ def test_grad_cam_weighs_channels_by_mean_gradients(densenet169):
     np.testing.assert_allclose(maps, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-def test_the_explained_map_has_enough_cells(params, small, densenet169):
+def test_the_target_layer_has_enough_cells(params, small, densenet169):
     cnn = params.cnn.model_copy(update={"filters": (4,) * 5})
     assert target_layer(build_cnn(96, cnn)).name == "block4_relu"
     assert target_layer(build_cnn(320, cnn)).name == "block5_relu"
@@ -139,9 +139,9 @@ def test_of_mobilenetv2_the_map_lies_where_no_shortcut_bypasses_it(params):
 
 
 def test_an_image_has_the_same_map_in_any_batch(cnn):
-    explain = make_cam_fn(cnn, target_layer(cnn))
+    cam = make_cam_fn(cnn, target_layer(cnn))
     many = pixels(40)
-    np.testing.assert_allclose(explain(many)[35], explain(many[35:36])[0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(cam(many)[35], cam(many[35:36])[0], rtol=1e-4, atol=1e-6)
 
 
 def test_maps_are_upsampled_bilinearly():
@@ -194,16 +194,16 @@ def test_rank_correlation_is_scipys_of_absolute_values():
 def test_maps_of_a_trained_network_pass(trained):
     cache, _ = table(32, 2)
     before = trained.get_weights()
-    explain = make_cam_fn(trained, target_layer(trained))
-    check = randomization_test(trained, explain, cache.arrays["WRIST"], seed=1)
+    cam = make_cam_fn(trained, target_layer(trained))
+    check = randomization_test(trained, cam, cache.arrays["WRIST"], seed=1)
     assert check.passed
     assert check.images == 32
     assert list(check.correlations) == ["head", "block2", "block1"]
     for old, new in zip(before, trained.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    again = randomization_test(trained, explain, cache.arrays["WRIST"], seed=1)
+    again = randomization_test(trained, cam, cache.arrays["WRIST"], seed=1)
     assert again == check
-    assert randomization_test(trained, explain, cache.arrays["WRIST"], seed=2) != check
+    assert randomization_test(trained, cam, cache.arrays["WRIST"], seed=2) != check
 
 
 def edges(batch):
@@ -212,8 +212,8 @@ def edges(batch):
 
 
 @pytest.mark.promise("E32")
-def test_edges_of_the_picture_do_not_pass(trained):
-    """What looks like an explanation, whatever the network has learnt."""
+def test_edges_of_the_image_do_not_pass(trained):
+    """They look like an explanation, for any network."""
     cache, _ = table(32, 2)
     check = randomization_test(trained, edges, cache.arrays["WRIST"], seed=1)
     assert not check.passed
@@ -224,13 +224,13 @@ def test_edges_of_the_picture_do_not_pass(trained):
 @pytest.mark.promise("E32")
 def test_edges_with_a_little_of_the_network_do_not_pass(trained):
     cache, _ = table(32, 2)
-    explain = make_cam_fn(trained, target_layer(trained))
+    cam = make_cam_fn(trained, target_layer(trained))
 
     def scaled(maps):
         return np.abs(maps) / np.abs(maps).mean(axis=(1, 2), keepdims=True)
 
     def mixed(batch):
-        return 0.8 * scaled(edges(batch)) + 0.2 * scaled(upsample(explain(batch), SIDE))
+        return 0.8 * scaled(edges(batch)) + 0.2 * scaled(upsample(cam(batch), SIDE))
 
     check = randomization_test(trained, mixed, cache.arrays["WRIST"], seed=1)
     assert not check.passed
@@ -292,26 +292,26 @@ def test_maps_without_ranks_are_undefined(trained):
     assert not check.passed
 
 
-def test_a_trained_network_looks_at_the_square_that_it_has_learnt(trained, params):
+def test_the_maps_of_a_trained_network_locate_the_squares(trained, params):
     cache, images = table(64, 3)
-    planted = images["label"] == 1
-    images["x0"] = images["y0"] = np.where(planted, SPOTS.start, np.nan)
-    images["x1"] = images["y1"] = np.where(planted, SPOTS.stop, np.nan)
+    abnormal = images["label"] == 1
+    images["x0"] = images["y0"] = np.where(abnormal, SPOTS.start, np.nan)
+    images["x1"] = images["y1"] = np.where(abnormal, SPOTS.stop, np.nan)
     images[["left", "top", "right", "bottom"]] = [0, 0, SIDE, SIDE]
     images["probability"] = np.where(images.index % 4 == 1, 0.9, 0.1)
     images["threshold"] = 0.5
     cam = make_cam_fn(trained, target_layer(trained))
-    rows, pictures, maps = explain_rows(cam, upsample, cache, images[planted])
-    coarse = cam(pictures)
-    assert pictures.shape == maps.shape == (32, SIDE, SIDE)
+    rows, squares, maps = compute_maps(cam, upsample, cache, images[abnormal])
+    coarse = cam(squares)
+    assert squares.shape == maps.shape == (32, SIDE, SIDE)
     row, column = np.divmod(coarse.reshape(32, -1).argmax(axis=1), coarse.shape[2])
     cell = SIDE / coarse.shape[1]
     np.testing.assert_allclose(rows["map_x_px"], (column + 0.5) * cell)
     np.testing.assert_allclose(rows["map_y_px"], (row + 0.5) * cell)
     np.testing.assert_allclose(maps, upsample(coarse, SIDE))
-    found = localise(rows, pictures, maps, coarse.shape[1], params.evaluate, seed=1)
-    assert found["abnormal"]["pointing_game"]["n"] == 32
-    assert found["predicted_positive"]["pointing_game"]["n"] == 16
-    scores = found["abnormal"]["energy_inside"]
+    metrics = evaluate_localization(rows, squares, maps, coarse.shape[1], 200, 10, seed=1)
+    assert metrics["abnormal"]["pointing_game"]["n"] == 32
+    assert metrics["predicted_positive"]["pointing_game"]["n"] == 16
+    scores = metrics["abnormal"]["energy_inside"]
     assert scores["low"] > 2 * scores["chance_even"]
-    assert found["abnormal"]["pointing_game"]["low"] > 0.5
+    assert metrics["abnormal"]["pointing_game"]["low"] > 0.5

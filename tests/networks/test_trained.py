@@ -32,14 +32,14 @@ def model(tiny) -> keras.Model:
     return build_network("cnn", SIDE, tiny.network)
 
 
-def test_a_bundle_gives_the_same_predictions_bit_for_bit(tiny, model, tmp_path):
+def test_a_trained_model_gives_the_same_predictions_bit_for_bit(tiny, model, tmp_path):
     write_trained(tmp_path / "cnn", model, SIDE, tiny)
     cache, images = table(10, 2)
     again = predict_images(load_trained(tmp_path / "cnn"), cache, images)
     np.testing.assert_array_equal(again["logit"], predict_images(model, cache, images)["logit"])
 
 
-# Loads a bundle, scores with it, and writes it again: `python -c ... bundle copy scores`.
+# Loads a model, scores with it, and writes it again: `python -c ... folder copy scores`.
 AGAIN = """
 import sys
 from pathlib import Path
@@ -49,8 +49,8 @@ from ulna.networks.trained import load_trained, read_metadata, write_trained
 from ulna.networks.predict import predict_images
 from dataclasses import replace
 from ulna.core.params import Cnn, load_params
-bundle, copy, scores = map(Path, sys.argv[1:4])
-model, metadata = load_trained(bundle), read_metadata(bundle)
+folder, copy, scores = map(Path, sys.argv[1:4])
+model, metadata = load_trained(folder), read_metadata(folder)
 np.save(scores, predict_images(model, *table(40, 2))["logit"].to_numpy())
 config = load_params(Path(sys.argv[4])).training("cnn")
 config = replace(config, network=Cnn(**metadata["network"]))
@@ -92,7 +92,7 @@ def test_another_process_scores_to_the_bit_and_writes_the_same_bytes(tiny, model
 
 
 @pytest.mark.promise("D25")
-def test_a_bundle_with_other_weights_is_refused(tiny, model, tmp_path):
+def test_a_trained_model_with_other_weights_is_refused(tiny, model, tmp_path):
     write_trained(tmp_path / "cnn", model, SIDE, tiny)
     weights = tmp_path / "cnn" / WEIGHTS
     data = bytearray(weights.read_bytes())
@@ -105,7 +105,7 @@ def test_a_bundle_with_other_weights_is_refused(tiny, model, tmp_path):
         load_trained(tmp_path / "cnn")
 
 
-def test_a_missing_bundle_says_which_stage_makes_it(tmp_path):
+def test_a_missing_model_says_which_stage_makes_it(tmp_path):
     with pytest.raises(InputError, match="dvc repro train@cnn"):
         read_metadata(tmp_path / "cnn")
 
@@ -136,7 +136,7 @@ def test_metadata_of_another_network_is_refused(tiny, model, tmp_path, key, valu
         load_trained(tmp_path / "cnn")
 
 
-def test_a_bundle_replaces_the_one_before_and_leaves_nothing_else(tiny, model, tmp_path):
+def test_a_trained_model_replaces_the_one_before_and_leaves_nothing_else(tiny, model, tmp_path):
     for _ in range(2):
         write_trained(tmp_path / "cnn", model, SIDE, tiny)
     assert [path.name for path in tmp_path.iterdir()] == ["cnn"]
@@ -144,7 +144,7 @@ def test_a_bundle_replaces_the_one_before_and_leaves_nothing_else(tiny, model, t
     assert metadata["weights_sha256"] == sha256(tmp_path / "cnn" / WEIGHTS)
 
 
-def test_a_bundle_does_not_say_where_pretrained_weights_lay(params, model, tmp_path):
+def test_a_trained_model_does_not_say_where_pretrained_weights_lay(params, model, tmp_path):
     update = {"weights": "/home/somebody/weights.h5", "weights_sha256": "0" * 64}
     config = params.training("densenet169")
     config = replace(config, network=config.network.model_copy(update=update))
@@ -152,7 +152,7 @@ def test_a_bundle_does_not_say_where_pretrained_weights_lay(params, model, tmp_p
     assert "somebody" not in (tmp_path / "densenet169" / METADATA).read_text()
 
 
-def test_a_bundle_holds_no_state_of_the_optimizer(tiny, model, tmp_path):
+def test_a_trained_model_holds_no_state_of_the_optimizer(tiny, model, tmp_path):
     model.compile(optimizer="adam", loss="mse")
     cache, _ = table(10, 2)
     model.fit(cache.arrays["WRIST"][..., None], np.zeros((10, 1)), verbose=0)

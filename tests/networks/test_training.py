@@ -1,4 +1,3 @@
-import dataclasses
 import itertools
 from dataclasses import replace
 from functools import partial
@@ -7,29 +6,15 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 from spots import SIDE, STILL, likeness, source, table
 
 from ulna.core import InputError
 from ulna.core.params import Augment
-from ulna.networks import runtime, training
-from ulna.networks.dataset import (
-    Examples,
-    plain_batches,
-    plain_features,
-    shuffled_features,
-    steps,
-    training_batches,
-)
+from ulna.networks import callbacks, runtime
+from ulna.networks.dataset import Examples, plain_batches, training_batches
 from ulna.networks.losses import build_loss
-from ulna.networks.models import (
-    build_densenet169,
-    build_network,
-    freeze_backbone,
-    freeze_below,
-    split_model,
-)
+from ulna.networks.models import build_network, freeze_backbone
 from ulna.networks.predict import predict_images
 from ulna.networks.training import (
     Fit,
@@ -41,210 +26,8 @@ from ulna.networks.training import (
     train_model,
 )
 
-
-@pytest.fixture
-def tiny(params):
-    return params.cnn.model_copy(
-        update={"filters": (4, 8), "epochs": 3, "batch_size": 8, "dropout": 0.0}
-    )
-
-
-def task(model: keras.Model, learn: Examples, choose: Examples, epoch: int) -> Fit:
-    return Fit(model, training_batches(learn, 8, 3, STILL, epoch), plain_batches(choose, 8))
-
-
-def trained(tiny, params, history, **updates) -> keras.Model:
-    tiny = tiny.model_copy(update=updates)
-    keras.utils.set_random_seed(3)
-    model = build_network("cnn", SIDE, tiny)
-    begin = partial(task, model, source(20, 1), source(10, 2))
-    phases = [Phase("scratch", tiny.epochs, tiny.learning_rate, begin)]
-    fit(model, phases, steps(20, 8), build_loss("bce", params.focal), params.train, history)
-    return model
-
-
-@pytest.mark.promise("G37")
-def test_a_tiny_network_overfits_one_batch(tiny, params, tmp_path):
-    model = trained(tiny, params, tmp_path / "h.csv", epochs=30, learning_rate=0.01)
-    history = pd.read_csv(tmp_path / "h.csv")
-    assert history["loss"].iloc[-1] < 0.1 < 0.5 < history["loss"].iloc[0]
-    cache, images = table(20, 1)
-    scored = predict_images(model, cache, images)
-    assert ((scored["probability"] > 0.5) == (scored["label"] == 1)).all()
-
-
-def test_the_history_has_a_row_an_epoch_and_marks_the_lowest_validation_loss(
-    tiny, params, tmp_path
-):
-    trained(tiny, params, tmp_path / "h.csv", epochs=5, learning_rate=0.05)
-    history = pd.read_csv(tmp_path / "h.csv")
-    assert list(history.columns) == [
-        "epoch", "phase", "learning_rate", "loss", "accuracy", "auroc",
-        "val_loss", "val_accuracy", "val_auroc", "best",
-    ]  # fmt: skip
-    assert list(history["epoch"]) == [1, 2, 3, 4, 5]
-    assert history["best"].sum() == 1
-    assert history["best"].idxmax() == history["val_loss"].idxmin()
-
-
-def test_the_network_is_left_with_the_weights_of_its_best_epoch(tiny, params, tmp_path):
-    model = trained(tiny, params, tmp_path / "h.csv", epochs=6, learning_rate=0.3)
-    history = pd.read_csv(tmp_path / "h.csv")
-    best = history["val_loss"].min()
-    assert history["val_loss"].iloc[-1] > best, "the last epoch is the best: the test says nothing"
-    validation = source(10, 2)
-    logits = [model.predict_on_batch(images) for images, _, _ in plain_batches(validation, 8)]
-    logits = np.concatenate(logits)
-    loss = build_loss("bce", params.focal)(validation.labels[:, None], logits)
-    assert float(loss) == pytest.approx(best, rel=1e-4)
-    # What the history says of this epoch: a logit above 0 is called abnormal.
-    kept = history[history["best"] == 1].iloc[0]
-    called = (logits[:, 0] > 0) == validation.labels
-    assert kept["val_accuracy"] == pytest.approx(called.mean())
-    # Keras' AUROC is a sum over 200 thresholds.
-    expected = roc_auc_score(validation.labels, logits[:, 0])
-    assert kept["val_auroc"] == pytest.approx(expected, abs=0.02)
-
-
-def test_a_logit_above_0_counts_as_abnormal(tiny, params, tmp_path):
-    """All logits are 0.25 and all validation images abnormal."""
-    model = build_network("cnn", SIDE, tiny)
-    kernel, bias = model.get_layer("logit").get_weights()
-    model.get_layer("logit").set_weights([0 * kernel, bias + 0.25])
-    abnormal = source(10, 2)
-    abnormal = dataclasses.replace(abnormal, labels=np.ones(10, np.float32))
-    begin = partial(task, model, source(8, 1), abnormal)
-    loss = build_loss("bce", params.focal)
-    fit(model, [Phase("scratch", 1, 1e-9, begin)], 1, loss, params.train, tmp_path / "h.csv")
-    assert pd.read_csv(tmp_path / "h.csv")["val_accuracy"].tolist() == [1.0]
-
-
-def test_a_long_epoch_in_a_log_says_how_far_it_is(tiny, params, tmp_path, monkeypatch, capsys):
-    """A clock that goes on by 20 s at each look."""
-    clock = itertools.count(0.0, 20.0)
-    monkeypatch.setattr(training, "monotonic", lambda: next(clock))
-    trained(tiny, params, tmp_path / "h.csv", epochs=2)
-    lines = capsys.readouterr().out.splitlines()
-    # 20 s after the start of an epoch, at its first batch, it is too early for a line.
-    shown = [line for line in lines if "batches" in line]
-    assert ["2 of 3" in line and "20 s" in line for line in shown] == [True, True]
-
-
-def test_training_slows_down_and_stops_when_validation_gets_worse(tiny, params, tmp_path):
-    """Validation labels are turned round: what is learnt makes them worse."""
-    turned = source(10, 2)
-    turned = dataclasses.replace(turned, labels=1 - turned.labels)
-    keras.utils.set_random_seed(3)
-    model = build_network("cnn", SIDE, tiny)
-    fit(
-        model,
-        [Phase("scratch", 12, 0.05, partial(task, model, source(20, 1), turned))],
-        steps(20, 8),
-        build_loss("bce", params.focal),
-        params.train.model_copy(
-            update={
-                "early_stopping_epochs": 3,
-                "plateau_epochs": 1,
-                "plateau_factor": 0.5,
-                "min_learning_rate": 0.02,
-            }
-        ),
-        tmp_path / "h.csv",
-    )
-    history = pd.read_csv(tmp_path / "h.csv")
-    assert len(history) == history["val_loss"].idxmin() + 1 + 3 < 12
-    # Halved after each epoch that is no better, down to the least.
-    assert history["learning_rate"].iloc[-3:].tolist() == pytest.approx([0.05, 0.025, 0.02])
-
-
-def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(tiny, params, tmp_path):
-    begun = []
-    keras.utils.set_random_seed(3)
-    model = build_network("cnn", SIDE, tiny)
-    first_layer = model.get_layer("block1_convolution").get_weights()[0]
-
-    def begin(learns: bool, epoch: int) -> Fit:
-        model.get_layer("block1_convolution").trainable = learns
-        begun.append((epoch, model.get_weights()))
-        return task(model, source(20, 1), source(10, 2), epoch)
-
-    fit(
-        model,
-        # The second phase's rate is so high that it can only spoil what the first has learnt.
-        [
-            Phase("head", 3, 0.02, partial(begin, False)),
-            Phase("finetune", 2, 1.0, partial(begin, True)),
-        ],
-        steps(20, 8),
-        build_loss("bce", params.focal),
-        params.train,
-        tmp_path / "h.csv",
-    )
-    history = pd.read_csv(tmp_path / "h.csv")
-    assert list(history["epoch"]) == [1, 2, 3, 4, 5]
-    assert list(history["phase"]) == ["head"] * 3 + ["finetune"] * 2
-    assert history["best"].idxmax() < 3, "the second phase was the better: the test says nothing"
-    assert [epoch for epoch, _ in begun] == [0, 3]
-    before_the_second = begun[1][1]
-    np.testing.assert_array_equal(before_the_second[0], first_layer)
-    for kept, final in zip(before_the_second, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(kept, final)
-
-
-def test_a_loss_that_is_no_number_stops_with_a_remedy(tiny, params, tmp_path):
-    with pytest.raises(InputError, match="learning rate"):
-        model = build_network("cnn", SIDE, tiny)
-        weights = [np.full_like(weight, np.nan) for weight in model.get_weights()]
-        model.set_weights(weights)
-        begin = partial(task, model, source(16, 1), source(16, 1))
-        phases = [Phase("scratch", 3, 1e-3, begin)]
-        fit(model, phases, 2, build_loss("bce", params.focal), params.train, tmp_path / "h.csv")
-
-
-def test_a_validation_loss_that_is_no_number_stops_too(tiny, params, tmp_path):
-    """It is never the lowest: nothing would be kept, and nobody told."""
-    unknown = source(10, 2)
-    unknown = dataclasses.replace(unknown, weights=np.full(10, np.nan, np.float32))
-    model = build_network("cnn", SIDE, tiny)
-    begin = partial(task, model, source(16, 1), unknown)
-    with pytest.raises(InputError, match="epoch 1 "):
-        fit(
-            model,
-            [Phase("scratch", 3, 1e-3, begin)],
-            2,
-            build_loss("bce", params.focal),
-            params.train,
-            tmp_path / "h.csv",
-        )
-
-
-def test_a_line_an_epoch_is_printed_into_a_log(tiny, params, tmp_path, capsys):
-    trained(tiny, params, tmp_path / "h.csv", epochs=2)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
-    assert ["scratch epoch" in line for line in lines] == [True, True]
-
-
-def test_logs_for_tensorboard_are_written_where_asked_and_change_nothing(
-    tiny, params, tmp_path, monkeypatch
-):
-    monkeypatch.delenv("ULNA_TENSORBOARD", raising=False)
-    without = trained(tiny, params, tmp_path / "plain" / "history.csv")
-    monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path / "logs"))
-    logged = trained(tiny, params, tmp_path / "cnn" / "history.csv")
-    assert list((tmp_path / "logs" / "cnn" / "validation").glob("events.*"))
-    histories = [(tmp_path / name / "history.csv").read_bytes() for name in ("plain", "cnn")]
-    assert histories[0] == histories[1]
-    for one, two in zip(without.get_weights(), logged.get_weights(), strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
-def test_without_the_package_the_wish_for_its_logs_is_answered(tiny, params, tmp_path, monkeypatch):
-    monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path))
-    monkeypatch.setattr(training, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="tensorboard"):
-        trained(tiny, params, tmp_path / "h.csv")
-
-
+LOSS = build_loss("bce", 2.0, 0.25)
+# Weaker than that of `spots`: with that, fine-tuning is no better than the head alone.
 LIVELY = Augment(
     rotation_degrees=10.0,
     horizontal_flip=True,
@@ -255,8 +38,177 @@ LIVELY = Augment(
 )
 
 
-def data(augment: Augment = LIVELY) -> TrainingData:
-    return TrainingData(source(20, 1), source(10, 2), batch_size=8, seed=3, augment=augment)
+@pytest.fixture
+def model(params) -> keras.Model:
+    cnn = params.cnn.model_copy(update={"filters": (4, 8), "dropout": 0.0})
+    keras.utils.set_random_seed(3)
+    return build_network("cnn", SIDE, cnn)
+
+
+@pytest.fixture
+def run(params, tmp_path):
+    """Train in phases, on 20 images in batches of 8; give the history."""
+
+    def train(model, phases, batches=3, history="h.csv", **updates) -> pd.DataFrame:
+        section = params.train.model_copy(update=updates)
+        fit(model, phases, batches, LOSS, section, tmp_path / history)
+        return pd.read_csv(tmp_path / history)
+
+    return train
+
+
+def task(model: keras.Model, training: Examples, validation: Examples, epoch: int) -> Fit:
+    return Fit(model, training_batches(training, 8, 3, STILL, epoch), plain_batches(validation, 8))
+
+
+def scratch(
+    model: keras.Model, epochs: int, rate: float = 2e-3, images: int = 20, **validation
+) -> list[Phase]:
+    """One phase; keywords change the validation images."""
+    begin = partial(task, model, source(images, 1), replace(source(10, 2), **validation))
+    return [Phase("scratch", epochs, rate, begin)]
+
+
+@pytest.mark.promise("G37")
+def test_a_tiny_network_overfits_one_batch(model, run):
+    history = run(model, scratch(model, 30, 0.01))
+    assert history["loss"].iloc[-1] < 0.1 < 0.5 < history["loss"].iloc[0]
+    scored = predict_images(model, *table(20, 1))
+    assert ((scored["probability"] > 0.5) == (scored["label"] == 1)).all()
+
+
+def test_the_history_has_a_row_per_epoch_and_marks_the_lowest_validation_loss(model, run):
+    history = run(model, scratch(model, 5, 0.05))
+    assert list(history.columns) == [
+        "epoch", "phase", "learning_rate", "loss", "accuracy", "auroc",
+        "val_loss", "val_accuracy", "val_auroc", "best",
+    ]  # fmt: skip
+    assert list(history["epoch"]) == [1, 2, 3, 4, 5]
+    assert history["best"].sum() == 1
+    assert history["best"].idxmax() == history["val_loss"].idxmin()
+
+
+def test_the_network_is_left_with_the_weights_of_its_best_epoch(model, run):
+    history = run(model, scratch(model, 6, 0.3))
+    best = history["val_loss"].min()
+    assert history["val_loss"].iloc[-1] > best, "the last epoch is the best: the test says nothing"
+    validation = source(10, 2)
+    logits = [model.predict_on_batch(images) for images, _, _ in plain_batches(validation, 8)]
+    logits = np.concatenate(logits)
+    assert float(LOSS(validation.labels[:, None], logits)) == pytest.approx(best, rel=1e-4)
+    # In the history a logit above 0 is predicted positive.
+    kept = history[history["best"] == 1].iloc[0]
+    correct = (logits[:, 0] > 0) == validation.labels
+    assert kept["val_accuracy"] == pytest.approx(correct.mean())
+    # Keras' AUROC is a sum over 200 thresholds.
+    expected = roc_auc_score(validation.labels, logits[:, 0])
+    assert kept["val_auroc"] == pytest.approx(expected, abs=0.02)
+
+
+def test_a_logit_above_0_counts_as_abnormal(model, run):
+    """All logits are 0.25 and all validation images abnormal."""
+    kernel, bias = model.get_layer("logit").get_weights()
+    model.get_layer("logit").set_weights([0 * kernel, bias + 0.25])
+    history = run(model, scratch(model, 1, 1e-9, images=8, labels=np.ones(10, np.float32)), 1)
+    assert history["val_accuracy"].tolist() == [1.0]
+
+
+def test_training_slows_down_and_stops_when_validation_gets_worse(model, run):
+    """Validation labels are inverted: training makes their loss worse."""
+    history = run(
+        model,
+        scratch(model, 12, 0.05, labels=1 - source(10, 2).labels),
+        early_stopping_epochs=3,
+        plateau_epochs=1,
+        plateau_factor=0.5,
+        min_learning_rate=0.02,
+    )
+    assert len(history) == history["val_loss"].idxmin() + 1 + 3 < 12
+    # Halved after each epoch that is no better, down to the least.
+    assert history["learning_rate"].iloc[-3:].tolist() == pytest.approx([0.05, 0.025, 0.02])
+
+
+def test_a_phase_trains_its_layers_and_starts_from_the_best_epoch_so_far(model, run):
+    begun = []
+    first_layer = model.get_layer("block1_convolution").get_weights()[0]
+
+    def begin(trainable: bool, epoch: int) -> Fit:
+        model.get_layer("block1_convolution").trainable = trainable
+        begun.append((epoch, model.get_weights()))
+        return task(model, source(20, 1), source(10, 2), epoch)
+
+    history = run(
+        model,
+        # The second phase's rate is so high that it can only spoil the first.
+        [
+            Phase("head", 3, 0.02, partial(begin, False)),
+            Phase("finetune", 2, 1.0, partial(begin, True)),
+        ],
+    )
+    assert list(history["epoch"]) == [1, 2, 3, 4, 5]
+    assert list(history["phase"]) == ["head"] * 3 + ["finetune"] * 2
+    assert history["best"].idxmax() < 3, "the second phase was the better: the test says nothing"
+    assert [epoch for epoch, _ in begun] == [0, 3]
+    before_the_second = begun[1][1]
+    np.testing.assert_array_equal(before_the_second[0], first_layer)
+    for kept, final in zip(before_the_second, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, final)
+
+
+def test_a_loss_that_is_not_finite_stops_with_advice(model, run):
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    with pytest.raises(InputError, match="learning rate"):
+        run(model, scratch(model, 3))
+
+
+def test_a_validation_loss_that_is_not_finite_stops_too(model, run):
+    """It is never the lowest: nothing would be kept, and nobody told."""
+    with pytest.raises(InputError, match="epoch 1 "):
+        run(model, scratch(model, 3, weights=np.full(10, np.nan, np.float32)))
+
+
+def test_a_long_epoch_logs_its_progress(model, run, monkeypatch, capsys):
+    """The clock advances by 20 s at each call."""
+    clock = itertools.count(0.0, 20.0)
+    monkeypatch.setattr(callbacks, "monotonic", lambda: next(clock))
+    run(model, scratch(model, 2))
+    lines = capsys.readouterr().out.splitlines()
+    # 20 s after the start of an epoch, at its first batch, it is too early for a line.
+    shown = [line for line in lines if "batches" in line]
+    assert ["2 of 3" in line and "20 s" in line for line in shown] == [True, True]
+
+
+def test_a_line_per_epoch_is_logged(model, run, capsys):
+    run(model, scratch(model, 2))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "epoch" in line]
+    assert ["scratch epoch" in line for line in lines] == [True, True]
+
+
+def test_logs_for_tensorboard_are_written_where_asked_and_change_nothing(
+    model, run, tmp_path, monkeypatch
+):
+    start, weights = model.get_weights(), {}
+    for name in ("plain", "cnn"):
+        monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path / "logs") if name == "cnn" else "")
+        model.set_weights(start)
+        run(model, scratch(model, 2), history=f"{name}/history.csv")
+        weights[name] = model.get_weights()
+    assert list((tmp_path / "logs" / "cnn" / "validation").glob("events.*"))
+    histories = [(tmp_path / name / "history.csv").read_bytes() for name in weights]
+    assert histories[0] == histories[1]
+    for one, two in zip(*weights.values(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_logs_for_tensorboard_need_its_package(model, run, tmp_path, monkeypatch):
+    monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path))
+    monkeypatch.setattr(callbacks, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="tensorboard"):
+        run(model, scratch(model, 1))
+
+
+def data() -> TrainingData:
+    return TrainingData(source(20, 1), source(10, 2), batch_size=8, seed=3, augment=LIVELY)
 
 
 @pytest.fixture
@@ -277,17 +229,7 @@ def both(head_only):
     return head_only.model_copy(update={"head_epochs": 1, "finetune_epochs": 2})
 
 
-@pytest.fixture
-def run(params, tmp_path):
-    def train(model, phases):
-        loss = build_loss("bce", params.focal)
-        fit(model, phases, steps(20, 8), loss, params.train, tmp_path / "h.csv")
-        return pd.read_csv(tmp_path / "h.csv")
-
-    return train
-
-
-def test_the_cnn_learns_everything_in_one_phase(params):
+def test_the_cnn_is_trained_in_one_phase(params):
     cnn = params.cnn.model_copy(update={"filters": (4, 8), "epochs": 7})
     model = build_network("cnn", SIDE, cnn)
     (phase,) = scratch_phases(model, cnn, data())
@@ -308,12 +250,13 @@ def test_a_network_is_built_and_trained_from_its_section_of_the_parameters(
     config = replace(params.training("cnn"), network=cnn)
     cache, rows = table(30, 1)
     history = tmp_path / "h.csv"
-    model = train_model(config, cache, rows[:20], rows[20:], history, tmp_path / "checkpoints")
+    folder = tmp_path / "checkpoints"
+    model = train_model(config, None, cache, rows[:20], rows[20:], history, folder)
     assert model.name == "cnn"
     assert list(pd.read_csv(tmp_path / "h.csv")["phase"]) == ["scratch", "scratch"]
 
 
-def test_densenet169_learns_its_head_first(both):
+def test_the_head_of_densenet169_is_trained_first(both):
     phases = finetune_phases(likeness(), both, data())
     assert [phase.name for phase in phases] == ["head", "finetune"]
     alone = both.model_copy(update={"head_epochs": 0})
@@ -353,9 +296,7 @@ def test_each_phase_changes_the_layers_it_names_and_no_others(
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_the_head_learns_from_kept_features_as_it_would_from_images(
-    head_only, params, run, policy, request
-):
+def test_the_head_is_trained_on_kept_features_as_on_images(head_only, params, run, policy, request):
     """With as many passes as epochs nothing is used twice: the same losses, the same weights."""
     request.addfinalizer(lambda: keras.mixed_precision.set_dtype_policy("float32"))
     keras.mixed_precision.set_dtype_policy(policy)
@@ -363,8 +304,8 @@ def test_the_head_learns_from_kept_features_as_it_would_from_images(
     (phase,) = finetune_phases(kept, head_only, data())
     on_features = run(kept, [phase])
     freeze_backbone(whole)
-    (scratch,) = scratch_phases(whole, params.cnn, data())
-    on_images = run(whole, [replace(phase, begin=scratch.begin)])
+    (on_all,) = scratch_phases(whole, params.cnn, data())
+    on_images = run(whole, [replace(phase, begin=on_all.begin)])
     pd.testing.assert_frame_equal(on_features, on_images, rtol=1e-5)
     for ours, theirs in zip(kept.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -391,8 +332,8 @@ def test_a_pass_that_no_epoch_would_use_is_not_made(head_only, capsys):
 def test_after_the_head_alone_the_table_of_layers_calls_the_backbone_frozen(head_only, run):
     model = likeness()
     run(model, finetune_phases(model, head_only, data()))
-    learnt = {layer.name for layer in model.layers if layer.trainable_weights}
-    assert learnt == {"head_batch_normalization", "head_logit"}
+    trainable = {layer.name for layer in model.layers if layer.trainable_weights}
+    assert trainable == {"head_batch_normalization", "head_logit"}
 
 
 def test_fine_tuning_sees_the_epochs_that_follow_those_of_the_head(both):
@@ -405,92 +346,3 @@ def test_fine_tuning_sees_the_epochs_that_follow_those_of_the_head(both):
 def test_a_layer_that_is_not_needed_is_not_looked_for(head_only):
     absent = head_only.model_copy(update={"finetune_from": "conv9"})
     assert len(finetune_phases(likeness(), absent, data())) == 1
-
-
-@pytest.fixture(scope="module")
-def densenet169(params) -> keras.Model:
-    return build_densenet169(SIDE, params.densenet169)
-
-
-def pixels(count: int = 3) -> tf.Tensor:
-    drawn = np.random.default_rng(1).integers(0, 256, (count, SIDE, SIDE, 1), np.uint8)
-    return tf.constant(drawn)
-
-
-def index(model: keras.Model, name: str) -> int:
-    return [layer.name for layer in model.layers].index(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "crossing"),
-    # Inside a dense block the block's input crosses too: it is joined to the output at the end.
-    [("conv5_block31_0_bn", 1), ("conv5_block31_2_conv", 2), ("conv1_conv", 1)],
-)
-def test_the_two_sides_of_a_cut_are_the_network(densenet169, name, crossing):
-    below, above = split_model(densenet169, index(densenet169, name))
-    assert len(below.outputs) == len(above.inputs) == crossing
-    whole = densenet169(pixels(), training=False)
-    np.testing.assert_allclose(above(below(pixels()), training=False), whole, atol=1e-5)
-    ours = {id(weight) for weight in [*below.weights, *above.weights]}
-    assert ours == {id(weight) for weight in densenet169.weights}
-
-
-def test_below_the_named_layer_nothing_learns_and_nothing_changes(densenet169):
-    """The gradients above the cut are those of the whole network."""
-    start = index(densenet169, "conv5_block32_0_bn")
-    frozen = freeze_below(densenet169, start)
-
-    def run(model: keras.Model, weights: list) -> tuple[tf.Tensor, list]:
-        with tf.GradientTape() as tape:
-            logits = model(pixels(), training=False)
-        return logits, tape.gradient(logits, [weight.value for weight in weights])
-
-    below, above = (
-        [weight for layer in layers for weight in layer.trainable_weights]
-        for layers in (densenet169.layers[:start], densenet169.layers[start:])
-    )
-    logits, gradients = run(frozen, below + above)
-    whole_logits, whole_gradients = run(densenet169, above)
-    np.testing.assert_allclose(logits, whole_logits, atol=1e-5)
-    assert gradients[: len(below)] == [None] * len(below)
-    for ours, whole in zip(gradients[len(below) :], whole_gradients, strict=True):
-        np.testing.assert_allclose(ours, whole, rtol=1e-3, atol=1e-5)
-
-
-def test_nothing_lies_below_the_first_layer(densenet169):
-    assert freeze_below(densenet169, 0) is densenet169
-
-
-def weighted(count: int) -> Examples:
-    """Images of which each has a weight of its own."""
-    return replace(source(count, 1), weights=np.arange(1, count + 1, dtype=np.float32))
-
-
-def test_features_come_in_the_order_of_the_images_they_are_of():
-    learn = weighted(11)
-    # The features of an image are its own pixels.
-    features = learn.cache.arrays["WRIST"].astype(np.float32)
-    count = steps(11, 4)
-    expected = training_batches(learn, 4, 7, STILL, first_epoch=1).take(count)
-    received = shuffled_features([features], learn, 4, 7, first_epoch=1).take(count)
-    for (images, *others), (ours, *same) in zip(expected, received, strict=True):
-        np.testing.assert_array_equal(images[..., 0], ours)
-        for other, one in zip(others, same, strict=True):
-            np.testing.assert_array_equal(other, one)
-
-
-def test_later_epochs_use_the_passes_again():
-    learn = source(4, 1)
-    passes = [np.full((4, 1), number, np.float32) for number in range(2)]
-    batches = shuffled_features(passes, learn, 4, 7, first_epoch=0).take(5)
-    assert [float(features[0, 0]) for features, *_ in batches] == [0, 1, 0, 1, 0]
-
-
-def test_plain_features_come_once_and_in_order():
-    learn = weighted(5)
-    features = np.arange(10, dtype=np.float32).reshape(5, 2)
-    batches = zip(*plain_features(features, learn, 2), strict=True)
-    expected = (features, learn.labels[:, np.newaxis], learn.weights)
-    for received, wanted in zip(map(np.concatenate, batches), expected, strict=True):
-        np.testing.assert_array_equal(received, wanted)
-    assert plain_features(features, learn, 2).cardinality() == 3

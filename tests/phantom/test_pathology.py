@@ -3,16 +3,15 @@ import pytest
 
 from ulna.phantom.anatomy import BUILDERS, build_scene
 from ulna.phantom.pathology import SHARES, insert_finding, sample_finding
-from ulna.phantom.skeleton import sample_person
 
 CASES = [(part, kind) for part in BUILDERS for kind in SHARES]
 
 
 def views(part, kind, seed=3):
-    person = sample_person(np.random.default_rng(seed))
     finding = sample_finding(kind, np.random.default_rng([seed, 1]))
     for view in range(3):
-        healthy = build_scene(part, person, np.random.default_rng([seed, 2, view]), view)
+        build, pose = np.random.default_rng(seed), np.random.default_rng([seed, 2, view])
+        healthy = build_scene(part, build, pose, view)
         yield healthy, insert_finding(healthy, finding, np.random.default_rng([seed, 3, view]))
 
 
@@ -22,22 +21,24 @@ def test_shares_add_up_to_one():
 
 @pytest.mark.parametrize(("part", "kind"), CASES)
 def test_a_finding_adds_to_the_scene_and_takes_nothing_else_away(part, kind):
-    for healthy, planted in views(part, kind):
-        assert planted != healthy
-        assert planted.window == healthy.window
-        assert planted.tissue == healthy.tissue
-        kept = {bone.name for bone in planted.bones}
+    for healthy, abnormal in views(part, kind):
+        assert abnormal != healthy
+        assert abnormal.window == healthy.window
+        assert abnormal.tissue == healthy.tissue
+        kept = {bone.name for bone in abnormal.bones}
         assert {bone.name for bone in healthy.bones} <= kept
         changed = [
-            bone for bone in healthy.bones if bone.name != "rib" and planted.bone(bone.name) != bone
+            bone
+            for bone in healthy.bones
+            if bone.name != "rib" and abnormal.bone(bone.name) != bone
         ]
         assert len(changed) <= 1
 
 
 @pytest.mark.parametrize(("part", "kind"), CASES)
 def test_the_box_of_a_finding_is_near_a_site_or_a_joint(part, kind):
-    for healthy, planted in views(part, kind):
-        points = np.array(planted.finding_points)
+    for healthy, abnormal in views(part, kind):
+        points = np.array(abnormal.finding_points)
         middle = (points.min(0) + points.max(0)) / 2
         anchors = [
             healthy.bone(site.bone).at(u)
@@ -51,12 +52,12 @@ def test_the_box_of_a_finding_is_near_a_site_or_a_joint(part, kind):
 
 def test_a_plate_has_screws_and_the_others_have_no_metal():
     for kind in SHARES:
-        for healthy, planted in views("WRIST", kind):
-            added = len(planted.metals) - len(healthy.metals)
+        for healthy, abnormal in views("WRIST", kind):
+            added = len(abnormal.metals) - len(healthy.metals)
             assert added >= 12 if kind == "plate" else added == 0
 
 
 def test_a_displaced_fracture_breaks_one_bone_with_a_step():
-    for _, planted in views("FOREARM", "displaced_fracture"):
-        (broken,) = [bone for bone in planted.bones if bone.broken is not None]
+    for _, abnormal in views("FOREARM", "displaced_fracture"):
+        (broken,) = [bone for bone in abnormal.bones if bone.broken is not None]
         assert abs(broken.broken.step_mm) > 0.5 * broken.half_width_mm

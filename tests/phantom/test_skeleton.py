@@ -75,7 +75,7 @@ def test_the_ulna_reaches_farther_at_the_elbow_and_less_far_at_the_wrist():
     assert ulna.end[1] > radius.end[1]
 
 
-def test_the_upper_arm_ends_at_the_elbow_whatever_its_angle():
+def test_the_upper_arm_ends_at_the_elbow_at_any_angle():
     for degrees in (0, 40, -75):
         bone = build_humerus(AVERAGE, (4.0, 200.0), degrees)
         assert bone.end == (4.0, 200.0) and length(bone) == pytest.approx(300)

@@ -19,7 +19,7 @@ from ulna.evaluation import conclusions
 from ulna.evaluation.bootstrap import METRICS
 from ulna.evaluation.conclusions import METRICS as LABELS
 from ulna.evaluation.conclusions import REFERENCE_NOTE
-from ulna.evaluation.evaluate import LEVELS
+from ulna.evaluation.thresholds import LEVELS
 from ulna.report.build import SYNTHETIC, html_report, lead, markdown_report
 from ulna.report.html import span, table
 from ulna.report.sections import NOT_A_DEVICE, ReportData, read_checklist

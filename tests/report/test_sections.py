@@ -10,7 +10,7 @@ from ulna.evaluation import conclusions
 from ulna.evaluation.bootstrap import METRICS
 from ulna.evaluation.conclusions import METRICS as LABELS
 from ulna.evaluation.conclusions import REFERENCE_NOTE
-from ulna.evaluation.evaluate import LEVELS
+from ulna.evaluation.thresholds import LEVELS
 from ulna.report import sections
 from ulna.report.html import span
 from ulna.report.sections import PEERS_NOTE, read_checklist, read_peers

@@ -1,10 +1,9 @@
-"""Revisions compared: in pairs, nothing where they are equal, and ranked by val alone."""
+"""Paired comparison of revisions, no difference between equal ones, ranking by val alone."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import PARAMS
-from ruamel.yaml import YAML
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from small_repository import git
@@ -14,8 +13,9 @@ from ulna.cli import main
 from ulna.core import InputError
 from ulna.core.params import Evaluate, parse_params
 from ulna.core.predictions import check_predictions, write_predictions
+from ulna.core.yaml12 import parse_yaml
 from ulna.evaluation.bootstrap import METRICS
-from ulna.evaluation.evaluate import evaluate_table
+from ulna.evaluation.evaluate import LEVELS, evaluate_table
 from ulna.team.compare import (
     BEST,
     NO_INTERVAL,
@@ -23,8 +23,8 @@ from ulna.team.compare import (
     OTHER_TEST,
     SIGNIFICANT,
     changed_params,
+    compare_network,
     compare_revisions,
-    compare_tables,
     conclude,
     notes,
     rank,
@@ -34,7 +34,7 @@ from ulna.team.compare import (
 )
 from ulna.team.revisions import Revision
 
-RAW = YAML(typ="safe", pure=True).load(PARAMS)
+RAW = parse_yaml(PARAMS.read_text(), "params.yaml")
 EVALUATE = parse_params(RAW).evaluate.model_copy(update={"bootstrap_replicates": 400})
 
 
@@ -69,6 +69,17 @@ def revision(name: str, evaluate: Evaluate = EVALUATE, **tables: pd.DataFrame) -
     return Revision(name, RAW, evaluate, 7, tables, {})
 
 
+def compare(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    after: Evaluate = EVALUATE,
+    levels: tuple[str, ...] = LEVELS,
+) -> pd.DataFrame:
+    """Paired differences of one network, its second revision evaluated by `after`."""
+    pair = revision("a", cnn=first), revision("b", after, cnn=second)
+    return compare_network(*pair, "cnn", levels, seed=7)
+
+
 # Numbers
 
 
@@ -83,18 +94,17 @@ def test_the_same_predictions_differ_in_nothing():
 
 def test_the_order_of_rows_changes_nothing():
     first, second = predict(2.0, seed=1), predict(2.2, seed=2)
-    found = compare_tables((first, EVALUATE), (second, EVALUATE), 7)
-    mixed = second.sample(frac=1, random_state=3).reset_index(drop=True)
-    pd.testing.assert_frame_equal(compare_tables((first, EVALUATE), (mixed, EVALUATE), 7), found)
+    shuffled = second.sample(frac=1, random_state=3).reset_index(drop=True)
+    pd.testing.assert_frame_equal(compare(first, shuffled), compare(first, second))
 
 
 def test_both_are_scored_as_evaluate_scores_them():
     """Each by its own thresholds and its own rules."""
     first, second = predict(2.0, seed=1), predict(3.0, seed=2)
     half = EVALUATE.model_copy(update={"threshold": "half", "aggregation": "max"})
-    found = compare_tables((first, EVALUATE), (second, half), 7)
-    for level in ("study", "image"):
-        rows = found[found["level"] == level].set_index("metric")
+    compared = compare(first, second, half)
+    for level in LEVELS:
+        rows = compared[compared["level"] == level].set_index("metric")
         old, new = (
             evaluate_table(table, evaluate, 7).metrics[level]
             for table, evaluate in ((first, EVALUATE), (second, half))
@@ -107,34 +117,30 @@ def test_both_are_scored_as_evaluate_scores_them():
 
 
 @pytest.mark.promise("A8")
-def test_another_seed_is_mostly_noise_and_a_better_network_is_not():
-    same = [
-        compare_tables((predict(2.0, seed), EVALUATE), (predict(2.0, seed + 50), EVALUATE), 7)
-        for seed in range(8)
-    ]
-    found = pd.concat(same)
-    # Thresholds chosen on val are noise that the intervals do not hold: areas have none.
-    areas = found[found["metric"].isin(["auroc", "auprc"])]
+def test_another_seed_is_mostly_not_significant_and_a_better_network_is():
+    rows = pd.concat(compare(predict(2.0, seed), predict(2.0, seed + 50)) for seed in range(8))
+    # The choice of thresholds on val is noise that the intervals leave out: areas have none.
+    areas = rows[rows["metric"].isin(["auroc", "auprc"])]
     assert (areas["significance"] == NOT_SIGNIFICANT).mean() > 0.8
-    assert (found["significance"] == NOT_SIGNIFICANT).mean() > 0.7
+    assert (rows["significance"] == NOT_SIGNIFICANT).mean() > 0.7
 
-    better = compare_tables((predict(1.0, 1), EVALUATE), (predict(4.0, 2), EVALUATE), 7)
+    better = compare(predict(1.0, 1), predict(4.0, 2))
     auroc = better[better["metric"] == "auroc"]
     assert (auroc["significance"] == SIGNIFICANT).all() and (auroc["difference"] > 0).all()
 
 
-def test_pairing_tells_what_two_intervals_cannot():
-    """What makes a patient hard is hard for both, and cancels out."""
+def test_pairing_finds_what_two_overlapping_intervals_hide():
+    """The difficulty of a patient is the same for both, and cancels out."""
     first, second = predict(2.0, 1, hard=2.0), predict(2.6, 1, hard=2.0)
     alone = [evaluate_table(t, EVALUATE, 7).metrics["study"] for t in (first, second)]
     assert alone[0]["auroc_high"] > alone[1]["auroc_low"]
-    rows = compare_tables((first, EVALUATE), (second, EVALUATE), 7, ["study"])
+    rows = compare(first, second, levels=("study",))
     assert rows.set_index("metric").loc["auroc", "significance"] == SIGNIFICANT
 
 
 def test_too_few_patients_give_no_number():
     strict = EVALUATE.model_copy(update={"min_patients": 1000})
-    rows = compare_tables((predict(2.0, 1), EVALUATE), (predict(2.0, 2), strict), 7)
+    rows = compare(predict(2.0, 1), predict(2.0, 2), strict)
     assert set(rows["significance"]) == {NO_INTERVAL}
     assert rows[["before", "after", "difference", "low", "high"]].isna().all(axis=None)
     assert conclude(rows) == "no_interval"
@@ -180,7 +186,7 @@ def test_a_network_that_was_not_run_again_is_left_out():
     [(-0.1, 0.1, NOT_SIGNIFICANT), (0.0, 0.1, NOT_SIGNIFICANT), (0.01, 0.1, SIGNIFICANT),
      (-0.1, -0.01, SIGNIFICANT), (np.nan, np.nan, NO_INTERVAL)],
 )  # fmt: skip
-def test_an_interval_that_holds_0_is_not_significant(low, high, code):
+def test_an_interval_that_includes_0_is_not_significant(low, high, code):
     assert significance({"difference": 0.05, "low": low, "high": high}) == code
 
 
@@ -210,7 +216,7 @@ def test_the_conclusion_goes_by_the_auroc(differences, code):
     assert conclude(rows_of(*differences), seed_alone=True) == ("seed" if better else code)
 
 
-def test_significant_differences_come_first_the_largest_before_all():
+def test_significant_differences_come_first_the_largest_at_the_top():
     rows = compare_revisions(revision("a", cnn=predict(1.0, 1)), revision("b", cnn=predict(2.5, 2)))
     order = [SIGNIFICANT, NOT_SIGNIFICANT, NO_INTERVAL]
     keys = [

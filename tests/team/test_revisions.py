@@ -1,4 +1,4 @@
-"""What a revision holds: which stage wrote a file, with which parameters, from which files."""
+"""Revisions: which stage wrote a file, with which parameters, from which files; older ones."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -62,6 +62,21 @@ def test_a_seed_that_is_none_is_refused_in_a_sentence(monkeypatch):
     monkeypatch.setattr(revisions, "_read_yaml", lambda repo, path, name: texts[str(path)])
     with pytest.raises(InputError, match="workspace: seed .* params.yaml"):
         read_revision(SimpleNamespace(), WORKSPACE)
+
+
+def test_an_older_revision_is_read_with_its_names_and_places(monkeypatch):
+    """Its evaluate.bootstrap_draws, and its ensemble beside the networks."""
+    params = parse_yaml(PARAMS.read_text(), "params.yaml")
+    params["evaluate"]["bootstrap_draws"] = params["evaluate"].pop("bootstrap_replicates")
+    texts = {"params.yaml": params, "dvc.lock": {}}
+    monkeypatch.setattr(revisions, "_read_yaml", lambda repo, path, name: texts[str(path)])
+    tables = {"data/predictions/ensemble.csv": "old ensemble"}
+    monkeypatch.setattr(revisions, "_read_table", lambda repo, path: tables.get(path.as_posix()))
+    older = read_revision(SimpleNamespace(), WORKSPACE)
+    assert older.tables == {"ensemble": "old ensemble"}
+    assert older.evaluate.bootstrap_replicates == params["evaluate"]["bootstrap_draws"]
+    tables["data/ensemble.csv"] = "new ensemble"
+    assert read_revision(SimpleNamespace(), WORKSPACE).tables == {"ensemble": "new ensemble"}
 
 
 def test_data_that_dvc_add_keeps_is_told_as_different(tmp_path, monkeypatch):

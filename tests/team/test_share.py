@@ -79,9 +79,9 @@ def clone_of(owner: Path, folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def shared(owner) -> Path:
     """The owner's clone after the first `./ulna share`, committed and pushed as it asks for."""
-    words = ulna(owner, "share")
+    output_of_it = ulna(owner, "share")
     # What git does not have yet, nobody finds.
-    assert "manifest.sha256" in re.split("[ ,;]+", words)
+    assert "manifest.sha256" in re.split("[ ,;]+", output_of_it)
     assert "verify = true" in (owner / ".dvc/config").read_text()
     commit(owner)
     git(owner, "push", "--quiet", "origin", "HEAD")
@@ -95,12 +95,12 @@ def test_in_a_second_clone_no_stage_runs_for_what_was_shared(shared, tmp_path):
     dvc(clone, "repro", "--pull", "--allow-missing", PATH=path)
     assert git(clone, "status", "--porcelain") == ""
 
-    words = dvc(
+    output_of_it = dvc(
         clone,
         *("exp", "run", "--pull", "--allow-missing", "-S", "loss=focal"),
         PATH=path,
     )
-    assert "Stage 'train' is cached - skipping run" in words
+    assert "Stage 'train' is cached - skipping run" in output_of_it
     ref = git(shared, "for-each-ref", "--format=%(refname)", "refs/exps").split()
     focal = next(name for name in ref if name.endswith("/focal"))
     for file in ("dvc.lock", "metrics.json"):

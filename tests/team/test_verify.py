@@ -1,4 +1,4 @@
-"""What does not match in the workspace, the cache or a remote is named; its fix mends it."""
+"""A mismatch in the workspace, the cache or a remote is named; its fix repairs it."""
 
 import hashlib
 import os
@@ -63,10 +63,10 @@ def verify(capsys):
             code = 0
         except SystemExit as end:
             code = end.code
-        said = capsys.readouterr()
-        found = MISMATCH.findall(said.out)
-        assert code == bool(found), said
-        return found
+        captured = capsys.readouterr()
+        mismatches = MISMATCH.findall(captured.out)
+        assert code == bool(mismatches), captured
+        return mismatches
 
     return call
 
@@ -75,8 +75,8 @@ def digest_of(path: Path) -> module.Digest:
     return module.digest_of(lambda: path.open("rb"))
 
 
-def codes(found: list[tuple[str, str, str, str]]) -> set[tuple[str, ...]]:
-    return {mismatch[:3] for mismatch in found}
+def codes(mismatches: list[tuple[str, str, str, str]]) -> set[tuple[str, ...]]:
+    return {mismatch[:3] for mismatch in mismatches}
 
 
 def harm(path: Path, how: str) -> None:
@@ -98,9 +98,9 @@ def object_of(md5: str, place: str) -> Path:
     return Path(top, "files/md5", md5[:2], md5[2:])
 
 
-def follow(found: list[tuple[str, str, str, str]]) -> None:
+def follow(mismatches: list[tuple[str, str, str, str]]) -> None:
     """Type every fix that was offered."""
-    for fix in dict.fromkeys(fix for *_, fix in found):
+    for fix in dict.fromkeys(fix for *_, fix in mismatches):
         command = fix.split(", or ")[0].split(", then commit")[0]
         command = command.replace("./ulna", f"{sys.executable} ulna")
         done = subprocess.run(["sh", "-c", command], env=environment(), check=False)
@@ -109,20 +109,20 @@ def follow(found: list[tuple[str, str, str, str]]) -> None:
 
 @pytest.mark.promise("D25")
 @pytest.mark.parametrize("how", ["missing", "flipped", "cut"])
-def test_a_wrong_object_of_the_cache_is_found_and_mended(clone, verify, how):
+def test_a_wrong_object_of_the_cache_is_found_and_repaired(clone, verify, how):
     """DVC keeps objects read-only (0444), and takes such a one for what it was."""
     stored = object_of(digest_of(Path(NAME)).md5, "cache")
     assert stored.stat().st_mode & 0o777 == 0o444
     harm(stored, how)
-    found = verify()
-    assert codes(found) == {(NAME, "cache", "missing" if how == "missing" else "changed")}
-    follow(found)
+    mismatches = verify()
+    assert codes(mismatches) == {(NAME, "cache", "missing" if how == "missing" else "changed")}
+    follow(mismatches)
     assert digest_of(stored) == digest_of(Path(NAME))
     assert not verify()
 
 
 @pytest.mark.promise("D25")
-def test_a_flipped_byte_in_the_remote_is_found_and_mended(clone, verify):
+def test_a_flipped_byte_in_the_remote_is_found_and_repaired(clone, verify):
     stored = object_of(digest_of(Path(NAME)).md5, "remote")
     harm(stored, "flipped")
     assert not verify()
@@ -141,26 +141,26 @@ def test_the_list_of_a_folder_is_hashed_as_well(clone, verify, place):
 
 @pytest.mark.promise("D25")
 @pytest.mark.parametrize("how", ["missing", "flipped"])
-def test_a_wrong_file_in_the_workspace_is_found_and_mended(clone, verify, how):
+def test_a_wrong_file_in_the_workspace_is_found_and_repaired(clone, verify, how):
     for name in (NAME, "copied.bin", "lines.json"):
         harm(Path(name), how)
-    found = verify()
+    mismatches = verify()
     code = "missing" if how == "missing" else "changed"
     # A file alone that is not here is not wrong: it was not pulled.
     wrong = {NAME, "lines.json"} | ({"copied.bin"} if how == "flipped" else set())
-    assert codes(found) == {(name, "workspace", code) for name in wrong}
-    follow(found)
+    assert codes(mismatches) == {(name, "workspace", code) for name in wrong}
+    follow(mismatches)
     assert not verify()
 
 
-def test_a_wrong_file_and_its_object_are_mended_from_the_remote(clone, verify):
+def test_a_wrong_file_and_its_object_are_repaired_from_the_remote(clone, verify):
     stored = object_of(digest_of(Path("data/set.bin")).md5, "cache")
     for path in (Path("data/set.bin"), stored):
         harm(path, "flipped")
-    found = verify()
+    mismatches = verify()
     places = {("data/set.bin", "cache"), ("data/set.bin", "workspace"), ("copied.bin", "cache")}
-    assert {mismatch[:2] for mismatch in found} == places
-    follow(sorted(found, key=lambda mismatch: mismatch[1]))
+    assert {mismatch[:2] for mismatch in mismatches} == places
+    follow(sorted(mismatches, key=lambda mismatch: mismatch[1]))
     assert not verify("--remote")
 
 
@@ -177,9 +177,9 @@ def test_a_half_pushed_remote_is_found_and_shared_again(clone, verify):
 
 
 @pytest.mark.promise("D25")
-def test_bytes_of_the_same_md5_are_told_by_their_sha256_and_not_shared(clone, verify):
-    sound = bytes.fromhex(COLLISION)
-    Path("data/one.bin").write_bytes(sound)
+def test_bytes_of_the_same_md5_differ_in_sha256_and_are_not_shared(clone, verify):
+    intact = bytes.fromhex(COLLISION)
+    Path("data/one.bin").write_bytes(intact)
     dvc(clone, "add", "--quiet", "data/one.bin")
     assert not verify("--write")
     changed = list(COLLISION)
@@ -187,7 +187,7 @@ def test_bytes_of_the_same_md5_are_told_by_their_sha256_and_not_shared(clone, ve
         changed[digit] = f"{int(changed[digit], 16) ^ 8:x}"
     other = bytes.fromhex("".join(changed))
     Path("data/one.bin").write_bytes(other)
-    assert other != sound
+    assert other != intact
     assert codes(verify()) == {("data/one.bin", "workspace", "other_sha256")}
     with pytest.raises(SystemExit):
         main("share")
@@ -200,11 +200,11 @@ def test_a_clone_without_data_lacks_nothing_that_the_remote_has(clone, verify):
     for name in ("data/set.bin", "copied.bin"):
         Path(name).unlink()
     assert not verify("--remote")
-    found = verify()
-    assert codes(found) == {
+    mismatches = verify()
+    assert codes(mismatches) == {
         (name, "workspace", "absent") for name in ("data/many", "data/set.bin", "copied.bin")
     }
-    follow(found)
+    follow(mismatches)
     assert not verify()
 
 
@@ -215,8 +215,8 @@ def test_a_manifest_that_is_older_than_the_data_is_named(clone, verify):
     manifest = Path("manifest.sha256")
     text = re.sub("# md5 .*lines.json\n.*\n", "", manifest.read_text())
     manifest.write_text(f"{text}# md5 {'0' * 32}  gone.csv\n")
-    found = verify()
-    assert codes(found) == {
+    mismatches = verify()
+    assert codes(mismatches) == {
         (name, "manifest.sha256", code)
         for name, code in {
             "data/set.bin": "outdated",
@@ -225,7 +225,7 @@ def test_a_manifest_that_is_older_than_the_data_is_named(clone, verify):
             "gone.csv": "outdated",
         }.items()
     }
-    follow(found)
+    follow(mismatches)
     assert not verify()
 
 
@@ -241,8 +241,8 @@ def test_a_merge_that_was_not_ended_is_refused_by_its_file(clone, capsys, name):
 def test_an_unknown_remote_is_refused_with_those_there_are(clone, capsys):
     with pytest.raises(SystemExit):
         main("verify", "--remote", "temple")
-    said = capsys.readouterr().err
-    assert "temple" in said and "team" in said
+    captured = capsys.readouterr().err
+    assert "temple" in captured and "team" in captured
 
 
 A, B, C = (hashlib.sha256(letter).hexdigest() for letter in (b"a", b"b", b"c"))
@@ -302,7 +302,7 @@ def test_no_manifest_has_no_records(tmp_path):
     assert read_manifest(tmp_path / "manifest.sha256") == {}
 
 
-def test_a_line_that_is_none_is_named(tmp_path, records):
+def test_a_malformed_line_is_named(tmp_path, records):
     path = tmp_path / "manifest.sha256"
     write_manifest(path, records)
     path.write_text(path.read_text().replace(B, "<<<<<<< HEAD"))

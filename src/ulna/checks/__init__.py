@@ -1,1 +1,1 @@
-"""What could make good numbers false: odd images, copies, leaks, shortcuts."""
+"""Checks for what could make good numbers false: anomalies, duplicates, leaks, shortcuts."""

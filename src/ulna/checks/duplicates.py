@@ -1,9 +1,9 @@
-"""Which pictures are copies of each other: byte for byte, or saved again, shifted or relit.
+"""Copies among the images: byte for byte, or saved again, shifted or relit.
 
 Exact copies have the same pixel hash. Near copies are found in three steps over all body parts at
 once: a blocked matrix product of short descriptors names candidates; the correlation of the two
-small pictures, aligned, leaves those that look alike; that of larger ones leaves the copies, as
-two hands held alike differ in their detail alone.
+thumbnails, aligned, leaves the similar ones; that of larger ones leaves the copies, as two hands
+in one position differ in their detail alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,11 +23,11 @@ Floats = npt.NDArray[np.float32]
 Spectra = npt.NDArray[np.complex64]
 Positions = npt.NDArray[np.int64]
 # Positions of images -> (images, LARGE_PX, LARGE_PX) uint8.
-Enlarged = Callable[[Positions], Pixels]
+Resize = Callable[[Positions], Pixels]
 
-LARGE_PX = 96  # side of the pictures that settle it
+LARGE_PX = 96  # side of the images of the last step
 REACH = 24  # a copy may be shifted by the side over this
-CELLS = 12  # a side of a descriptor
+CELLS = 12  # per side of a descriptor
 BLOCK = 512  # rows of a matrix product, pairs of an alignment: bounds the memory
 
 # Measured on 120 phantom images and 120 radiographs of FracAtlas, each with copies. Saved as JPEG
@@ -35,41 +35,31 @@ BLOCK = 512  # rows of a matrix product, pairs of an alignment: bounds the memor
 # way: 100% above the first, 98% above the second, 100% above the third (the least 0.96); by 2%:
 # 93%, 97%, 99%. Trimmed by 2% on every side: about half. Among 320,000 pairs of
 # different phantom images 99 are above the first and none above the second; among 890,000 of
-# FracAtlas, many of hands held alike on one bed, 1,559 and some 30, the highest of them 0.922 in
-# the third, where pairs that are copies to the eye begin at 0.952.
+# FracAtlas, many of hands in one position on one bed, 1,559 and some 30, the highest of them 0.922
+# in the third, where pairs that are copies to the eye begin at 0.952.
 CANDIDATE_FROM = 0.88
-ALIKE_FROM = 0.92
+SIMILAR_FROM = 0.92
 COPY_FROM = 0.94
 
 
-def detail(pictures: Pixels) -> Floats:
-    """Keep what is fine, evened out over regions of much and of little contrast.
+def detail(images: Pixels) -> Floats:
+    """Keep the fine structure, evened out over regions of much and of little contrast.
 
-    A bright strip or a piece of metal would else decide the correlation of two whole pictures.
-
-    Args:
-        pictures: (images, side, side) uint8.
-
-    Returns:
-        (images, side, side) float32, about -2 to 2, near 0 where the picture is even.
+    Of the same shape, float32, about -2 to 2, near 0 where the image is flat.
     """
-    coarse = 3 if pictures.shape[1] == SMALL_PX else 4
-    smooth = gaussian_filter(pictures.astype(np.float32), (0, 1, 1))
+    # A bright strip or a piece of metal would else decide the correlation of two whole images.
+    coarse = 3 if images.shape[1] == SMALL_PX else 4
+    smooth = gaussian_filter(images.astype(np.float32), (0, 1, 1))
     fine = smooth - gaussian_filter(smooth, (0, coarse, coarse))
     spread = np.sqrt(gaussian_filter(fine * fine, (0, coarse, coarse)))
-    # 3 grey levels: the noise of an even background stays small.
-    evened: Floats = fine / (spread + np.float32(3))
-    return evened
+    # 3 grey levels: the noise of a flat background stays small.
+    return np.asarray(fine / (spread + np.float32(3)))
 
 
 def describe(fine: Floats) -> Floats:
-    """Reduce each picture to a short vector of length 1; copies have a dot product near 1.
+    """Reduce each thumbnail's `detail` to a vector of length 1 (0 where the image is flat).
 
-    Args:
-        fine: (images, SMALL_PX, SMALL_PX), see `detail`.
-
-    Returns:
-        (images, CELLS squared) float32; all 0 where the picture is even.
+    (images, CELLS squared) float32; copies have a dot product near 1.
     """
     # Blurred, so that a shift by a pixel changes little.
     blurred = gaussian_filter(fine, (0, 2.25, 2.25))
@@ -79,31 +69,26 @@ def describe(fine: Floats) -> Floats:
 
 
 def correlate(first: Pixels, second: Pixels) -> npt.NDArray[np.float64]:
-    """Correlate the detail of the pictures of each pair at the shift that fits best.
-
-    Args:
-        first: (pairs, side, side) uint8.
-        second: The same shape.
+    """Correlate the detail of the images of each pair (pairs, side, side) at the best shift.
 
     Returns:
-        (pairs,) -1 to 1; 0 where a picture is even. The shift is at most side / REACH each way;
+        (pairs,) -1 to 1; 0 where an image is flat. The shift is at most side / REACH each way;
         between whole pixels the peak is that of a parabola.
     """
     return _align(_spectra(detail(first)), _spectra(detail(second)))
 
 
 def _spectra(fine: Floats) -> Spectra:
-    """Half the Fourier transform of each picture's detail, faded to the edges and of length 1."""
-    pictures, side, _ = fine.shape
+    """Half the Fourier transform of each image's detail, faded to the edges and of length 1."""
+    images, side, _ = fine.shape
     from_edge = np.minimum(np.arange(side), np.arange(side)[::-1]) + 0.5
     fade = np.minimum(1, from_edge / (side / 12)).astype(np.float32)
-    faded = _unit((fine * np.outer(fade, fade)).reshape(pictures, -1)).reshape(fine.shape)
-    spectra: Spectra = rfft2(faded, norm="ortho")
-    return spectra
+    faded = _unit((fine * np.outer(fade, fade)).reshape(images, -1)).reshape(fine.shape)
+    return np.asarray(rfft2(faded, norm="ortho"))
 
 
 def _align(one: Spectra, other: Spectra) -> npt.NDArray[np.float64]:
-    """See `correlate`, of pictures whose `_spectra` are known."""
+    """See `correlate`, of images whose `_spectra` are known."""
     pairs, side, half = one.shape
     reach = side // REACH
     # One more than the reach: a parabola needs both neighbours of the peak.
@@ -127,22 +112,21 @@ def _align(one: Spectra, other: Spectra) -> npt.NDArray[np.float64]:
         # At the edge of the reach the largest value need not be a peak.
         is_peak = (peak >= before) & (peak >= after) & (bend > 0)
         gain += np.where(is_peak, (before - after) ** 2 / (8 * np.where(is_peak, bend, 1)), 0)
-    best: npt.NDArray[np.float64] = np.clip(peak + gain, -1, 1)
-    return best
+    return np.asarray(np.clip(peak + gain, -1, 1))
 
 
-def find_copies(hashes: pd.Series, pictures: Pixels, enlarged: Enlarged) -> pd.DataFrame:
+def find_copies(hashes: pd.Series, thumbnails: Pixels, resize: Resize) -> pd.DataFrame:
     """Find exact and near copies.
 
     Args:
         hashes: (images,) pixel hashes.
-        pictures: (images, SMALL_PX, SMALL_PX) uint8, in the same order.
-        enlarged: Gives larger pictures of the few images that may be copies.
+        thumbnails: (images, SMALL_PX, SMALL_PX) uint8, in the same order.
+        resize: Gives the few images that may be copies at LARGE_PX.
 
     Returns:
-        One row a pair: finding (exact_duplicate or near_duplicate), at and other (positions, other
-        the smaller), value (correlation). Of pictures with one hash, each is paired with the first
-        of them, and only the first is compared with other pictures.
+        One row per pair: finding (exact_duplicate or near_duplicate), at and other (positions,
+        other the smaller), value (correlation). Of images with one hash, each is paired with the
+        first of them, and only the first is compared with other images.
     """
     codes, _ = pd.factorize(hashes)
     again = hashes.duplicated().to_numpy()
@@ -150,9 +134,9 @@ def find_copies(hashes: pd.Series, pictures: Pixels, enlarged: Enlarged) -> pd.D
     exact = pd.DataFrame(
         {"finding": "exact_duplicate", "at": copies, "other": firsts[codes[copies]], "value": 1.0}
     )
-    pairs = firsts[_alike(pictures, firsts)]
+    pairs = firsts[_similar_pairs(thumbnails, firsts)]
     near = pd.DataFrame({"finding": "near_duplicate", "at": pairs[:, 1], "other": pairs[:, 0]})
-    near = with_correlation(near, enlarged)
+    near = add_correlation(near, resize)
     return pd.concat([exact, near[near["value"] >= COPY_FROM]], ignore_index=True)
 
 
@@ -171,9 +155,8 @@ def find_conflicts(copies: pd.DataFrame, kinds: pd.Series) -> pd.DataFrame:
     links = coo_array((np.ones(len(copies)), (copies["at"], copies["other"])), shape=(size, size))
     _, groups = connected_components(links, directed=False)
     table = pd.DataFrame({"group": groups, "kind": kinds.to_numpy(), "at": range(size)})
-    table = table[table.duplicated("group", keep=False)]
     rows = []
-    for _, members in table.groupby("group"):
+    for _, members in table[table.duplicated("group", keep=False)].groupby("group"):
         firsts: dict[object, int] = {}
         for at, kind in zip(members["at"], members["kind"], strict=True):
             others = [first for other, first in firsts.items() if other != kind]
@@ -183,47 +166,44 @@ def find_conflicts(copies: pd.DataFrame, kinds: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["at", "other"], dtype=np.int64)
 
 
-def with_correlation(pairs: pd.DataFrame, enlarged: Enlarged) -> pd.DataFrame:
-    """Add `value`, the correlation of the larger pictures, to a table with at and other."""
+def add_correlation(pairs: pd.DataFrame, resize: Resize) -> pd.DataFrame:
+    """Add `value`, the correlation at LARGE_PX, to a table with at and other."""
     values = [np.zeros(0)]
     for start in range(0, len(pairs), BLOCK):
         block = pairs.iloc[start : start + BLOCK]
-        values.append(
-            correlate(enlarged(block["at"].to_numpy()), enlarged(block["other"].to_numpy()))
-        )
+        values.append(correlate(*(resize(block[side].to_numpy()) for side in ("at", "other"))))
     return pairs.assign(value=np.concatenate(values))
 
 
-def _alike(pictures: Pixels, firsts: Positions) -> Positions:
-    """Pairs (pairs, 2) of places in firsts whose pictures look alike, the smaller one first."""
+def _similar_pairs(thumbnails: Pixels, firsts: Positions) -> Positions:
+    """Pairs (pairs, 2) of positions in firsts with similar thumbnails, the smaller one first."""
     descriptors = np.empty((len(firsts), CELLS**2), np.float32)
-    # Kept, as a picture may be in hundreds of pairs; halved to 5 KB a picture.
+    # Kept, as an image may be in hundreds of pairs; halved to 5 KB per image.
     spectra = np.empty((len(firsts), SMALL_PX, SMALL_PX // 2 + 1, 2), np.float16)
     for start in range(0, len(firsts), BLOCK):
         block = slice(start, start + BLOCK)
-        fine = detail(pictures[firsts[block]])
+        fine = detail(thumbnails[firsts[block]])
         descriptors[block] = describe(fine)
         spectra[block] = _spectra(fine).view(np.float32).reshape(spectra[block].shape)
-    found = [np.zeros((0, 2), np.int64)]
+    similar = [np.zeros((0, 2), np.int64)]
     for pairs in _candidates(descriptors):
         one, other = (
             spectra[pairs[:, side]].astype(np.float32).view(np.complex64)[..., 0] for side in (0, 1)
         )
-        found.append(pairs[_align(one, other) >= ALIKE_FROM])
-    return np.concatenate(found)
+        similar.append(pairs[_align(one, other) >= SIMILAR_FROM])
+    return np.concatenate(similar)
 
 
 def _candidates(descriptors: Floats) -> Iterator[Positions]:
-    """Pairs of descriptors that are alike, at most BLOCK at a time."""
+    """Yield pairs of similar descriptors, at most BLOCK at a time."""
     for start in range(0, len(descriptors), BLOCK):
         block = descriptors[start : start + BLOCK]
-        alike = np.argwhere(block @ descriptors[start:].T >= CANDIDATE_FROM)
-        pairs = alike[alike[:, 0] < alike[:, 1]] + start
+        similar = np.argwhere(block @ descriptors[start:].T >= CANDIDATE_FROM)
+        pairs = similar[similar[:, 0] < similar[:, 1]] + start
         for first in range(0, len(pairs), BLOCK):
             yield pairs[first : first + BLOCK]
 
 
 def _unit(vectors: Floats) -> Floats:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled = vectors / np.where(lengths > 1e-6, lengths, np.inf)
-    return scaled.astype(np.float32)
+    return np.asarray(vectors / np.where(lengths > 1e-6, lengths, np.inf), np.float32)

@@ -1,70 +1,71 @@
-"""Small pictures of cached images, and what is measured on them: grey levels and likeness."""
+"""Thumbnails of cached images, and what is measured on them: grey levels and similarity."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from ulna.data.cache import Cache
 from ulna.data.images import Fit, crop_padding
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
 
-SMALL_PX = 48  # side of the pictures that are measured
+SMALL_PX = 48  # side of the thumbnails that are measured
 BRIGHT = 200  # of 255: beds, plaster and burnt-in frames are above, bone of ordinary exposure below
-COARSE_PX = 16  # side of the pictures that are compared within a body part
+COARSE_PX = 16  # side of the thumbnails that are compared within a body part
 BLOCK = 512  # rows of a matrix product
 
 
-def resize_content(cache: Cache, images: pd.DataFrame, fit: Fit, side_px: int) -> Pixels:
-    """Read cached images without their padding, as squares of another size.
+def resize_content(
+    arrays: Mapping[str, Pixels], images: pd.DataFrame, fit: Fit, side_px: int
+) -> Pixels:
+    """Resize cached images without their padding to squares; the aspect ratio is lost.
 
     Args:
-        cache: The cached images.
-        images: One row an image: body_part, row, width_px, height_px.
-        fit: How they were fitted into the cached square: pad or stretch.
+        arrays: Body part -> (images, size_px, size_px) uint8, the cache.
+        images: One row per image: body_part, row, width_px, height_px.
+        fit: pad or stretch, as the images were letterboxed.
         side_px: Side of the squares.
 
     Returns:
-        (images, side_px, side_px) uint8, antialiased; the aspect ratio is lost.
+        (images, side_px, side_px) uint8, antialiased.
     """
-    pictures = np.empty((len(images), side_px, side_px), np.uint8)
-    places = images[["body_part", "row", "width_px", "height_px"]].itertuples(index=False)
-    for at, (part, row, width, height) in enumerate(places):
-        inside = crop_padding(cache.arrays[part][row], width, height, fit)
-        picture = Image.fromarray(np.ascontiguousarray(inside))
-        picture = picture.resize((side_px, side_px), Image.Resampling.BILINEAR)
-        pictures[at] = np.asarray(picture)
-    return pictures
+    squares = np.empty((len(images), side_px, side_px), np.uint8)
+    rows = images[["body_part", "row", "width_px", "height_px"]].itertuples(index=False)
+    for square, (part, row, width, height) in zip(squares, rows, strict=True):
+        content = np.ascontiguousarray(crop_padding(arrays[part][row], width, height, fit))
+        resized = Image.fromarray(content).resize((side_px, side_px), Image.Resampling.BILINEAR)
+        square[:] = np.asarray(resized)
+    return squares
 
 
-def measure_images(pictures: Pixels) -> pd.DataFrame:
+def measure_images(thumbnails: Pixels) -> pd.DataFrame:
     """Measure grey levels.
 
     Args:
-        pictures: (images, SMALL_PX, SMALL_PX) uint8.
+        thumbnails: (images, SMALL_PX, SMALL_PX) uint8.
 
     Returns:
-        One row an image: polarity (mean of all pixels or of the outer twelfth, whichever is lower,
+        One row per image: polarity (mean of all pixels or of the outer twelfth, whichever is lower,
         0 to 255), contrast (grey levels from the 1% to the 99% quantile), saturated (share of the
         pixels at the brightest level, 0 unless that is bright), bright_sides (0 to 4).
     """
-    flat = pictures.reshape(len(pictures), -1)
+    flat = thumbnails.reshape(len(thumbnails), -1)
     rim = np.ones((SMALL_PX, SMALL_PX), bool)
     rim[SMALL_PX // 12 : -(SMALL_PX // 12), SMALL_PX // 12 : -(SMALL_PX // 12)] = False
     low, middle, high, top = np.percentile(flat, (1, 50, 99, 99.8), axis=1)
-    mean = flat.mean(1)
     clipped = (flat >= top[:, None] - 4).mean(1)
     sides = np.stack(
-        [pictures[:, :2].mean(1), pictures[:, -2:].mean(1),
-         pictures[:, :, :2].mean(2), pictures[:, :, -2:].mean(2)], axis=1,
+        [thumbnails[:, :2].mean(1), thumbnails[:, -2:].mean(1),
+         thumbnails[:, :, :2].mean(2), thumbnails[:, :, -2:].mean(2)], axis=1,
     )  # fmt: skip
     bright = np.percentile(sides, 5, axis=2) >= BRIGHT
     return pd.DataFrame(
         {
-            "polarity": np.minimum(mean, flat[:, rim.ravel()].mean(1)),
+            "polarity": np.minimum(flat.mean(1), flat[:, rim.ravel()].mean(1)),
             "contrast": high - low,
             "saturated": np.where(top >= BRIGHT, clipped, 0.0),
             "bright_sides": np.where(middle < BRIGHT, bright.sum(1), 0),
@@ -72,21 +73,21 @@ def measure_images(pictures: Pixels) -> pd.DataFrame:
     )
 
 
-def similarity(pictures: Pixels, chosen: Positions, others: Positions) -> tuple[Floats, Floats]:
-    """Tell how well pictures of a body part resemble others of it, as they are and inverted.
+def similarity(thumbnails: Pixels, chosen: Positions, others: Positions) -> tuple[Floats, Floats]:
+    """Correlate images of a body part with others of it, as they are and inverted.
 
     Args:
-        pictures: (images, SMALL_PX, SMALL_PX) uint8, of one body part.
-        chosen: (n,) positions of the pictures to judge.
+        thumbnails: (images, SMALL_PX, SMALL_PX) uint8, of one body part.
+        chosen: (n,) positions of the images to assess.
         others: Positions of those to compare them with, at least 4; none is compared with itself.
 
     Returns:
-        Twice (n,) float32: correlation with the third most alike (two copies do not vouch for each
-        other), the highest of the eight ways to turn a picture by 90 degrees and mirror it. The
+        Twice (n,) float32: correlation with the third most similar (two copies do not vouch for
+        each other), the highest of the eight ways to turn an image by 90 degrees and mirror it. The
         more others, the higher.
     """
     step = SMALL_PX // COARSE_PX
-    coarse = pictures.reshape(-1, COARSE_PX, step, COARSE_PX, step).mean((2, 4), dtype=np.float32)
+    coarse = thumbnails.reshape(-1, COARSE_PX, step, COARSE_PX, step).mean((2, 4), dtype=np.float32)
     coarse -= coarse.mean((1, 2), keepdims=True)
     lengths = np.linalg.norm(coarse, axis=(1, 2), keepdims=True)
     coarse /= np.where(lengths > 1e-6, lengths, np.float32(np.inf))
@@ -94,16 +95,16 @@ def similarity(pictures: Pixels, chosen: Positions, others: Positions) -> tuple[
     as_is, inverted = np.empty((2, len(chosen)), np.float32)
     for start in range(0, len(chosen), BLOCK):
         block = chosen[start : start + BLOCK]
-        best = np.full((len(block), len(others)), -1, np.float32)
-        worst = -best
+        highest = np.full((len(block), len(others)), -1, np.float32)
+        lowest = -highest
         for turns in range(4):
             turned = np.rot90(coarse[block], turns, (1, 2))
-            for way in (turned, turned[:, :, ::-1]):
-                product = way.reshape(len(block), -1) @ compared
-                np.maximum(best, product, out=best)
-                np.minimum(worst, product, out=worst)
+            for orientation in (turned, turned[:, :, ::-1]):
+                product = orientation.reshape(len(block), -1) @ compared
+                np.maximum(highest, product, out=highest)
+                np.minimum(lowest, product, out=lowest)
         itself = block[:, np.newaxis] == others
-        best[itself], worst[itself] = -1, 1
-        as_is[start : start + BLOCK] = np.partition(best, -3, axis=1)[:, -3]
-        inverted[start : start + BLOCK] = -np.partition(worst, 2, axis=1)[:, 2]
+        highest[itself], lowest[itself] = -1, 1
+        as_is[start : start + BLOCK] = np.partition(highest, -3, axis=1)[:, -3]
+        inverted[start : start + BLOCK] = -np.partition(lowest, 2, axis=1)[:, 2]
     return as_is, inverted

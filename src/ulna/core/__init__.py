@@ -1,4 +1,4 @@
-"""Parameters, paths, files, how a stage runs, the prediction table; the error that a user mends."""
+"""Parameters, paths, files, stages, prediction tables; the error for bad input."""
 
 from collections.abc import Sequence
 

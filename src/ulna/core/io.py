@@ -18,12 +18,12 @@ import pandas as pd
 
 from ulna.core import InputError
 
-# What to do about a disk that does not take what is written.
+# By the error of a disk that cannot be written.
 ADVICE = {
     errno.ENOSPC: "free some, then run `dvc repro` again",
-    errno.EDQUOT: "free some of your share, then run `dvc repro` again",
+    errno.EDQUOT: "free some of your quota, then run `dvc repro` again",
     errno.EFBIG: "see `ulimit -f` and what the file system allows",
-    errno.EIO: "the disk may be failing; once it is mended, run `dvc repro` again",
+    errno.EIO: "the disk may be failing; once it is repaired, run `dvc repro` again",
     errno.EROFS: "mount it for writing, or work in another folder",
     errno.EACCES: "give yourself the right to write there",
 }
@@ -35,16 +35,10 @@ class WriteError(OSError):
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a path to write to, and rename it to `path` once the block ends without an error.
+    """Yield a path to write to, and rename it to `path` once the block ends without an error.
 
-    A reader sees the old file or the new one, never a part, and so it is after a power cut. After
-    an error the old one stays and the partial one is removed; what a killed run left behind goes.
-
-    Args:
-        path: The file to replace; missing folders are made.
-
-    Yields:
-        A path in the same folder with the same ending.
+    A reader, also one after a power cut, sees the old file or the new one, never a part. After an
+    error the old one stays. Missing folders are made; leftovers of killed runs are removed.
 
     Raises:
         WriteError: It cannot be written.
@@ -64,16 +58,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to fill, and rename it to `folder` once the block ends without an error.
+    """Yield an empty folder, and rename it to `folder` once the block ends without an error.
 
     A reader sees the old folder, for a moment none, or the new one; after an error the old one.
-    What a killed run left behind goes: it may be gigabytes.
-
-    Args:
-        folder: The folder to replace; folders above it are made.
-
-    Yields:
-        A folder beside it.
+    Folders above are made; leftovers of killed runs, which may be gigabytes, are removed.
 
     Raises:
         WriteError: It cannot be written.
@@ -104,9 +92,9 @@ def _beside(path: Path, what: str = "") -> Path:
 
 
 def _remove_leftovers(path: Path) -> None:
-    ours = re.compile(rf"\.partial-\d+-(replaced-)?{re.escape(path.name)}")
+    leftovers = re.compile(rf"\.partial-\d+-(replaced-)?{re.escape(path.name)}")
     for leftover in path.parent.iterdir():
-        if not ours.fullmatch(leftover.name):
+        if not leftovers.fullmatch(leftover.name):
             continue
         if leftover.is_dir():
             shutil.rmtree(leftover)
@@ -132,20 +120,20 @@ def _sync_tree(folder: Path) -> None:
 
 @contextmanager
 def _naming(path: Path, partial: Path) -> Iterator[None]:
-    """Turn a fault of the disk into a sentence that names the file and says what to do."""
+    """Turn a fault of the disk into a message that names the file and says what to do."""
     try:
         yield
     except WriteError as error:
-        # Of a file inside a folder: whoever reads this knows the folder by its lasting name.
+        # Of a file inside a folder, which keeps only its final name.
         raise WriteError(str(error).replace(str(partial), str(path))) from error
     except OSError as error:
         fault = error.strerror or str(error).replace(str(partial), str(path))
-        named = str(error.filename or path).replace(str(partial), str(path))
-        if not named.startswith(str(path)):
-            # Something that is read: its name belongs to the fault.
-            named, fault = str(path), f"{fault}: {named}"
+        name = str(error.filename or path).replace(str(partial), str(path))
+        if not name.startswith(str(path)):
+            # A file that is read: its name belongs to the fault.
+            name, fault = str(path), f"{fault}: {name}"
         advice = ADVICE.get(error.errno or 0)
-        message = f"{named} was not written: {fault}" + (f"; {advice}" if advice else "")
+        message = f"{name} was not written: {fault}" + (f"; {advice}" if advice else "")
         raise WriteError(message) from error
 
 
@@ -153,14 +141,14 @@ def require_free_space(folder: Path, bytes_needed: int, what: str, output: bool 
     """Refuse work whose output would fill the disk, before it begins.
 
     Args:
-        folder: Where the output will lie; it need not be there yet.
+        folder: Of the output; it need not exist yet.
         bytes_needed: Of the files alone.
-        what: What they are, as a reader calls it, such as "the cache of 800 images".
+        what: Names them in the message, such as "the cache of 800 images".
         output: Whether DVC copies them into its cache, which counts too unless the configuration of
             this checkout puts that elsewhere or lets it link.
 
     Raises:
-        InputError: There is less room.
+        InputError: Less space is free.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
@@ -175,7 +163,6 @@ def require_free_space(folder: Path, bytes_needed: int, what: str, output: bool 
 
 
 def _megabytes(number: int) -> str:
-    """At least 1 MB: nothing smaller decides."""
     return f"{max(1, math.ceil(number / 10**6)):,} MB"
 
 
@@ -193,9 +180,8 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write nested mappings as JSON, keys in the order given, NaN and infinities as null."""
-    with atomic_write(path) as partial:
-        text = json.dumps(_null_for_undefined(values), indent=2, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
+    text = json.dumps(_null_for_undefined(values), indent=2, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -222,7 +208,7 @@ def _read(path: Path) -> str:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
+    """Hash a file with SHA-256: 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""params.yaml as a frozen, typed object.
+"""params.yaml as a frozen, typed object, and `NETWORKS`, the one table of networks.
 
 Every stage calls `load_params` before it does anything else: an unknown, missing, mistyped or
 out-of-range key is named within a second, before TensorFlow is imported or an image is read.
@@ -6,8 +6,8 @@ out-of-range key is named within a second, before TensorFlow is imported or an i
 
 import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -25,23 +25,12 @@ from pydantic import (
 from ulna.core import InputError
 from ulna.core.yaml12 import parse_yaml
 
-# What the audit looks for; `ulna.checks.audit.FINDINGS` says what each means.
+# Of the audit; `ulna.checks.audit.FINDINGS` says what each means.
 Finding = Literal[
-    "inverted",
-    "low_contrast",
-    "saturated",
-    "bright_border",
-    "body_part_outlier",
-    "extreme_aspect",
-    "tiny",
-    "colour",
-    "single_view",
-    "mixed_labels",
-    "exact_duplicate",
-    "near_duplicate",
-    "duplicate_across_splits",
-    "duplicate_label_conflict",
-]
+    "inverted", "low_contrast", "saturated", "bright_border", "body_part_outlier", "extreme_aspect",
+    "tiny", "colour", "single_view", "mixed_labels", "exact_duplicate", "near_duplicate",
+    "duplicate_across_splits", "duplicate_label_conflict",
+]  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
@@ -51,6 +40,8 @@ Epochs = Annotated[int, Field(ge=0)]
 # A sequence in YAML is a list, but a frozen object holds tuples.
 AsTuple = BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Loss = Literal["bce", "weighted_bce", "focal"]
+ClassWeights = Literal["none", "balanced"]
 
 
 def _all_or_names(value: Any) -> Any:
@@ -62,7 +53,7 @@ def _all_or_names(value: Any) -> Any:
     raise ValueError(f"expected all or a list such as [FOREARM, HUMERUS], received {value!r}")
 
 
-# One sentence for every wrong form, where a union would give one for each of its members.
+# One message for every wrong form, where a union would give one for each of its members.
 BodyParts = Annotated[Literal["all"] | tuple[str, ...], PlainValidator(_all_or_names)]
 
 
@@ -72,67 +63,8 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
 
-class Data(Section):
-    """Which images there are."""
-
-    root: Annotated[str, Field(min_length=1)]
-    body_parts: BodyParts
-
-
-class Phantom(Section):
-    """The synthetic data set."""
-
-    seed: Annotated[int, Field(ge=0)]
-    patients: Annotated[int, Field(ge=30, le=9000)]
-    marker_shortcut: bool
-
-
-class Split(Section):
-    """How the official train patients are divided."""
-
-    val_fraction: Annotated[float, Field(gt=0, le=0.5)]
-
-
-class Image(Section):
-    """How an image becomes a square of uint8."""
-
-    size_px: Annotated[int, Field(ge=32, le=1024)]
-    fit: Literal["pad", "stretch"]
-    max_bad_fraction: Fraction
-    max_megapixels: Annotated[float, Field(gt=0, le=1000)]
-
-
-class Augment(Section):
-    """Ranges of the random changes to a training image."""
-
-    rotation_degrees: Annotated[float, Field(ge=0, le=180)]
-    horizontal_flip: bool
-    shift_fraction: Annotated[float, Field(ge=0, le=0.5)]
-    zoom_fraction: Annotated[float, Field(ge=0, le=0.5)]
-    brightness: Annotated[float, Field(ge=0, le=128)]
-    contrast_fraction: Annotated[float, Field(ge=0, le=0.9)]
-
-
-class Focal(Section):
-    """Focal loss."""
-
-    gamma: Annotated[float, Field(ge=0, le=10)]
-    alpha: OpenFraction
-
-
-class Train(Section):
-    """What all networks share in training."""
-
-    body_parts: BodyParts
-    early_stopping_epochs: Count
-    plateau_epochs: Count
-    plateau_factor: OpenFraction
-    min_learning_rate: Annotated[float, Field(ge=0, le=1)]
-    mixed_precision: Literal["none", "bfloat16", "float16"]
-
-
 class Network(Section):
-    """A section of `NETWORKS`: all that one network is built and trained from."""
+    """The section of one network: all that it alone is built and trained from."""
 
     batch_size: Count
 
@@ -152,7 +84,7 @@ class Cnn(Network):
 
     @property
     def phase_epochs(self) -> Mapping[str, int]:
-        """Everything is trained at once."""
+        """One phase."""
         return {"scratch": self.epochs}
 
 
@@ -186,17 +118,12 @@ class FineTuned(Network):
 
 @dataclass(frozen=True)
 class PretrainedFile:
-    """Weights of ImageNet that keras.applications publishes for a backbone.
+    """Weights of ImageNet that keras.applications publishes for a backbone."""
 
-    Attributes:
-        folder: Where the file lies below `KERAS_APPLICATIONS`.
-        name: Of the file.
-        md5: What keras.applications pins for the file, if anything; no SHA-256 is published.
-            `weights_sha256` in params.yaml holds it to that of the copy in use.
-    """
-
-    folder: str
+    folder: str  # below `KERAS_APPLICATIONS`
     name: str
+    # Pinned by keras.applications, if at all; no SHA-256 is published. `weights_sha256` in
+    # params.yaml holds the file to that of the copy in use.
     md5: str | None
 
     @property
@@ -207,22 +134,16 @@ class PretrainedFile:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """One row of the table of networks; `ulna.networks.models.BUILDERS` has what builds each.
+    """One row of the table of networks."""
 
-    Attributes:
-        section: Type of its section of params.yaml, which is called as the network is.
-        phases: scratch, or head_then_finetune: see `ulna.networks.training.PHASES`.
-        title: What readers call it.
-        pretrained: Weights of ImageNet for its backbone.
-    """
-
-    section: type[Network]
-    phases: Literal["scratch", "head_then_finetune"]
+    section: type[Network]  # of params.yaml, which has the network's name
+    phases: Literal["scratch", "head_then_finetune"]  # see `ulna.networks.training.PHASES`
     title: str
-    pretrained: PretrainedFile | None = None
+    pretrained: PretrainedFile | None = None  # for its backbone
 
 
 KERAS_APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applications"
+# `ulna.networks.models.BUILDERS` builds each.
 NETWORKS: dict[str, NetworkSpec] = {
     "cnn": NetworkSpec(Cnn, "scratch", "CNN"),
     "densenet169": NetworkSpec(
@@ -250,13 +171,17 @@ NETWORKS: dict[str, NetworkSpec] = {
 
 def _known_network(name: str) -> str:
     if name not in NETWORKS:
-        near = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f": did you mean {near[0]}?" if near else ""
-        raise ValueError(f"{name!r} is not a network: expected {' or '.join(NETWORKS)}{hint}")
+        known = " or ".join(NETWORKS)
+        raise ValueError(f"{name!r} is not a network: expected {known}{_hint(name, NETWORKS)}")
     return name
 
 
-def _no_doubles(names: tuple[str, ...]) -> tuple[str, ...]:
+def _hint(received: str, known: Iterable[str], otherwise: str = "") -> str:
+    near = difflib.get_close_matches(received, list(known), n=1)
+    return f": did you mean {near[0]}?" if near else otherwise
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise ValueError(f"{', '.join(names)} names a network twice: name each once")
     return names
@@ -264,12 +189,71 @@ def _no_doubles(names: tuple[str, ...]) -> tuple[str, ...]:
 
 NetworkName = Annotated[str, AfterValidator(_known_network)]
 NetworkNames = Annotated[
-    tuple[NetworkName, ...], AsTuple, Field(min_length=2), AfterValidator(_no_doubles)
+    tuple[NetworkName, ...], AsTuple, Field(min_length=2), AfterValidator(_unique)
 ]
 
 
+class Data(Section):
+    """The data set."""
+
+    root: Annotated[str, Field(min_length=1)]
+    body_parts: BodyParts
+
+
+class Phantom(Section):
+    """The synthetic data set."""
+
+    seed: Annotated[int, Field(ge=0)]
+    patients: Annotated[int, Field(ge=30, le=9000)]
+    marker_shortcut: bool
+
+
+class Split(Section):
+    """Train and val, from the official train patients."""
+
+    val_fraction: Annotated[float, Field(gt=0, le=0.5)]
+
+
+class Image(Section):
+    """Preprocessing of an image to a square of uint8."""
+
+    size_px: Annotated[int, Field(ge=32, le=1024)]
+    fit: Literal["pad", "stretch"]
+    max_bad_fraction: Fraction
+    max_megapixels: Annotated[float, Field(gt=0, le=1000)]
+
+
+class Augment(Section):
+    """Ranges of the random changes to a training image."""
+
+    rotation_degrees: Annotated[float, Field(ge=0, le=180)]
+    horizontal_flip: bool
+    shift_fraction: Annotated[float, Field(ge=0, le=0.5)]
+    zoom_fraction: Annotated[float, Field(ge=0, le=0.5)]
+    brightness: Annotated[float, Field(ge=0, le=128)]
+    contrast_fraction: Annotated[float, Field(ge=0, le=0.9)]
+
+
+class Focal(Section):
+    """Focal loss."""
+
+    gamma: Annotated[float, Field(ge=0, le=10)]
+    alpha: OpenFraction
+
+
+class Train(Section):
+    """Training, shared by all networks."""
+
+    body_parts: BodyParts
+    early_stopping_epochs: Count
+    plateau_epochs: Count
+    plateau_factor: OpenFraction
+    min_learning_rate: Annotated[float, Field(ge=0, le=1)]
+    mixed_precision: Literal["none", "bfloat16", "float16"]
+
+
 class Evaluate(Section):
-    """How views become a study, a probability a decision, and a number an interval."""
+    """Aggregation of views, thresholds, confidence intervals."""
 
     aggregation: Literal["mean_probability", "mean_logit", "max", "noisy_or"]
     threshold: Literal["half", "youden", "kappa", "sensitivity"]
@@ -281,13 +265,13 @@ class Evaluate(Section):
 
 
 class Audit(Section):
-    """Which findings of the audit stop the run."""
+    """Findings of the audit that stop the run."""
 
     fail_on: Annotated[tuple[Finding, ...], AsTuple]
 
 
 class LearningCurve(Section):
-    """How much is gained by more patients: networks trained on fewer."""
+    """Networks trained on nested subsets of the patients."""
 
     arch: NetworkName
     fractions: Annotated[tuple[OpenFraction, ...], AsTuple]
@@ -302,23 +286,16 @@ class Transfer(Section):
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """All that a training depends on but its images.
-
-    Attributes:
-        name: Of the network, in `NETWORKS`.
-        network: Its section.
-        precision: none, bfloat16 or float16.
-    """
+    """All parameters of a training; `name` is that of the network, `network` its section."""
 
     name: str
     network: Network
-    loss: Literal["bce", "weighted_bce", "focal"]
-    class_weights: Literal["none", "balanced"]
+    loss: Loss
+    class_weights: ClassWeights
     focal: Focal
     train: Train
     augment: Augment
     seed: int
-    precision: Literal["none", "bfloat16", "float16"]
 
 
 class Params(Section):
@@ -326,8 +303,8 @@ class Params(Section):
 
     networks: NetworkNames
     seed: Annotated[int, Field(ge=0, lt=2**31)]
-    loss: Literal["bce", "weighted_bce", "focal"]
-    class_weights: Literal["none", "balanced"]
+    loss: Loss
+    class_weights: ClassWeights
     data: Data
     phantom: Phantom
     split: Split
@@ -358,7 +335,7 @@ class Params(Section):
         return self
 
     def training(self, arch: str) -> TrainingConfig:
-        """Gather what the training of a network depends on.
+        """Collect the parameters of the training of a network.
 
         Raises:
             InputError: There is no such network, or params.yaml has no section for it.
@@ -367,17 +344,8 @@ class Params(Section):
         network = getattr(self, arch)
         if network is None:
             raise InputError(f"params.yaml: {arch} is missing: add the section of this network")
-        return TrainingConfig(
-            name=arch,
-            network=network,
-            loss=self.loss,
-            class_weights=self.class_weights,
-            focal=self.focal,
-            train=self.train,
-            augment=self.augment,
-            seed=self.seed,
-            precision=self.train.mixed_precision,
-        )
+        shared = {field.name: getattr(self, field.name) for field in fields(TrainingConfig)[2:]}
+        return TrainingConfig(name=arch, network=network, **shared)
 
 
 def check_arch(arch: str) -> None:
@@ -389,13 +357,7 @@ def check_arch(arch: str) -> None:
 
 
 def load_params(path: Path) -> Params:
-    """Read and check a params file.
-
-    Args:
-        path: A YAML 1.2 file (`5e-05` is a number), see `ulna.core.yaml12`.
-
-    Returns:
-        The parsed, immutable parameters.
+    """Read and check a params file, see `ulna.core.yaml12`.
 
     Raises:
         InputError: The file is missing, is not YAML, or breaks the schema; every fault is named.
@@ -410,14 +372,7 @@ def load_params(path: Path) -> Params:
 
 
 def parse_params(raw: Any, source: str = "params.yaml") -> Params:
-    """Check the content of a params file.
-
-    Args:
-        raw: Nested dicts as YAML gives them.
-        source: What to call the file in an error.
-
-    Returns:
-        The parsed, immutable parameters.
+    """Check the content of a params file, nested dicts as YAML gives them.
 
     Raises:
         InputError: Something breaks the schema; every fault is named, a line each.
@@ -425,7 +380,7 @@ def parse_params(raw: Any, source: str = "params.yaml") -> Params:
     Example:
         >>> parse_params({"seed": 1})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        ulna.core.InputError: params.yaml: loss is missing: add it
+        ulna.core.InputError: params.yaml: networks is missing: add it
         ...
     """
     if not isinstance(raw, dict):
@@ -433,11 +388,11 @@ def parse_params(raw: Any, source: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        faults = dict.fromkeys(_sentence(fault) for fault in error.errors(include_url=False))
+        faults = dict.fromkeys(_message(fault) for fault in error.errors(include_url=False))
         raise InputError("\n".join(f"{source}: {fault}" for fault in faults)) from None
 
 
-def _sentence(fault: Any) -> str:
+def _message(fault: Any) -> str:
     location = fault["loc"]
     key = ".".join(str(part) for part in location)
     kind, received, context = fault["type"], fault["input"], fault.get("ctx", {})
@@ -447,9 +402,7 @@ def _sentence(fault: Any) -> str:
         return f"{key} is not a parameter{_suggestion(location)}"
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", context["expected"])
-        near = difflib.get_close_matches(str(received), known, n=1)
-        hint = f": did you mean {near[0]}?" if near else ""
-        return f"{key} is {received!r}, expected {context['expected']}{hint}"
+        return f"{key} is {received!r}, expected {context['expected']}{_hint(str(received), known)}"
     if kind == "value_error":
         return f"{key}: {context['error']}" if key else str(context["error"])
     return f"{key} is {received!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
@@ -461,5 +414,4 @@ def _suggestion(location: tuple[Any, ...]) -> str:
         annotation = model.model_fields[part].annotation
         # The section of a network may be absent: its type is in a union with None.
         model = next((kind for kind in get_args(annotation) if kind is not None), annotation)
-    near = difflib.get_close_matches(str(location[-1]), model.model_fields, n=1)
-    return f": did you mean {near[0]}?" if near else ": remove it"
+    return _hint(str(location[-1]), model.model_fields, ": remove it")

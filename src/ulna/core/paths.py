@@ -1,4 +1,4 @@
-"""Where every file lives, relative to the root of the repository (DVC starts each stage there)."""
+"""Every path, relative to the root of the repository, where DVC starts each stage."""
 
 from pathlib import Path
 
@@ -60,17 +60,17 @@ def extra_predictions(arch: str, name: str) -> Path:
 
 
 def fraction_predictions(fraction: float) -> Path:
-    """The prediction table of the network that learnt from this fraction of the patients."""
+    """The prediction table of the network trained on this fraction of the patients."""
     return LEARNING_CURVE / f"{fraction}.csv"
 
 
 def provenance(arch: str) -> Path:
-    """Which model a prediction table is of; a table from elsewhere has none."""
+    """The provenance of a prediction table; a table from elsewhere has none."""
     return predictions(arch).with_suffix(".json")
 
 
 def maps(arch: str) -> Path:
-    """What `explain` found to show: a gallery of test images and their maps."""
+    """The gallery of test images and their maps that `explain` writes."""
     return Path("data/maps") / arch
 
 

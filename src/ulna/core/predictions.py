@@ -6,7 +6,7 @@ evaluates an ensemble, a radiologist or another framework that writes the same C
 
 import csv
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,8 @@ TEXT_COLUMNS = ("image", "patient", "study", "body_part", "split")
 COLUMNS = (*TEXT_COLUMNS, "label", "logit", "probability")
 STUDY_COLUMNS = ("study", "patient", "body_part", "split", "label", "views", "probability")
 SPLITS = ("val", "test")
+# Equal in the tables of all networks.
+SHARED_COLUMNS = ("patient", "study", "body_part", "split", "label")
 Aggregation = Literal["mean_probability", "mean_logit", "max", "noisy_or"]
 
 # A float32 sigmoid is off by up to 1e-7; a probability that was clipped, smoothed or taken for the
@@ -32,12 +34,10 @@ TOLERANCE = 1e-6
 def read_predictions(path: Path, splits: tuple[str, ...] = SPLITS) -> pd.DataFrame:
     """Read and check a prediction table.
 
-    Args:
-        path: A CSV file with a header line; the columns may be in any order.
-        splits: What it may hold, see `check_predictions`.
+    The columns of the CSV file may be in any order; `splits` as of `check_predictions`.
 
     Returns:
-        One row an image, in the order of the file, columns `COLUMNS`: text, except label (int64,
+        One row per image, in the order of the file, columns `COLUMNS`: text, except label (int64,
         1 = abnormal), logit (float64, finite) and probability (float64, 0 to 1).
 
     Raises:
@@ -65,13 +65,8 @@ def read_predictions(path: Path, splits: tuple[str, ...] = SPLITS) -> pd.DataFra
 def write_predictions(path: Path, table: pd.DataFrame, splits: tuple[str, ...] = SPLITS) -> None:
     """Check a prediction table and write it so that every float reads back to the same bits.
 
-    Args:
-        path: The CSV file to replace.
-        table: One row an image, columns `COLUMNS`.
-        splits: What it may hold, see `check_predictions`.
-
     Raises:
-        InputError: The table breaks a rule; nothing is written.
+        InputError: The table breaks a rule of `check_predictions`; nothing is written.
     """
     check_predictions(table, str(path), splits)
     types = {"label": "int64", "logit": "float64", "probability": "float64"}
@@ -82,9 +77,9 @@ def check_predictions(table: pd.DataFrame, source: str, splits: tuple[str, ...] 
     """Check a prediction table: columns, values, and rows that contradict each other.
 
     Args:
-        table: One row an image.
-        source: What to call the file in an error; row 0 of the table is its line 2.
-        splits: What it may hold; of the last, what the table is for, there must be an image.
+        table: One row per image.
+        source: Names the file in an error; row 0 of the table is its line 2.
+        splits: That it may hold; of the last there must be an image.
 
     Raises:
         InputError: A rule is broken; the first row that breaks it is named.
@@ -93,21 +88,21 @@ def check_predictions(table: pd.DataFrame, source: str, splits: tuple[str, ...] 
     present = table["split"].unique().tolist()
     if splits[-1] not in present:
         raise InputError(
-            f"{source} holds no row of split {splits[-1]}, nothing to judge, only of {present}: "
+            f"{source} holds no row of split {splits[-1]}, which is evaluated, only of {present}: "
             f"predict the {splits[-1]} images too"
         )
-    for broken, sentence in _rules(table, splits):
+    for broken, message in _rules(table, splits):
         if broken.any():
             position = int(np.argmax(broken))
             values = {str(column): value for column, value in table.iloc[position].items()}
-            raise InputError(f"{source} line {position + 2}: {sentence.format(**values)}")
+            raise InputError(f"{source} line {position + 2}: {message.format(**values)}")
 
 
 def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability") -> pd.DataFrame:
-    """Give each study one probability from those of its views.
+    """Aggregate the probabilities of each study's views.
 
-    Every sum is exact before it is rounded, and every study is worked out by itself, so the order
-    of the views and the other studies of the table cannot change a bit of it.
+    Every sum is exact before it is rounded, and every study is computed by itself, so the order of
+    the views and the other studies of the table cannot change a bit of it.
 
     Args:
         table: A checked prediction table.
@@ -116,7 +111,7 @@ def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability")
             as if the views erred independently.
 
     Returns:
-        One row a study, sorted by study, columns `STUDY_COLUMNS`; views (int64) counts its images.
+        One row per study, sorted by study, columns `STUDY_COLUMNS`; views (int64) counts images.
         With one view, every aggregation gives that view's probability up to rounding.
 
     Example:
@@ -148,6 +143,48 @@ def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability")
     values = table[column].to_numpy()[np.argsort(groups.ngroup(), kind="stable")].tolist()
     ends = [0, *np.cumsum(studies["views"]).tolist()]
     return studies.assign(probability=[pool(values[i:j]) for i, j in pairwise(ends)])
+
+
+def align(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Put prediction tables of the same images into one order, that of the first.
+
+    Args:
+        tables: Name of the network -> its checked prediction table.
+
+    Returns:
+        The tables under the same names, row for row of the same image.
+
+    Raises:
+        InputError: Two tables differ in an image or in `SHARED_COLUMNS`; the first difference is
+            named.
+    """
+    first, *others = tables
+    aligned = {first: tables[first]}
+    for name in others:
+        aligned[name] = _in_order_of(tables[first], tables[name], (first, name))
+    return aligned
+
+
+def _in_order_of(first: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:
+    fix = "run `dvc repro`, so that all networks are evaluated on the same images"
+    for one, two, (has, lacks) in ((first, other, names), (other, first, names[::-1])):
+        absent = one.loc[~one["image"].isin(two["image"]), "image"]
+        if len(absent):
+            raise InputError(
+                f"the predictions of {lacks} lack image {absent.iloc[0]!r}, which those of {has} "
+                f"have ({len(absent)} in all): {fix}"
+            )
+    ordered = other.set_index("image").loc[first["image"]].reset_index()
+    for column in SHARED_COLUMNS:
+        unequal = np.flatnonzero(first[column].to_numpy() != ordered[column].to_numpy())
+        if len(unequal):
+            row = unequal[0]
+            raise InputError(
+                f"image {first['image'].iloc[row]!r} has {column} {first[column].iloc[row]} in the "
+                f"predictions of {names[0]} and {ordered[column].iloc[row]} in those of "
+                f"{names[1]}: {fix}"
+            )
+    return ordered
 
 
 def _mean_logit(logits: list[float]) -> float:
@@ -206,20 +243,13 @@ def _numbers(texts: list[str], kind: type[float], column: str, source: str) -> l
 
 
 def _rules(table: pd.DataFrame, splits: tuple[str, ...]) -> Iterator[tuple[pd.Series, str]]:
-    """Yield which rows break a rule, and the sentence for it; a rule may rely on those before."""
+    """Yield which rows break a rule, and the message for it; a rule may rely on those before."""
     for column in TEXT_COLUMNS:
-        yield (
-            table[column].isna() | (table[column] == ""),
-            f"{column} is empty: fill it in",
-        )
-    yield (
-        ~table["split"].isin(splits),
-        f"split is {{split!r}}, expected {' or '.join(splits)}: predict no other split",
-    )
-    yield (
-        ~table["label"].isin((0, 1)),
-        "label is {label}, expected 0 (normal) or 1 (abnormal): correct it",
-    )
+        yield table[column].isna() | (table[column] == ""), f"{column} is empty: fill it in"
+    wrong_split = f"split is {{split!r}}, expected {' or '.join(splits)}: predict no other split"
+    yield ~table["split"].isin(splits), wrong_split
+    wrong_label = "label is {label}, expected 0 (normal) or 1 (abnormal): correct it"
+    yield ~table["label"].isin((0, 1)), wrong_label
     yield (
         ~np.isfinite(table["logit"]),
         "logit is {logit}, expected a finite number: training may have diverged, "
@@ -236,7 +266,7 @@ def _rules(table: pd.DataFrame, splits: tuple[str, ...]) -> Iterator[tuple[pd.Se
     )
     yield (
         table["image"].duplicated(),
-        "image {image!r} is on an earlier line too: keep one row an image",
+        "image {image!r} is on an earlier line too: keep one row per image",
     )
     for owner, column, fix in (
         ("study", "patient", "put the patient into the name of the study"),

@@ -1,4 +1,4 @@
-"""Where a result comes from: the weights, the machine and the software.
+"""Provenance of a result: the weights, the machine and the software.
 
 Sums are rounded in an order that depends on the processor, on the number of threads and on the
 library: the same inputs give the same bytes on machines of one class only, and a result says which.
@@ -17,7 +17,7 @@ from typing import Any
 
 from ulna.core.io import read_json, write_json
 
-# What computes, writes or draws at random what is learnt.
+# They compute the weights, write them, or draw random numbers for them.
 PACKAGES = ("tensorflow", "keras", "numpy", "h5py", "opencv-python-headless")
 # Instructions for which TensorFlow's libraries have code of their own.
 VECTORS = (
@@ -28,6 +28,8 @@ VECTORS = (
 # Variables of the environment by which libraries compute otherwise.
 SWITCHES = ("ONEDNN_MAX_CPU_ISA", "NVIDIA_TF32_OVERRIDE", "TF_XLA_FLAGS", "XLA_FLAGS")
 CPUINFO = Path("/proc/cpuinfo")
+# Of x86, then of ARM.
+CPU_FIELDS = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
 LOCK = Path("requirements.lock")
 # Recorded, but no part of the fingerprint: no sum depends on it, and the lock file may be missing.
 NOT_IN_FINGERPRINT = ("python", "lock_sha256")
@@ -36,17 +38,9 @@ PROVENANCE = ("model_sha256", "environment", "predicted_on")
 
 
 def describe(threads: int, devices: Sequence[str]) -> dict[str, Any]:
-    """Describe where this process computes.
+    """Describe the class of machine and the software; nothing names a computer or a person.
 
-    Args:
-        threads: That TensorFlow computes with.
-        devices: Names of the GPUs; none on a CPU.
-
-    Returns:
-        system, machine, cpu (vendor, family, model), vectors, threads, onednn, device, switches
-        (variables of the environment that change what is computed), python, the version of each of
-        `PACKAGES`, lock_sha256 and fingerprint, see the functions that follow. Nothing in it names
-        a computer or a person.
+    `threads` are TensorFlow's, `devices` the names of the GPUs.
     """
     cpu, vectors = read_cpu(CPUINFO)
     record: dict[str, Any] = {
@@ -62,7 +56,7 @@ def describe(threads: int, devices: Sequence[str]) -> dict[str, Any]:
         "python": ".".join(map(str, sys.version_info[:2])),
     }
     record |= {name.split("-")[0]: _version(name) for name in PACKAGES}
-    record["lock_sha256"] = hash_of_lock(LOCK)
+    record["lock_sha256"] = hash_lock(LOCK)
     return record | {"fingerprint": fingerprint(record)}
 
 
@@ -75,71 +69,42 @@ def _version(package: str) -> str | None:
 
 
 def fingerprint(record: Mapping[str, Any]) -> str:
-    """Name the class of machines, and of software, that gives the same bytes.
-
-    Args:
-        record: See `describe`.
-
-    Returns:
-        16 hexadecimal digits: of SHA-256 over all of the record but `NOT_IN_FINGERPRINT` and an earlier
-        fingerprint.
-    """
-    own = {
-        name: record[name] for name in record if name not in (*NOT_IN_FINGERPRINT, "fingerprint")
-    }
-    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
+    """Hash a record of `describe`, 16 digits: the same where the same bytes are computed."""
+    left_out = {*NOT_IN_FINGERPRINT, "fingerprint"}
+    hashed = {name: value for name, value in record.items() if name not in left_out}
+    return hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def hash_of_lock(lock: Path) -> str | None:
-    """Hash what a lock file says of `PACKAGES`: a new version of a linter changes nothing here.
-
-    Args:
-        lock: As pip's `--require-hashes` takes it.
-
-    Returns:
-        SHA-256 of their entries, which hold version and hashes; None where there is no such file.
-    """
+def hash_lock(lock: Path) -> str | None:
+    """Hash the entries of `PACKAGES` in a lock file of pip: a new linter changes nothing here."""
     if not lock.exists():
         return None
     entries = re.split(r"\n(?=\S)", lock.read_text(encoding="utf-8"))
-    kept = [entry.strip() for entry in entries if entry.split("==")[0] in PACKAGES]
-    return hashlib.sha256("\n".join(kept).encode()).hexdigest()
+    pinned = [entry.strip() for entry in entries if entry.split("==")[0] in PACKAGES]
+    return hashlib.sha256("\n".join(pinned).encode()).hexdigest()
 
 
 def read_cpu(cpuinfo: Path) -> tuple[str, str]:
-    """Read the kind of processor and which vector instructions it offers.
-
-    Args:
-        cpuinfo: Linux's /proc/cpuinfo; elsewhere it is missing, and Python's word is taken.
-
-    Returns:
-        Such as ("AuthenticAMD 25 1", "avx avx2 fma").
-    """
+    """Read model and vector instructions of the CPU, as ("AuthenticAMD 25 1", "avx avx2 fma")."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
+    except FileNotFoundError:  # not on Linux
         return platform.processor() or platform.machine(), ""
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip(), value.strip())
-    named = [fields[name] for name in ("vendor_id", "cpu family", "model") if name in fields]
-    # ARM's names.
-    named = named or [fields[n] for n in ("CPU implementer", "CPU part") if n in fields]
-    offered = fields.get("flags", fields.get("Features", "")).split()
-    return " ".join(named) or platform.machine(), " ".join(v for v in VECTORS if v in offered)
+    pairs = [line.partition(":") for line in lines]
+    # Backwards: the first processor's stay.
+    fields = {name.strip(): value.strip() for name, _, value in reversed(pairs)}
+    model = " ".join(fields[name] for name in CPU_FIELDS if name in fields)
+    flags = fields.get("flags", fields.get("Features", "")).split()
+    return model or platform.machine(), " ".join(name for name in VECTORS if name in flags)
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """Read where a prediction table comes from.
-
-    Args:
-        path: The JSON file beside the table.
+    """Read the provenance of a prediction table from the JSON file beside it.
 
     Returns:
-        model_sha256 (of the weights); environment (where these were trained, see
-        `describe`); predicted_on (the fingerprint of where they scored).
-        All are None where there is no such file, as for a table from elsewhere.
+        model_sha256 (of the weights); environment (where these were trained, see `describe`);
+        predicted_on (the fingerprint of where they scored). All are None where there is no such
+        file, as for a table from elsewhere.
     """
     return dict.fromkeys(PROVENANCE) | (read_json(path) if path.exists() else {})
 
@@ -150,5 +115,5 @@ def write_provenance(
     environment: Mapping[str, Any] | None,
     predicted_on: str | None,
 ) -> None:
-    """Write where a prediction table comes from, see `read_provenance`."""
+    """Write the provenance of a prediction table, see `read_provenance`."""
     write_json(path, dict(zip(PROVENANCE, (model_sha256, environment, predicted_on), strict=True)))

@@ -1,4 +1,4 @@
-"""Run a stage: one at a time, progress, one sentence for bad input, processes that end with it."""
+"""Run a stage: one at a time, with progress, one message for bad input, and worker processes."""
 
 import errno
 import inspect
@@ -21,21 +21,21 @@ from tqdm import tqdm
 
 from ulna.core import InputError, paths
 
-# How long a run waits for another that writes the same files: one whose DVC was killed ends by
-# itself, but not while it imports TensorFlow (5 to 20 s).
+# For another run that writes the same files: one whose DVC was killed ends by itself, but not while
+# it imports TensorFlow (5 to 20 s).
 SECONDS_TO_WAIT = 30.0
-# What the system says of a file that another process has locked.
+SECONDS_BETWEEN_LINES = 30.0
+# Errors of a file that another process has locked.
 LOCKED = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
-
+BATCHES_IN_FLIGHT = 4  # per process of `process_map`; bounds the memory
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-
-BATCHES_IN_FLIGHT = 4  # per process of `process_map`; bounds the memory
+T = TypeVar("T")
 
 
 def cores() -> int:
-    """Number of CPUs that this process may use."""
+    """Count the CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -44,7 +44,7 @@ def cores() -> int:
 def process_map(
     make: Callable[[], Callable[[Job], Result]], jobs: Sequence[Job], workers: int, batch: int
 ) -> Iterator[Result]:
-    """Yield the result of every job, in order, with a bounded number of them under way.
+    """Yield the result of every job, in order, with a bounded number of them in flight.
 
     Args:
         make: Called once in each process, gives the function that does a job.
@@ -61,12 +61,12 @@ def process_map(
     # unlike multiprocessing.Pool, raises when a process is killed for its memory.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, spawn, _start_work, (make,)) as executor:
-        under_way: deque[Future[list[Result]]] = deque()
+        in_flight: deque[Future[list[Result]]] = deque()
         for start in range(0, len(jobs), batch):
-            under_way.append(executor.submit(_work_batch, jobs[start : start + batch]))
-            if len(under_way) >= BATCHES_IN_FLIGHT * workers:
-                yield from under_way.popleft().result()
-        for done in under_way:
+            in_flight.append(executor.submit(_work_batch, jobs[start : start + batch]))
+            if len(in_flight) >= BATCHES_IN_FLIGHT * workers:
+                yield from in_flight.popleft().result()
+        for done in in_flight:
             yield from done.result()
 
 
@@ -85,10 +85,7 @@ def _work_batch(jobs: Sequence[Any]) -> list[Any]:
 
 
 def exit_with_parent() -> None:
-    """Let this process end once the one that started it is killed: it would wait for work for ever.
-
-    To be called by a process that `multiprocessing` started.
-    """
+    """End this process, a worker that `multiprocessing` started, once its parent is killed."""
     parent = multiprocessing.parent_process()
 
     def wait() -> None:
@@ -100,10 +97,9 @@ def exit_with_parent() -> None:
 
 
 def exit_with_dvc() -> None:
-    """Let this process end once the DVC that started it is killed.
+    """End this process, if DVC started it, once that DVC is killed.
 
-    DVC ends without a word to what it has started, which would go on writing beside the next run. A
-    stage that was not started by DVC goes on as it likes.
+    DVC does not stop its children, which would go on writing beside the next run.
     """
     if "DVC_STAGE" not in os.environ:
         return
@@ -126,16 +122,16 @@ def _shares_session(process: psutil.Process) -> bool:
 
 
 def exit_with(process: psutil.Process | None) -> None:
-    """Let this process end once another has ended, at once if there is none."""
-    threading.Thread(target=_exit_after, args=(process,), daemon=True).start()
+    """End this process once another has ended, at once if there is none."""
 
+    def wait() -> None:
+        if process is not None:
+            process.wait()
+        with suppress(OSError):
+            os.write(2, b"ended, since the process that had started it is gone\n")
+        os._exit(1)
 
-def _exit_after(process: psutil.Process | None) -> None:
-    if process is not None:
-        process.wait()
-    with suppress(OSError):
-        os.write(2, b"ended, since the process that had started it is gone\n")
-    os._exit(1)
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _lock_error(lock: Path, what: str, fault: OSError) -> InputError:
@@ -151,14 +147,11 @@ def exclusive_lock(lock: Path, what: str, seconds: float = SECONDS_TO_WAIT) -> I
 
     Args:
         lock: A file; missing folders are made, and the file stays.
-        what: What must not be done twice at once, such as "train cnn".
-        seconds: How long to wait for the other process to end.
-
-    Yields:
-        Nothing.
+        what: Names the work in a message, such as "train cnn".
+        seconds: To wait for the other process to end.
 
     Raises:
-        InputError: The other process has not ended by then; its number is named.
+        InputError: The other process has not ended by then; its PID is named.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + seconds
@@ -185,20 +178,11 @@ def exclusive_lock(lock: Path, what: str, seconds: float = SECONDS_TO_WAIT) -> I
         held.close()
 
 
-T = TypeVar("T")
-
-SECONDS_BETWEEN_LINES = 30.0
-
-
 def run(stage: Callable[..., None], *arguments: str) -> None:
     """Run a stage; bad input ends in its message on stderr and exit code 1, without a traceback.
 
     A second run of the same stage in the same folder is kept out, and a stage that DVC started ends
-    with DVC.
-
-    Args:
-        stage: A function of strings; its name, parameters and docstring make the help.
-        arguments: From the command line.
+    with DVC. Its name, parameters and docstring make the help.
     """
     names = inspect.signature(stage).parameters
     usage = " ".join(["usage: python -m", f"stages.{stage.__name__}", *map(str.upper, names)])
@@ -216,27 +200,14 @@ def run(stage: Callable[..., None], *arguments: str) -> None:
     try:
         with exclusive_lock(paths.lock(name), name):
             stage(*arguments)
-    except InputError as error:
+    # OSError: a full disk, a file that may not be read.
+    except (InputError, OSError) as error:
         print(f"{stage.__name__}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except OSError as error:
-        # A full disk, a file that may not be read: a fault of the machine, not of an image.
-        print(f"{stage.__name__}: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
+        raise SystemExit(1) from (None if isinstance(error, InputError) else error)
 
 
 def progress(items: Iterable[T], total: int, label: str, unit: str = "images") -> Iterator[T]:
-    """Pass items on and show how far the work is.
-
-    Args:
-        items: What is worked on; it may be a generator.
-        total: How many items there will be.
-        label: What is being done, such as "preprocess".
-        unit: What an item is, in the plural.
-
-    Yields:
-        The items, in order.
-    """
+    """Yield items, `total` of them, and show the progress under a label."""
     if sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=label, unit=f" {unit}", dynamic_ncols=True)
         return

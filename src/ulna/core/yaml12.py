@@ -63,11 +63,11 @@ _Loader.add_constructor(f"{TAG}int", _Loader.construct_yaml_int)
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Read one document of YAML 1.2; no tag makes an object of Python.
+    """Parse one document of YAML 1.2; no tag makes an object of Python.
 
     Args:
         text: The document.
-        source: What to call the file in an error.
+        source: Names the file in an error.
 
     Returns:
         Dicts, lists, strings, numbers, booleans, dates; None of an empty document.

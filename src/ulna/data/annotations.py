@@ -1,7 +1,4 @@
-"""Ground-truth boxes, of a data set that has them.
-
-The phantom does, in `annotations.csv` beside its CSV files; MURA does not.
-"""
+"""Ground-truth boxes. The phantom has them in `annotations.csv`; MURA has none."""
 
 import io
 from pathlib import Path
@@ -22,12 +19,12 @@ def find_annotations(root: Root, images: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         root: The data set. Its `annotations.csv`, if it has one, holds one row per image: boxes in
-            pixels of the original image, x1 and y1 exclusive, empty where nothing is seen.
+            pixels of the original image, x1 and y1 exclusive, empty where no finding is visible.
         images: A table with the column image.
 
     Returns:
-        image and x0, y0, x1, y1 (float64, NaN where nothing is seen), in the order of `images`; no
-        row where the data set has no `annotations.csv`.
+        image and x0, y0, x1, y1 (float64, NaN for no box), in the order of `images`; no row where
+        the data set has no `annotations.csv`.
 
     Raises:
         InputError: The file has other columns, an image twice, a box without area, or lacks one of
@@ -40,7 +37,9 @@ def find_annotations(root: Root, images: pd.DataFrame) -> pd.DataFrame:
         text = read_file(root, FILE).decode("utf-8")
         annotations = pd.read_csv(io.StringIO(text), dtype=TYPES)
     except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{where} is no table of boxes ({error}): correct or remove it") from None
+        raise InputError(
+            f"{where} is not a table of boxes ({error}): correct or remove it"
+        ) from None
     if tuple(annotations.columns) != COLUMNS:
         raise InputError(
             f"{where} has the columns {', '.join(annotations.columns)}, expected "
@@ -65,7 +64,7 @@ def find_annotations(root: Root, images: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_annotations(path: Path) -> pd.DataFrame:
-    """Read the table of `find_annotations` that `prepare` wrote; no such table is an InputError."""
+    """Read the table of `find_annotations` that `prepare` wrote."""
     try:
         annotations = pd.read_csv(path, dtype=TYPES)
     except (FileNotFoundError, ValueError):

@@ -1,8 +1,8 @@
 """The cache: every image decoded and letterboxed once, one memory-mapped file per body part.
 
 It holds `{BODY_PART}.npy` with one square per image of that part, in the order of the prepared
-table; `images.csv` with the measurements; `rejected.csv` with what could not be used. It depends
-neither on the splits nor on the number of processes that made it.
+table; `images.csv` with the measurements; `rejected.csv` with the images that could not be used. It
+depends neither on the splits nor on the number of processes that made it.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,8 @@ import pandas as pd
 
 from ulna.core import InputError, first_ten
 from ulna.core.io import atomic_directory, require_free_space, write_csv
-from ulna.core.params import Image
 from ulna.core.stage import cores, process_map, progress
-from ulna.data.images import Measurements, Pixels, decode, letterbox, measure
+from ulna.data.images import Fit, Measurements, Pixels, decode, letterbox, measure
 from ulna.data.source import image_reader
 
 IMAGES = "images.csv"
@@ -43,23 +42,18 @@ BATCH = 16
 # Larger than the buffers of an image of MURA's size, see `_keep_freed_memory`.
 FREED_BYTES = 16 * 2**20
 
-Outcome = Measurements | str
+Job = tuple[str, Path, int]  # image, file of its body part, position in bytes
 
 
 @dataclass(frozen=True)
 class Cache:
-    """The cached images.
+    """The cached images."""
 
-    Attributes:
-        images: The content of `images.csv`: image, body_part, row and the columns of
-            `ulna.data.images.Measurements`. Rejected images are not in it.
-        rejected: The content of `rejected.csv`: image, reason.
-        arrays: Body part -> (images, size_px, size_px) uint8, read-only and memory-mapped. The row
-            of a rejected image is black.
-    """
-
+    # Without rejected images: image, body_part, row, and what `Measurements` has.
     images: pd.DataFrame
-    rejected: pd.DataFrame
+    rejected: pd.DataFrame  # image, reason
+    # Body part -> (images, size_px, size_px) uint8, read-only and memory-mapped. The row of a
+    # rejected image is black.
     arrays: dict[str, np.memmap]
 
     @property
@@ -84,15 +78,14 @@ def load_cache(folder: Path) -> Cache:
         raise _unsound(folder, "holds no images")
     if len({array.shape[1:] for array in arrays.values()}) > 1:
         raise _unsound(folder, "holds images of different sizes")
-    places = sum(len(array) for array in arrays.values())
-    if places != len(images) + len(rejected):
+    if (rows := sum(map(len, arrays.values()))) != len(images) + len(rejected):
         raise _unsound(
             folder,
-            f"has places for {places} images, but lists {len(images)} cached and "
-            f"{len(rejected)} rejected",
+            f"has arrays of {rows} rows, but lists {len(images)} cached and {len(rejected)} "
+            "rejected images",
         )
-    for part, rows in images.groupby("body_part")["row"]:
-        if not rows.is_unique or rows.min() < 0 or rows.max() >= len(arrays[part]):
+    for part, in_part in images.groupby("body_part")["row"]:
+        if not in_part.is_unique or not in_part.between(0, len(arrays[part]) - 1).all():
             raise _unsound(folder / IMAGES, f"lists rows of {part} twice or outside its array")
     return Cache(images, rejected, arrays)
 
@@ -100,7 +93,7 @@ def load_cache(folder: Path) -> Cache:
 def gather(
     cache: Cache, body_parts: npt.NDArray[np.object_], rows: npt.NDArray[np.int64]
 ) -> Pixels:
-    """Copy images into memory.
+    """Copy images into memory; a body part that the cache lacks is an InputError.
 
     Args:
         cache: The cached images.
@@ -109,9 +102,6 @@ def gather(
 
     Returns:
         (images, size_px, size_px) uint8, in the order asked for.
-
-    Raises:
-        InputError: The cache holds no such body part.
     """
     unknown = sorted(set(body_parts) - set(cache.arrays))
     if unknown:
@@ -119,8 +109,7 @@ def gather(
             f"the cache holds no {unknown[0]}, only {', '.join(cache.arrays)}: "
             "run `dvc repro preprocess`"
         )
-    shape = next(iter(cache.arrays.values())).shape[1:]
-    pixels = np.empty((len(rows), *shape), np.uint8)
+    pixels = np.empty((len(rows), cache.size_px, cache.size_px), np.uint8)
     for part in set(body_parts):
         chosen = body_parts == part
         pixels[chosen] = cache.arrays[part][rows[chosen]]
@@ -132,114 +121,111 @@ def gather_samples(cache: Cache, samples: pd.DataFrame) -> Pixels:
     return gather(cache, samples["body_part"].to_numpy(object), samples["row"].to_numpy())
 
 
-@dataclass(frozen=True)
-class _Job:
-    image: str
-    file: Path
-    position: int
-
-
 def build_cache(
-    images: pd.DataFrame, root: Path, folder: Path, image: Image, workers: int | None = None
+    images: pd.DataFrame,
+    root: Path,
+    folder: Path,
+    size_px: int,
+    fit: Fit,
+    max_bad_fraction: float,
+    max_megapixels: float,
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """Decode and letterbox every image into a folder that appears whole or not at all.
 
     Args:
-        images: The prepared table; image (path in the data set) and body_part are used.
+        images: One row per image: image (path in the data set), body_part.
         root: The data set, a folder or .zip.
-        folder: The cache; one that is there is replaced.
-        image: Size, fit and limits.
-        workers: Number of processes; None means one for few images, else one per core. It does not
-            change the result.
+        folder: The cache to write or replace.
+        size_px: Side of the squares.
+        fit: See `ulna.data.images.content_box`.
+        max_bad_fraction: Share of the images that may be rejected, 0 to 1.
+        max_megapixels: Larger images are rejected.
+        workers: Processes; by default one for few images, else one per core. The bytes do not
+            depend on it.
 
     Returns:
         The rejected images: image, reason.
 
     Raises:
-        InputError: More images are rejected than `max_bad_fraction` allows, or the disk has no room
-            for the cache. The old cache stays.
+        InputError: More images are rejected than `max_bad_fraction` allows, or the disk has too
+            little free space. The old cache stays.
     """
-    what = f"the cache of {len(images):,} images of {image.size_px} x {image.size_px} pixels"
-    require_free_space(folder, len(images) * image.size_px**2, what)
+    what = f"the cache of {len(images):,} images of {size_px} x {size_px} pixels"
+    require_free_space(folder, len(images) * size_px**2, what)
+    images = images.assign(row=images.groupby("body_part").cumcount())
     with atomic_directory(folder) as target:
-        jobs = _lay_out(images, target, image.size_px)
+        jobs = _allocate(images, target, size_px)
         workers = workers or (cores() if len(jobs) >= PROCESSES_FROM else 1)
-        work = process_map(partial(_worker, root, image), jobs, workers, BATCH)
-        outcomes = list(progress(work, len(jobs), "preprocess"))
-        good = np.array([isinstance(outcome, Measurements) for outcome in outcomes], bool)
-        rejected = pd.DataFrame(
-            {
-                "image": images["image"].to_numpy()[~good],
-                "reason": [outcome for outcome in outcomes if isinstance(outcome, str)],
-            }
-        )
-        _refuse_too_many(rejected, len(images), image.max_bad_fraction)
-        places = images.assign(row=images.groupby("body_part").cumcount())
-        measured = [asdict(outcome) for outcome in outcomes if isinstance(outcome, Measurements)]
-        cached = places.loc[good, ["image", "body_part", "row"]].reset_index(drop=True)
+        make = partial(_make_worker, root, size_px, fit, max_megapixels)
+        work = process_map(make, jobs, workers, BATCH)
+        results = list(progress(work, len(jobs), "preprocess"))
+        bad = np.array([isinstance(result, str) for result in results], bool)
+        reasons = [result for result in results if isinstance(result, str)]
+        rejected = images.loc[bad, ["image"]].assign(reason=np.array(reasons, object))
+        _check_rejected(rejected, len(images), max_bad_fraction)
+        cached = images.loc[~bad, ["image", "body_part", "row"]].reset_index(drop=True)
+        measured = [asdict(result) for result in results if isinstance(result, Measurements)]
         write_csv(target / IMAGES, cached.join(pd.DataFrame(measured, columns=list(COLUMNS)[3:])))
         write_csv(target / REJECTED, rejected)
-    return rejected
+    return rejected.reset_index(drop=True)
 
 
-def _lay_out(images: pd.DataFrame, folder: Path, size_px: int) -> list[_Job]:
-    """Make the arrays, all black, and tell for every image where in which file it goes."""
+def _allocate(images: pd.DataFrame, folder: Path, size_px: int) -> list[Job]:
+    """Make the arrays, all black, and the jobs that fill them."""
     files, starts = {}, {}
     for part, count in images.groupby("body_part").size().items():
         files[part] = folder / f"{part}.npy"
         shape = (count, size_px, size_px)
         array = np.lib.format.open_memmap(files[part], mode="w+", dtype=np.uint8, shape=shape)
         starts[part] = array.offset
-    rows = images.groupby("body_part").cumcount()
     return [
-        _Job(image, files[part], starts[part] + int(row) * size_px**2)
-        for image, part, row in zip(images["image"], images["body_part"], rows, strict=True)
+        (image, files[part], starts[part] + row * size_px**2)
+        for image, part, row in images[["image", "body_part", "row"]].itertuples(index=False)
     ]
 
 
-def _worker(root: Path, image: Image) -> Callable[[_Job], Outcome]:
+def _make_worker(
+    root: Path, size_px: int, fit: Fit, max_megapixels: float
+) -> Callable[[Job], Measurements | str]:
+    """Return a function that caches an image: its measurements, or the reason to reject it."""
     read = image_reader(root)
     _keep_freed_memory()
 
-    def cache_one(job: _Job) -> Outcome:
+    def cache_image(job: Job) -> Measurements | str:
+        image, path, position = job
         try:
-            decoded = decode(read(job.image), image.max_megapixels)
+            decoded = decode(read(image), max_megapixels)
         except InputError as error:
             # The table is the same wherever the data set lies.
             return str(error).replace(str(root), "data.root") if root.is_absolute() else str(error)
-        square = letterbox(decoded.pixels, image.size_px, image.fit)
+        square = letterbox(decoded.pixels, size_px, fit)
         # Through a memory map, a full disk would kill the process (SIGBUS) instead of raising, and
         # its resident memory would grow with the number of images.
-        with job.file.open("r+b") as file:
-            file.seek(job.position)
+        with path.open("r+b") as file:
+            file.seek(position)
             file.write(square.tobytes())
         return measure(decoded)
 
-    return cache_one
+    return cache_image
 
 
 def _keep_freed_memory() -> None:
-    """Let the buffers of one image serve the next.
-
-    The C library of Linux gives blocks of over 128 KB back to the system as they are freed, and
-    every image then takes 170 page faults, 8% of its time. It keeps blocks of up to the largest
-    that it has seen freed, and twice as much in all. Elsewhere this does nothing.
-
-    Reference:
-        mallopt(3), M_MMAP_THRESHOLD: "Note: Nowadays, glibc uses a dynamic mmap threshold".
-    """
+    # The C library of Linux gives blocks of over 128 KB back to the system as they are freed, and
+    # every image then takes 170 page faults, 8% of its time. It keeps blocks of up to the largest
+    # that it has seen freed, and twice as much in all (mallopt(3), M_MMAP_THRESHOLD: "Nowadays,
+    # glibc uses a dynamic mmap threshold"). Elsewhere this does nothing.
     bytes(FREED_BYTES)
 
 
-def _refuse_too_many(rejected: pd.DataFrame, total: int, max_bad_fraction: float) -> None:
+def _check_rejected(rejected: pd.DataFrame, total: int, max_bad_fraction: float) -> None:
     count = len(rejected)
-    if not count or count / total <= max_bad_fraction:
-        return
-    raise InputError(
-        f"{count} of {total} images cannot be used ({count / total:.1%}), but "
-        f"image.max_bad_fraction allows {max_bad_fraction:.1%}: correct the files or raise the "
-        f"limit\n{first_ten((rejected['image'] + ': ' + rejected['reason']).to_list())}"
-    )
+    if count and count / total > max_bad_fraction:
+        raise InputError(
+            f"{count} of {total} images cannot be used ({count / total:.1%}), but "
+            f"image.max_bad_fraction allows {max_bad_fraction:.1%}: correct the files or raise the "
+            f"limit\n{first_ten((rejected['image'] + ': ' + rejected['reason']).to_list())}"
+        )
 
 
 def _read_table(path: Path, columns: dict[str, object]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
-"""Train on some body parts, test on each: which networks there are, and what each learns from.
+"""Train on some body parts, test on each: the networks and their training images.
 
-How the networks are judged is written in `ulna.evaluation.cross_part`.
+`ulna.evaluation.cross_part` evaluates them.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,10 @@ from typing import Literal
 
 import pandas as pd
 
-from ulna.core import InputError
+from ulna.core import InputError, first_ten
 
 WITHOUT = "without "
 AND = "+"
-SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,8 @@ class Network:
     """One network of the comparison.
 
     Attributes:
-        name: What it was trained on: WRIST, FOREARM+HUMERUS or "without WRIST"; also the name of
-            its prediction table.
-        parts: The body parts that it was trained on, sorted.
+        name: WRIST, FOREARM+HUMERUS or "without WRIST"; also the name of its prediction table.
+        parts: The body parts that it is trained on, sorted.
     """
 
     name: str
@@ -32,19 +30,13 @@ class Network:
 
 
 def plan(train_on: Literal["all"] | Sequence[str], present: Sequence[str]) -> list[Network]:
-    """List the networks to train.
+    """List the networks to train; a part that is not present is an InputError.
 
     Args:
         train_on: Body parts, for one network trained on these together; or all, for one network on
-            each part, and from three parts on one without each part (of two, the network without
-            the first is that on the second).
+            each part, and from three parts on, last, one without each part (of two, the network
+            without the first is that on the second).
         present: The body parts of the data set.
-
-    Returns:
-        The networks; those without a part come last.
-
-    Raises:
-        InputError: A part is not present.
 
     Example:
         >>> [network.name for network in plan("all", ["HAND", "ELBOW", "WRIST"])]
@@ -63,17 +55,15 @@ def plan(train_on: Literal["all"] | Sequence[str], present: Sequence[str]) -> li
 def available(
     train_on: Literal["all"] | Sequence[str], body_parts: pd.Series
 ) -> tuple[Literal["all"] | Sequence[str], list[str]]:
-    """Keep to the body parts that the data have.
-
-    The parameters name wrists, but a data set, or `data.body_parts`, may have none.
+    """Limit the named body parts to those in the data.
 
     Args:
         train_on: Body parts, or all.
         body_parts: (images,) the body part of each image.
 
     Returns:
-        The named parts that are there, or the most frequent part where none is; and the named parts
-        that are missing.
+        The named parts that are present, or the most frequent part where none is; and the named
+        parts that are missing.
 
     Example:
         >>> available(["WRIST"], pd.Series(["HAND", "HAND", "ELBOW"]))
@@ -86,17 +76,7 @@ def available(
 
 
 def network_named(name: str, present: Sequence[str]) -> Network:
-    """Read from the name of a network what it is trained on.
-
-    Args:
-        name: See `Network`.
-        present: The body parts of the data set.
-
-    Returns:
-        The network.
-
-    Raises:
-        InputError: The name holds a part that is not present.
+    """Parse the name of a network; a part that is not present is an InputError.
 
     Example:
         >>> network_named("without HAND", ["ELBOW", "HAND", "WRIST"]).parts
@@ -114,31 +94,29 @@ def network_named(name: str, present: Sequence[str]) -> Network:
     return Network(name, tuple(sorted(p for p in set(present) if (p in named) != left_out)))
 
 
-def learning_rows(rows: pd.DataFrame, network: Network) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Choose the images that a network learns from, and those that choose its epoch.
+def select_training_images(
+    samples: pd.DataFrame, network: Network
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Select the training and validation images of a network: those of its body parts, in order.
 
     Args:
-        rows: One row an image of any split and body part, see `ulna.data.samples.join_samples`.
-        network: What is to be trained.
-
-    Returns:
-        The rows of train and of val, both of the network's parts alone, in order.
+        samples: Of any split and body part, see `ulna.data.samples.join_samples`.
+        network: The network to train.
 
     Raises:
         InputError: One of the two has not both labels, or a patient is in two splits, over all body
-            parts: the network would be tested on a patient whom it has seen.
+            parts: the network would be tested on a patient that it was trained on.
     """
-    patients = {split: set(table["patient"]) for split, table in rows.groupby("split")}
+    patients = {split: set(table["patient"]) for split, table in samples.groupby("split")}
     for (first, some), (second, others) in combinations(patients.items(), 2):
         if shared := sorted(some & others):
-            more = f" and {len(shared) - SHOWN:,} more" if len(shared) > SHOWN else ""
             raise InputError(
-                f"patients in both {first} and {second}: {', '.join(shared[:SHOWN])}{more}; run "
+                f"patients in both {first} and {second}: {first_ten(shared, ', ')}; run "
                 "`dvc repro prepare`"
             )
-    ours = rows[rows["body_part"].isin(network.parts)]
+    of_parts = samples[samples["body_part"].isin(network.parts)]
     training, validation = (
-        ours[ours["split"] == split].reset_index(drop=True) for split in ("train", "val")
+        of_parts[of_parts["split"] == split].reset_index(drop=True) for split in ("train", "val")
     )
     for split, table in (("train", training), ("val", validation)):
         if table["label"].nunique() < 2:

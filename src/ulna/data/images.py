@@ -1,7 +1,7 @@
-"""One image file -> a letterboxed square of uint8 grey levels, and where in it the image lies.
+"""Decode an image file, letterbox it to a square of uint8 grey levels, box and mask its content.
 
-Pure functions on arrays. What cannot be used raises InputError with a reason that holds nothing of
-the file's own text and no address or path, so it may stand in a table.
+Pure functions on arrays. An unusable file raises InputError with a reason that holds nothing of the
+file's own text and no address or path, so it may stand in a table.
 """
 
 import hashlib
@@ -49,42 +49,27 @@ FILTER = Image.Resampling.BILINEAR
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image at full size.
+    """An image at full size."""
 
-    Attributes:
-        pixels: (height, width) uint8, 0 black to 255 white, the way up that EXIF says.
-        mode: Pillow's name for the file's pixels: 1, L, I;16, P, LA, RGB, RGBA, CMYK.
-        bit_depth: 1 for mode 1; for 16-bit files the bits in use, one of `BIT_DEPTHS`; else 8.
-    """
-
-    pixels: Pixels
-    mode: str
-    bit_depth: int
+    pixels: Pixels  # (height, width), 0 black to 255 white, the way up that EXIF says
+    mode: str  # Pillow's name for the file's pixels: 1, L, I;16, P, LA, RGB, RGBA, CMYK
+    bit_depth: int  # 1 for mode 1; for 16-bit files the bits in use, one of `BIT_DEPTHS`; else 8
 
 
 @dataclass(frozen=True)
 class Measurements:
-    """One row of the cache's table, of an image at full size, the right way up.
-
-    Attributes:
-        mode: As in `Decoded`.
-        bit_depth: As in `Decoded`.
-        width_px: Width.
-        height_px: Height.
-        mean: Mean grey level, 0 to 255, to four decimals.
-        pixel_sha256: Hash of shape and grey levels: equal for an image saved twice without loss.
-    """
+    """One row of the cache's table, of an image at full size, the right way up."""
 
     mode: str
     bit_depth: int
     width_px: int
     height_px: int
-    mean: float
-    pixel_sha256: str
+    mean: float  # grey level, 0 to 255, to four decimals
+    pixel_sha256: str  # of shape and grey levels: equal for an image saved twice without loss
 
 
 def decode(data: bytes, max_megapixels: float) -> Decoded:
-    """Decode a PNG or JPEG file, told by its content, to 8-bit grey levels.
+    """Decode a PNG or JPEG file, recognised by its content, to 8-bit grey levels.
 
     Colour becomes luma (ITU-R 601; equal channels keep their value). Transparent pixels lie on
     black. 16-bit grey levels are scaled by the bits in use: the smallest of `BIT_DEPTHS` that holds
@@ -96,8 +81,8 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
         max_megapixels: Larger images are refused from their header, before memory is taken.
 
     Raises:
-        InputError: It is no PNG or JPEG, too large, damaged, cut off, animated, or has 16 bits per
-            colour; the message is the reason alone.
+        InputError: It is neither PNG nor JPEG, too large, damaged, cut off, animated, or has 16
+            bits per colour; the message is the reason alone.
     """
     if not data:
         raise InputError("the file is empty")
@@ -114,7 +99,7 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
             f"({max_megapixels:g}) allows"
         )
     if is_png and data[PNG_BIT_DEPTH_AT] == 16 and image.mode != "I;16":
-        raise InputError("16 bits a colour, of which Pillow drops 8: save it as 16-bit greyscale")
+        raise InputError("16 bits per colour, of which Pillow drops 8: save it as 16-bit greyscale")
     if getattr(image, "is_animated", False):
         raise InputError("an animation: save one image of it")
     with _damage_as_input_error():
@@ -128,9 +113,7 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
 
 
 def content_box(width_px: int, height_px: int, size_px: int, fit: Fit) -> tuple[int, int, int, int]:
-    """Box of the image in its square: the square without its padding.
-
-    The one place that knows it: what writes squares and what reads, measures or marks them agree.
+    """Box of an image of this size in its square: the square without its padding.
 
     Args:
         width_px: Width of the original image.
@@ -188,14 +171,9 @@ def crop_padding(square: Pixels, width_px: int, height_px: int, fit: Fit) -> Pix
 def centre_box(box: npt.ArrayLike) -> tuple[int, int, int, int]:
     """Box of the centre of an image: half of its area, in its proportions.
 
-    The frame around it takes (1 - sqrt(1/2)) / 2 = 14.6% of a side at each end.
-
-    Args:
-        box: left, top, right, bottom of the image.
-
-    Returns:
-        left, top, right, bottom of the centre; it differs from half of the image by half of its own
-        height at most. An odd rest goes right or below.
+    The frame around it takes (1 - sqrt(1/2)) / 2 = 14.6% of a side at each end; an odd rest goes
+    right or below. Both boxes are left, top, right, bottom; the area is off by half of the centre's
+    height at most.
 
     Example:
         >>> centre_box((0, 24, 96, 72))
@@ -211,23 +189,19 @@ def centre_box(box: npt.ArrayLike) -> tuple[int, int, int, int]:
 
 
 def mask_region(images: Pixels, boxes: Boxes, region: Region) -> Pixels:
-    """Blacken the frame or the centre of images; each pixel of an image lies in one of the two.
+    """Copy images with the frame or the centre black; each pixel lies in one of the two.
 
     Args:
-        images: (images, size_px, size_px, ...) uint8, squares; they are not changed.
+        images: (images, size_px, size_px, ...) uint8, squares; their padding stays as it is.
         boxes: (images, 4), see `content_boxes`.
         region: The half to mask.
-
-    Returns:
-        A changed copy; the padding stays as it is.
     """
     masked = images.copy()
     for before, after, box in zip(images, masked, boxes, strict=True):
         left, top, right, bottom = box
         inner = centre_box(box)
         centre = slice(inner[1], inner[3]), slice(inner[0], inner[2])
-        # Black is what a network knows as nothing: padding is black, and so is what augmentation
-        # moves in from outside an image.
+        # Black, as the padding and what augmentation moves in from outside an image.
         if region == "centre":
             after[centre] = 0
         else:
@@ -260,14 +234,14 @@ def _sum(pixels: Pixels) -> int:
 
 @contextmanager
 def _damage_as_input_error() -> Iterator[None]:
-    """Give every error of Pillow one wording: its own quotes bytes of the file or addresses."""
+    """Give every error of Pillow one message: its own quote bytes of the file or addresses."""
     try:
         with warnings.catch_warnings():
-            # They tell of damaged metadata, of which only the orientation is used.
+            # Of damaged metadata, of which only the orientation is used.
             warnings.simplefilter("ignore")
             yield
     except MemoryError:
-        # The machine's fault, not the file's: setting it aside would depend on the machine.
+        # The machine's fault, not the file's: rejecting it would depend on the machine.
         raise
     except Exception as error:
         # Damaged files were seen to raise OSError, SyntaxError and ValueError, and Pillow names no

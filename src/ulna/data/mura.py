@@ -1,4 +1,4 @@
-"""The four CSV files of a MURA-like data set become one checked table of images.
+"""Parse the four CSV files of a MURA-like data set into one checked table of images.
 
 The CSV files decide, not the folders. `patientX/studyN` does not name a study: in MURA's train
 1,479 such pairs occur in more than one body part, 754 of them with conflicting labels. The key of a
@@ -14,6 +14,7 @@ import pandas as pd
 
 from ulna.core import InputError, first_ten
 from ulna.data.source import (
+    CSV_FILES,
     OFFICIAL_SPLITS,
     Root,
     display_path,
@@ -73,7 +74,7 @@ SHOWN = 3  # differences on a line
 
 
 class Difference(NamedTuple):
-    """A count that is not the official one."""
+    """A count that differs from the official one."""
 
     official_split: str
     body_part: str
@@ -94,27 +95,19 @@ def read_index(root: Root) -> pd.DataFrame:
         InputError: A CSV file is missing or breaks a rule of `parse_index`.
     """
     tables = {}
-    for split in OFFICIAL_SPLITS:
-        for name in (f"{split}_image_paths.csv", f"{split}_labeled_studies.csv"):
-            try:
-                tables[name] = read_file(root, name).decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{display_path(root, name)} is not UTF-8 text ({error}): "
-                    "restore it from the download"
-                ) from None
+    for name in CSV_FILES:
+        try:
+            tables[name] = read_file(root, name).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{display_path(root, name)} is not UTF-8 text ({error}): "
+                "restore it from the download"
+            ) from None
     return parse_index(tables, where=display_path(root, ""))
 
 
 def parse_index(tables: Mapping[str, str], where: str = "") -> pd.DataFrame:
-    """Check the content of the CSV files; nothing is skipped, repaired or guessed.
-
-    Args:
-        tables: Name of each of the four CSV files -> its text.
-        where: Prefix of these names in a message.
-
-    Returns:
-        The table of `read_index`.
+    """Check the four CSV files, name -> text; nothing is skipped, repaired or guessed.
 
     Raises:
         InputError: A file is empty or has a header, a malformed line, a path that leads outside or
@@ -130,14 +123,7 @@ def parse_index(tables: Mapping[str, str], where: str = "") -> pd.DataFrame:
 
 
 def check_files(images: pd.DataFrame, on_disk: set[str]) -> int:
-    """Stop if a listed image is not on disk.
-
-    Returns:
-        Number of files on disk that no CSV file lists; they are never used.
-
-    Raises:
-        InputError: Images are missing: all are counted, the first ten named.
-    """
+    """Stop (InputError) if a listed image is missing; count the files that no CSV file lists."""
     listed = set(images["image"])
     missing = sorted(listed - on_disk)
     if missing:
@@ -176,25 +162,22 @@ def count_by_body_part(images: pd.DataFrame) -> dict[str, dict[str, Counts]]:
 
 
 def compare_with_official(images: pd.DataFrame) -> list[Difference]:
-    """List the counts that are not those of MURA v1.1.
-
-    Args:
-        images: The whole data set, see `read_index`.
+    """List the counts of a whole data set that are not those of MURA v1.1.
 
     Returns:
         The differences, those of body parts before those of `all`: these alone mean that patients
         were merged or cut apart. Nothing for MURA v1.1.
     """
-    found, nothing = count_by_body_part(images), Counts(0, 0, 0, 0, 0)
+    counts, nothing = count_by_body_part(images), Counts(0, 0, 0, 0, 0)
     # Capitals sort before `all`.
-    parts = sorted({part for split in (*found.values(), *MURA_V1_1.values()) for part in split})
+    parts = sorted({part for split in (*counts.values(), *MURA_V1_1.values()) for part in split})
     return [
         Difference(split, part, field, received, expected)
         for part in parts
         for split, official in MURA_V1_1.items()
         for field, received, expected in zip(
             Counts._fields,
-            found.get(split, {}).get(part, nothing),
+            counts.get(split, {}).get(part, nothing),
             official.get(part, nothing),
             strict=True,
         )
@@ -203,7 +186,7 @@ def compare_with_official(images: pd.DataFrame) -> list[Difference]:
 
 
 def describe_differences(differences: Sequence[Difference]) -> str:
-    """Say on a line whether these are the counts of MURA v1.1."""
+    """Name the first differences on a line, or state that the counts are those of MURA v1.1."""
     if not differences:
         return "the counts are those of MURA v1.1"
     shown = "; ".join(
@@ -221,7 +204,6 @@ def _parse_split(
     image_name, study_name = f"{split}_image_paths.csv", f"{split}_labeled_studies.csv"
     study_lines = _match_lines(tables[study_name], f"{where}{study_name}", split, STUDY_LINE)
     image_lines = _match_lines(tables[image_name], f"{where}{image_name}", split, IMAGE_LINE)
-
     lines = _check_studies(study_lines, f"{where}{study_name}")
 
     rows, faults = [], []
@@ -269,8 +251,6 @@ def _match_lines(
 ) -> list[re.Match[str]]:
     if not text.strip():
         raise InputError(f"{where} is empty: restore it from the download")
-    example = f"MURA-v1.1/{split}/XR_WRIST/patient00006/study1_positive/"
-    example += "image1.png" if pattern is IMAGE_LINE else ",1"
     matches, faults = [], []
     # What follows the prefix is bound by the pattern: one answer holds for all lines of a prefix.
     outside = cache(leads_outside)
@@ -279,18 +259,23 @@ def _match_lines(
         match = pattern.fullmatch(line)
         if match is not None and match["split"] == split and not outside(match["prefix"]):
             matches.append(match)
-        elif leads_outside(line):
-            faults.append(f"line {number}: {line[:200]!r} leads outside the data set")
-        elif number == 1 and line and "/" not in line:
-            faults.append(
-                f"line 1: {line[:200]!r} is a header, but these files have none: delete it"
-            )
         else:
-            faults.append(f"line {number}: expected such as {example}, received {line[:200]!r}")
+            faults.append(f"line {number}: {_line_fault(line, number, split, pattern)}")
     _raise_faults(faults, where)
     for prefix in sorted({match["prefix"] for match in matches}):
         reject_mura_v1_0(prefix, f"{where} lists {prefix}/, which")
     return matches
+
+
+def _line_fault(line: str, number: int, split: str, pattern: re.Pattern[str]) -> str:
+    received = repr(line[:200])
+    if leads_outside(line):
+        return f"{received} leads outside the data set"
+    if number == 1 and line and "/" not in line:
+        return f"{received} is a header, but these files have none: delete it"
+    example = f"MURA-v1.1/{split}/XR_WRIST/patient00006/study1_positive/"
+    example += "image1.png" if pattern is IMAGE_LINE else ",1"
+    return f"expected such as {example}, received {received}"
 
 
 def _key(match: re.Match[str]) -> str:
@@ -322,11 +307,5 @@ def _raise_faults(faults: list[str], where: str) -> None:
 
 def _count(rows: pd.DataFrame) -> Counts:
     studies = rows.drop_duplicates("study")
-    abnormal_studies, abnormal_images = int(studies["label"].sum()), int(rows["label"].sum())
-    return Counts(
-        patients=int(rows["patient"].nunique()),
-        normal_studies=len(studies) - abnormal_studies,
-        abnormal_studies=abnormal_studies,
-        normal_images=len(rows) - abnormal_images,
-        abnormal_images=abnormal_images,
-    )
+    counts = (int((table["label"] == label).sum()) for table in (studies, rows) for label in (0, 1))
+    return Counts(int(rows["patient"].nunique()), *counts)

@@ -18,20 +18,16 @@ CONNECT_SECONDS = 10
 
 
 def find_weights(config: TrainingConfig, folder: Path) -> Path | None:
-    """Find the file that the `weights` of a network's section names, and check it.
+    """Find and check the file that `weights` names in a network's section; None for random weights.
 
     Args:
-        config: Of the network, with `weights`: none, imagenet, or a path; `weights_sha256`: what
-            the file must hash to. A network that is trained from scratch has neither.
-        folder: Where the ImageNet file is looked for first, and put after a download; then comes
-            Keras' own folder.
-
-    Returns:
-        The file, or None for random weights.
+        config: Of the network, with `weights` (none, imagenet, or a path) and `weights_sha256`. A
+            network that is trained from scratch has neither.
+        folder: Holds the ImageNet file, downloaded unless it is here or in Keras' own folder.
 
     Raises:
-        InputError: There is no such file (and no network to fetch ImageNet's from), its hash is
-            another, or a file for which Keras pins no hash comes without one.
+        InputError: There is no such file (or no internet to fetch ImageNet's from), it has another
+            hash, or none is given for a file for which Keras pins none.
     """
     name, network, published = config.name, config.network, NETWORKS[config.name].pretrained
     if not isinstance(network, FineTuned) or network.weights == "none":
@@ -65,11 +61,9 @@ def find_weights(config: TrainingConfig, folder: Path) -> Path | None:
 
 
 def check_weights(params: Params, folder: Path) -> None:
-    """Name what is missing for any network before the first is trained; see `find_weights`.
-
-    No output depends on it, so the other networks' sections are no parameters of a stage that
-    calls it.
-    """
+    """Check the weights of all networks before the first is trained; see `find_weights`."""
+    # No output depends on it, so the other networks' sections are no parameters of a stage that
+    # calls it.
     for name in params.networks:
         find_weights(params.training(name), folder)
 

@@ -21,11 +21,7 @@ def load_samples(images: Path, splits: Path, cache: Cache) -> pd.DataFrame:
 
 
 def read_images(path: Path) -> pd.DataFrame:
-    """Read the table of images that `prepare` wrote, see `ulna.data.mura.read_index`.
-
-    Raises:
-        InputError: The file is missing, or has other columns or labels.
-    """
+    """Read and check the table of images that `prepare` wrote, see `ulna.data.mura.read_index`."""
     images = _read(path, IMAGE_COLUMNS)
     wrong = images.index[~images["label"].isin(["0", "1"])]
     if len(wrong):
@@ -37,11 +33,7 @@ def read_images(path: Path) -> pd.DataFrame:
 
 
 def read_splits(path: Path) -> pd.DataFrame:
-    """Read the splits that `prepare` wrote, see `ulna.data.splits.assign_splits`; not yet checked.
-
-    Raises:
-        InputError: The file is missing or has other columns.
-    """
+    """Read what `ulna.data.splits.assign_splits` made; `check_disjoint` checks it."""
     return _read(path, SPLIT_COLUMNS)
 
 
@@ -56,7 +48,7 @@ def check_disjoint(images: pd.DataFrame, splits: pd.DataFrame) -> None:
     """Stop unless every patient is in one split, and test is the official valid.
 
     Args:
-        images: A table with official_split and patient; it may hold a part of the data set.
+        images: All or some images: official_split, patient.
         splits: One row per patient, of all patients.
 
     Raises:
@@ -77,12 +69,12 @@ def check_disjoint(images: pd.DataFrame, splits: pd.DataFrame) -> None:
 
 
 def join_samples(images: pd.DataFrame, splits: pd.DataFrame, cache: Cache) -> pd.DataFrame:
-    """Give every cached image its label and split.
+    """Give every cached image its label and split; rejected images drop out here.
 
     Args:
-        images: The index, see `read_images`.
-        splits: One row per patient, see `read_splits`.
-        cache: The cached images; those that preprocess rejected drop out here.
+        images: See `read_images`.
+        splits: See `read_splits`.
+        cache: Of the same images.
 
     Returns:
         One row per cached image, in the order of the index: image, patient, study, body_part,
@@ -102,15 +94,16 @@ def join_samples(images: pd.DataFrame, splits: pd.DataFrame, cache: Cache) -> pd
     return add_split(joined, splits)[SAMPLE_COLUMNS]
 
 
+def join_measurements(samples: pd.DataFrame, cache: Cache) -> pd.DataFrame:
+    """Add the columns of `ulna.data.images.Measurements` to samples: mode, width_px and so on."""
+    measured = cache.images.drop(columns=["body_part", "row"])
+    return samples.merge(measured, on="image", validate="one_to_one")
+
+
 def select_samples(
     samples: pd.DataFrame, split: str, body_parts: Literal["all"] | Sequence[str]
 ) -> pd.DataFrame:
-    """Keep one split and, if wanted, some body parts, numbered from 0.
-
-    Args:
-        samples: See `join_samples`.
-        split: train, val or test.
-        body_parts: all, or the parts to keep.
+    """Keep the samples of one split and of some or all body parts, numbered from 0.
 
     Raises:
         InputError: A part is unknown, or no image or only one label is left.
@@ -135,11 +128,7 @@ def select_samples(
 
 
 def count_splits(samples: pd.DataFrame) -> pd.DataFrame:
-    """Count studies and images, one row per body part, split and label that occur, sorted.
-
-    Returns:
-        body_part, split, label, studies, images.
-    """
+    """Count studies and images: one row per body_part, split and label that occur, sorted."""
     keys = ["body_part", "split", "label"]
     return samples.groupby(keys, as_index=False).agg(
         studies=("study", "nunique"), images=("study", "size")
@@ -148,9 +137,6 @@ def count_splits(samples: pd.DataFrame) -> pd.DataFrame:
 
 def select_examples(samples: pd.DataFrame, images: int) -> pd.DataFrame:
     """Select train images to show: first views of evenly spread studies, by body part and label.
-
-    Of n studies in plain order, the middle ones of as many equal stretches as there are places:
-    nothing is random, and not all come from the lowest patient numbers.
 
     Args:
         samples: See `join_samples`.
@@ -161,6 +147,8 @@ def select_examples(samples: pd.DataFrame, images: int) -> pd.DataFrame:
         The selected rows with a column `place`, counted from 0 within a body part and label; fewer
         where studies are few.
     """
+    # Of n sorted studies, the middle ones of as many equal stretches as there are places: nothing
+    # is random, and not all come from the lowest patient numbers.
     train = samples[samples["split"] == "train"].sort_values("image", kind="stable")
     studies = train.drop_duplicates("study").sort_values("study", kind="stable")
     share = max(2, images // studies["body_part"].nunique())

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from ulna.core import InputError
@@ -19,6 +20,7 @@ CSV_FILES = (
     "valid_labeled_studies.csv",
 )
 OFFICIAL_SPLITS = ("train", "valid")
+SPLIT_FOLDERS = ("train/", "valid/")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 # MURA's largest file is a CSV file of about 3 MB. No more of a .zip entry is unpacked than the size
@@ -34,17 +36,11 @@ MAX_FOLDERS = 4
 
 @dataclass(frozen=True)
 class Root:
-    """A data set that was found and can be read.
+    """A readable data set."""
 
-    Attributes:
-        path: The folder or .zip that `data.root` names.
-        folder: Prefix of `train_image_paths.csv` inside it: "" or such as "MURA-v1.1/".
-        archive: The open .zip; None for a folder.
-    """
-
-    path: Path
-    folder: str
-    archive: zipfile.ZipFile | None
+    path: Path  # the folder or .zip that `data.root` names
+    folder: str  # prefix of `train_image_paths.csv` inside it: "" or such as "MURA-v1.1/"
+    archive: zipfile.ZipFile | None  # open; None for a folder
 
 
 def open_root(path: Path) -> Root:
@@ -58,35 +54,39 @@ def open_root(path: Path) -> Root:
     """
     for name in (path.name, path.resolve().name):
         reject_mura_v1_0(name, f"data.root is {path}, which")
-    if path.is_dir():
-        archive = None
-        folders = [path, *(child for child in path.iterdir() if child.is_dir())]
-        tables = [folder / name for folder in folders for name in CSV_FILES]
-        names = [table.relative_to(path).as_posix() for table in tables if table.is_file()]
-    elif path.exists():
-        archive = _open_zip(path)
-        names = [name for name in archive.namelist() if name.count("/") <= 2]
-    else:
+    if not path.exists():
         raise InputError(
             f"data.root is {path}, which does not exist: "
             "name a folder or a .zip laid out like MURA v1.1"
         )
+    archive = None if path.is_dir() else _open_zip(path)
     tables_of: dict[str, set[str]] = {}
-    for inside in names:
-        start, slash, name = inside.rpartition("/")
-        if name in CSV_FILES and not is_companion(inside):
-            tables_of.setdefault(start + slash, set()).add(name)
+    for table in _list_tables(path, archive):
+        start, slash, name = table.rpartition("/")
+        tables_of.setdefault(start + slash, set()).add(name)
     if len(tables_of) > 1:
-        places = ", ".join(folder or "its top" for folder in sorted(tables_of))
-        raise InputError(f"data.root is {path}, which holds several data sets ({places}): name one")
-    for folder, present in tables_of.items():
+        folders = ", ".join(folder or "its top" for folder in sorted(tables_of))
+        raise InputError(
+            f"data.root is {path}, which holds several data sets ({folders}): name one"
+        )
+    for folder, tables in tables_of.items():
         reject_mura_v1_0(folder, f"data.root is {path}, whose {folder}")
-        if len(present) == len(CSV_FILES):
+        if len(tables) == len(CSV_FILES):
             return Root(path, folder, archive)
     raise InputError(
         f"data.root is {path}, which is not laid out like MURA v1.1: "
         f"{', '.join(CSV_FILES)} must lie together, at its top or in a folder such as MURA-v1.1/"
     )
+
+
+def _list_tables(path: Path, archive: zipfile.ZipFile | None) -> list[str]:
+    """Paths of the CSV files in a data set, down to the depth that `open_root` looks into."""
+    if archive is None:
+        files = (file for pattern in ("*.csv", "*/*.csv") for file in path.glob(pattern))
+        names = [file.relative_to(path).as_posix() for file in files]
+    else:
+        names = [name for name in archive.namelist() if name.count("/") <= 2]
+    return [n for n in names if n.rpartition("/")[2] in CSV_FILES and not is_companion(n)]
 
 
 def display_path(root: Root, name: str) -> str:
@@ -104,11 +104,7 @@ def image_reader(path: Path) -> Callable[[str], bytes]:
 
 
 def read_file(root: Root, name: str) -> bytes:
-    """Read one file of a data set.
-
-    Args:
-        root: The data set.
-        name: Path inside it, such as `train_image_paths.csv` or an image in images.csv.
+    """Read a file, such as `train_image_paths.csv` or an image in images.csv.
 
     Raises:
         InputError: The file is missing, damaged, larger than `MAX_FILE_BYTES`, or outside.
@@ -148,16 +144,13 @@ def list_images(root: Root) -> set[str]:
     """
     if root.archive is None:
         top = root.path / root.folder
-        names = (
-            name
-            for split in OFFICIAL_SPLITS
-            if (top / split).is_dir()
-            for name in _walk(top / split, f"{split}/", MAX_FOLDERS - 1)
-        )
-        return {name for name in names if _is_image(name)}
-    inside = (name.removeprefix(root.folder) for name in root.archive.namelist())
-    starts = tuple(f"{split}/" for split in OFFICIAL_SPLITS)
-    return {name for name in inside if name.startswith(starts) and _is_image(name)}
+        folders = (folder for folder in SPLIT_FOLDERS if (top / folder).is_dir())
+        walks = (_walk(top / folder, folder, MAX_FOLDERS - 1) for folder in folders)
+        names: Iterable[str] = chain.from_iterable(walks)
+    else:
+        inside = (name.removeprefix(root.folder) for name in root.archive.namelist())
+        names = (name for name in inside if name.startswith(SPLIT_FOLDERS))
+    return {name for name in names if _is_image(name)}
 
 
 def is_companion(name: str) -> bool:
@@ -194,7 +187,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(
-            f"data.root is {path}, which is neither a folder nor a sound .zip ({error}): "
+            f"data.root is {path}, which is neither a folder nor a valid .zip ({error}): "
             "download it again, or name the unpacked folder"
         ) from None
     fault = _first_fault(archive.infolist())

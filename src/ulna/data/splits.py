@@ -1,4 +1,4 @@
-"""Patients -> train, val and test, and nested subsets of train for the size curve.
+"""Patients -> train, val and test, and nested subsets of train for the learning curve.
 
 The official `valid` is the test set; a validation set is cut from the official `train`. A patient
 is in one split over all body parts: in MURA's train 1,467 patients have images of two or more.
@@ -21,64 +21,53 @@ SIZE_COLUMNS = ("fraction", "patients", "studies", "images")
 def assign_splits(images: pd.DataFrame, val_fraction: float, seed: int) -> pd.DataFrame:
     """Give every patient a split.
 
-    Train patients fall into those with an abnormal study and those without. Each group is sorted by
+    Train patients are those with an abnormal study and those without. Each group is sorted by
     profile (the body parts and labels of a patient's studies), in random order within a profile,
     and every k-th patient from a random start goes to val: systematic sampling of a stratified
     list. So val has `val_fraction` of either group to the nearest patient, and at least one patient
     where a group has two.
 
-    scikit-learn's StratifiedGroupKFold is closer to equal shares, but at MURA's size (11,184 train
-    patients, 13,457 studies) it takes 5.3 s after 1.3 s of import, and knows only fractions 1/n.
-    This takes 0.1 s. The share of val in the normal or abnormal studies of a body part was off by
-    0.9 percentage points where it was worst (mean of 30 seeds, 1.6 at most); StratifiedGroupKFold
-    reaches 0.2, drawing patients without strata 3.0.
-
     The random order is SHA-256 of seed and patient, so the result depends on the content of the
     arguments alone: not on the order of rows, nor on the version of a random number generator.
 
     Args:
-        images: The whole data set, of all body parts: official_split, body_part, patient, study,
-            label.
+        images: All body parts: official_split, body_part, patient, study, label.
         val_fraction: Share of the train patients that goes to val, in (0, 1).
-        seed: Any integer.
+        seed: Of the random order.
 
     Returns:
-        One row a patient, sorted by patient: patient, split (train, val or test).
+        One row per patient, sorted by patient: patient, split (train, val or test).
 
     Raises:
         InputError: There are too few train patients to cut val from.
     """
+    # scikit-learn's StratifiedGroupKFold is closer to equal shares, but for MURA (11,184 train
+    # patients, 13,457 studies) it takes 5.3 s after 1.3 s of import, and knows only fractions 1/n.
+    # This takes 0.1 s. The share of val in the normal or abnormal studies of a body part was off by
+    # 0.9 percentage points where it was worst (mean of 30 seeds, 1.6 at most); StratifiedGroupKFold
+    # reaches 0.2, sampling patients without strata 3.0.
     studies = images.drop_duplicates("study")
     profile_of = profiles(studies[studies["official_split"] == "train"])
     val: set[str] = set()
-    for abnormal in (False, True):
-        group = sorted(
-            (profile, digest(seed, patient), patient)
-            for patient, profile in profile_of.items()
-            if any(label for _, label in profile) == abnormal
-        )
-        start = digest(seed, "abnormal" if abnormal else "normal")
-        val |= _every_kth([patient for *_, patient in group], val_fraction, start)
+    for name, label in (("normal", 0), ("abnormal", 1)):
+        group = [
+            p for p, profile in profile_of.items() if max(sign for _, sign in profile) == label
+        ]
+        group.sort(key=lambda patient: (profile_of[patient], digest(seed, patient), patient))
+        val |= _every_kth(group, val_fraction, digest(seed, name))
     if not val:
         raise InputError(
             f"no val can be cut from the {len(profile_of)} patients of the official train: "
             "add patients, so that two have only normal studies or two have abnormal ones"
         )
     rows = [(patient, "val" if patient in val else "train") for patient in profile_of]
-    tested = studies.loc[studies["official_split"] == "valid", "patient"].unique()
-    rows += [(patient, "test") for patient in tested]
+    test = studies.loc[studies["official_split"] == "valid", "patient"].unique()
+    rows += [(patient, "test") for patient in test]
     return pd.DataFrame(sorted(rows), columns=SPLIT_COLUMNS)
 
 
 def check_labels(images: pd.DataFrame) -> None:
-    """Stop if a split cannot do its work: train and val need both labels, test an image.
-
-    Args:
-        images: What the networks will see: split, label.
-
-    Raises:
-        InputError: Images of a label are lacking.
-    """
+    """Stop (InputError) unless train and val have images of both labels, and test has an image."""
     for split in SPLITS:
         labels = set(images.loc[images["split"] == split, "label"])
         if not labels or (split != "test" and len(labels) < 2):
@@ -90,14 +79,7 @@ def check_labels(images: pd.DataFrame) -> None:
 
 
 def describe(images: pd.DataFrame) -> str:
-    """Say in a line for each split what it holds.
-
-    Args:
-        images: patient, study, label, split.
-
-    Returns:
-        Three lines such as "train: 9,506 patients, 11,434 studies (38% abnormal), 31,290 images".
-    """
+    """Count each split: "train: 9,506 patients, 11,434 studies (38% abnormal), 31,290 images"."""
     lines = []
     for split in SPLITS:
         rows = images[images["split"] == split]
@@ -116,7 +98,7 @@ def profiles(studies: pd.DataFrame) -> dict[str, tuple[tuple[str, int], ...]]:
         studies["patient"], studies["body_part"], studies["label"], strict=True
     ):
         strata.setdefault(patient, set()).add((part, int(label)))
-    return {patient: tuple(sorted(found)) for patient, found in strata.items()}
+    return {patient: tuple(sorted(pairs)) for patient, pairs in strata.items()}
 
 
 def nested_subsets(
@@ -128,9 +110,9 @@ def nested_subsets(
     all of a patient's images are in, or none.
 
     Args:
-        training: All images that may be learnt from: patient, body_part, label.
+        training: The training images: patient, body_part, label.
         fractions: Of the patients, each in (0, 1), in any order.
-        seed: Any integer; the same patients and seed give the same subsets.
+        seed: The same patients and seed give the same subsets.
 
     Returns:
         Fraction -> its rows of `training`, in order; the smallest first.
@@ -163,42 +145,26 @@ def nested_subsets(
 
 
 def order_patients(training: pd.DataFrame, seed: int) -> list[str]:
-    """Order patients so that the first of them, however many, stand for all.
+    """Order patients so that the first of them, for any n, represent all.
 
     Patients with the same body parts and labels are a stratum; each is spread evenly over the
-    order. A beginning of the order holds its share of every stratum, to a patient.
-
-    The random order within a stratum is SHA-256 of seed and patient, as in `assign_splits`: it
-    depends on the content of the arguments alone.
-
-    Args:
-        training: patient, body_part, label.
-        seed: Any integer.
-
-    Returns:
-        Every patient once.
+    order. A beginning of the order holds its share of every stratum, to a patient. The random
+    order within a stratum is SHA-256 of seed and patient, as in `assign_splits`.
     """
     strata: dict[str, list[str]] = {}
     for patient, profile in profiles(training).items():
         strata.setdefault(repr(list(profile)), []).append(patient)
-    places: dict[str, float] = {}
+    positions: dict[str, float] = {}
     for stratum, patients in strata.items():
-        start = _draw(seed, stratum)
-        ordered = sorted(patients, key=lambda patient: (_draw(seed, patient), patient))
+        start = _uniform(seed, stratum)
+        ordered = sorted(patients, key=lambda patient: (_uniform(seed, patient), patient))
         for number, patient in enumerate(ordered):
-            places[patient] = (number + start) / len(patients)
-    return sorted(places, key=lambda patient: (places[patient], patient))
+            positions[patient] = (number + start) / len(patients)
+    return sorted(positions, key=lambda patient: (positions[patient], patient))
 
 
 def count_sizes(subsets: Mapping[float, pd.DataFrame]) -> pd.DataFrame:
-    """Count what each network learnt from.
-
-    Args:
-        subsets: See `nested_subsets`.
-
-    Returns:
-        One row a fraction, columns `SIZE_COLUMNS`: numbers of what is in train.
-    """
+    """Count the subsets of `nested_subsets`: one row per fraction, columns `SIZE_COLUMNS`."""
     rows = [
         (fraction, table["patient"].nunique(), table["study"].nunique(), len(table))
         for fraction, table in subsets.items()
@@ -207,17 +173,7 @@ def count_sizes(subsets: Mapping[float, pd.DataFrame]) -> pd.DataFrame:
 
 
 def read_sizes(path: Path) -> pd.DataFrame:
-    """Read what each network learnt from.
-
-    Args:
-        path: A CSV file with the columns `SIZE_COLUMNS`.
-
-    Returns:
-        See `count_sizes`; no rows where no fraction was asked for.
-
-    Raises:
-        InputError: The file is missing or has other columns.
-    """
+    """Read the table of `count_sizes`; a missing file or other columns are an InputError."""
     sizes = read_table(path)
     if list(sizes.columns) != list(SIZE_COLUMNS):
         raise InputError(
@@ -238,10 +194,10 @@ def _every_kth(patients: Sequence[str], fraction: float, start: bytes) -> set[st
 
 
 def digest(seed: int, name: str) -> bytes:
-    """32 bytes that look random, of the seed and a name alone."""
+    """Hash the seed and a name to 32 bytes, as if random."""
     return hashlib.sha256(f"{seed}/{name}".encode()).digest()
 
 
-def _draw(seed: int, name: str) -> float:
-    """A number in [0, 1) that looks random."""
+def _uniform(seed: int, name: str) -> float:
+    """A number in [0, 1), as if random."""
     return int.from_bytes(digest(seed, name)[:6], "big") / 2**48

@@ -1,194 +1,109 @@
 """95% confidence intervals: a bootstrap over patients, exact limits where no replicate differs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ulna.evaluation.metrics import Counts, kappa, rates, score
+from ulna.evaluation.metrics import Counts, compute_metrics, kappa, rates
 
-TAIL = 0.025  # what a two-sided 95% interval leaves out on each side
-
-
-def zero_event_upper_bound(patients: int) -> float:
-    """How large the share of a kind of patient can be of which none was seen, 97.5% surely.
-
-    Args:
-        patients: How many were seen, 1 or more.
-
-    Returns:
-        The share of which as many patients show none with a chance of 2.5%; about 3.7 / patients.
-
-    Reference:
-        Clopper and Pearson 1934, Biometrika 26(4), 404-413, for none of n; Hanley and
-        Lippman-Hand 1983, JAMA 249(13), 1743-1745, "If nothing goes wrong, is everything all
-        right?"
-
-    Example:
-        >>> round(unseen_share(10), 3)
-        0.308
-    """
-    return float(1 - TAIL ** (1 / patients))
-
-
-def degenerate_ci(table: pd.DataFrame, name: str, value: float) -> tuple[float, float]:
-    """The 95% interval of a metric that is the same in every draw.
-
-    Studies of one patient may be alike, so patients are counted. accuracy, precision, recall and
-    specificity are shares: where all calls are right, or none, the interval is Clopper and
-    Pearson's for as many patients as the share is taken of. So is that of auroc: k patients of each
-    class, nobody twice, make k independent pairs, all in the right order. f1 is 2 J / (1 + J) of
-    the share J = TP / (TP + FP + FN). For kappa and auprc the unseen share of the abnormal, of the
-    normal or of both is called wrongly.
-
-    Args:
-        table: One row a study or an image, of both classes: patient, label, probability,
-            threshold.
-        name: Of the metric.
-        value: Of the metric, here and in every draw.
-
-    Returns:
-        Lower and upper end. Both are the value where all probabilities and all thresholds are
-        equal: such calls do not vary.
-    """
-    truth = table["label"].to_numpy() == 1
-    called = table["probability"].to_numpy() > table["threshold"].to_numpy()
-    if table["probability"].nunique() == table["threshold"].nunique() == 1:
-        return value, value
-    if name in ("auroc", "auprc"):
-        classes = (table["patient"][truth].nunique(), table["patient"][~truth].nunique())
-        patients = min(*classes, table["patient"].nunique() // 2)  # pairs, nobody twice
-    else:
-        rows = {"precision": called, "recall": truth, "specificity": ~truth, "f1": truth | called}
-        patients = table["patient"][rows.get(name, truth | True)].nunique()
-    unseen = zero_event_upper_bound(patients)
-    if name == "kappa":
-        return _kappas(truth, called, unseen)
-    share = value / (2 - value) if name == "f1" else value
-    # All of the unseen are wrong, or all are right.
-    low, high = share * (1 - unseen), share + (1 - share) * unseen
-    if name == "f1":
-        return 2 * low / (1 + low), 2 * high / (1 + high)
-    if name == "auprc":
-        # Two scores are left, with a share of each class on the wrong side.
-        found, alarms = truth.mean() * (1 - unseen), (1 - truth.mean()) * unseen
-        low = value * ((1 - unseen) * found / (found + alarms) + unseen * truth.mean())
-    return float(low), high
-
-
-def _kappas(
-    truth: npt.NDArray[np.bool_], called: npt.NDArray[np.bool_], unseen: float
-) -> tuple[float, float]:
-    """The least and the largest kappa when an unseen share of a class or of both is turned."""
-    abnormal, normal = unseen * np.array([[0, 1, 0, 1], [0, 0, 1, 1]])
-    tp, fn = (truth & called).sum(), (truth & ~called).sum()
-    fp, tn = (~truth & called).sum(), (~truth & ~called).sum()
-    turned = Counts(
-        tp=tp * (1 - abnormal) + fn * abnormal,
-        fp=fp * (1 - normal) + tn * normal,
-        fn=fn * (1 - abnormal) + tp * abnormal,
-        tn=tn * (1 - normal) + fp * normal,
-    )
-    kappas = kappa(turned)
-    return float(kappas.min()), float(kappas.max())
-
-
-CI_SUFFIXES = ("", "_low", "_high")  # of a column: a number, and the ends of its interval
 METRICS = ("accuracy", "precision", "recall", "specificity", "f1", "kappa", "auroc", "auprc")
-# Beyond this share of draws in which a metric is undefined (one class only, no positive call) an
-# interval of the others would be one of another question.
+SIZES = ("n", "abnormal", "patients")
+CI_SUFFIXES = ("", "_low", "_high")
+TAIL = 0.025  # outside a two-sided 95% interval, on each side
+# With more undefined replicates (one class only, no predicted positive) the CI of the others would
+# answer another question.
 MAX_UNDEFINED = 0.05
-# Draws at a time: 3,197 images times 64 are 0.8 MB, which the cache of a core holds.
+# Replicates at a time: 3,197 images times 64 are 0.8 MB, which fit into the cache of a core.
 CHUNK = 64
 
 Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Replicates:
-    """Draws of patients, to be used for all tables of the same patients: that pairs them.
+    """Bootstrap replicates of patients; shared by all tables of the same patients, they pair them.
 
     Attributes:
         patients: (patients,) sorted unique ids.
-        weights: (patients, draws) float64, how often a draw holds each patient.
+        weights: (patients, replicates) float64, how often a replicate holds each patient.
     """
 
     patients: npt.NDArray[np.object_]
     weights: Floats
 
+    def select(self, patients: pd.Series) -> tuple[Floats, npt.NDArray[np.intp]]:
+        """The weights of the patients of some rows, and which row of these belongs to each."""
+        index = np.searchsorted(self.patients, patients.to_numpy(object))
+        present, patient = np.unique(index, return_inverse=True)
+        everyone = len(present) == len(self.patients)
+        return self.weights if everyone else self.weights[present], patient
 
-def bootstrap_weights(patients: Iterable[str], draws: int, seed: int) -> Replicates:
-    """Draw as many patients as there are, with replacement, again and again.
 
-    Args:
-        patients: Ids, repeated or not, in any order.
-        draws: How often.
-        seed: The same seed and patients give the same draws.
+def bootstrap_weights(patients: Iterable[str], n_replicates: int, seed: int) -> Replicates:
+    """Sample as many patients as there are, with replacement, for each replicate.
 
-    Returns:
-        The draws.
+    The ids can be repeated, in any order; the same seed and patients give the same replicates.
     """
     unique = np.array(sorted(set(patients)), dtype=object)
     count = len(unique)
     stream = np.random.Generator(np.random.Philox(seed))
-    weights = np.empty((count, draws))
-    # In pieces: 2,000 draws of MURA's 12,000 patients at once took 0.8 GB beside the 0.2 GB kept.
-    for chunk in _chunks(draws):
-        held = weights[:, chunk]
-        chosen = stream.integers(0, count, held.T.shape)
-        flat = (chosen + count * np.arange(len(chosen))[:, np.newaxis]).ravel()
-        held[:] = np.bincount(flat, minlength=held.size).reshape(held.T.shape).T
+    weights = np.empty((count, n_replicates))
+    # In chunks: 2,000 replicates of MURA's 12,000 patients at once took 0.8 GB beside the 0.2 GB
+    # that remain.
+    for chunk in _chunks(n_replicates):
+        part = weights[:, chunk]
+        sampled = stream.integers(0, count, part.T.shape)
+        flat = (sampled + count * np.arange(len(sampled))[:, np.newaxis]).ravel()
+        part[:] = np.bincount(flat, minlength=part.size).reshape(part.T.shape).T
     return Replicates(unique, weights)
 
 
 def bootstrap_metrics(table: pd.DataFrame, replicates: Replicates) -> dict[str, Floats]:
-    """Compute every metric in every draw.
+    """Compute each of METRICS in every replicate: (replicates,) float64, NaN where undefined.
 
-    Args:
-        table: One row a study or an image: patient, label, probability, threshold (above it is
-            abnormal). Its patients are among those of `replicates`; a part of them will do.
-        replicates: The draws.
-
-    Returns:
-        For each name in METRICS (draws,) float64, NaN where it is undefined in a draw.
+    The table has one row per study or image: patient, label, probability, threshold. Its patients
+    are all or some of those of the replicates.
     """
-    place = np.searchsorted(replicates.patients, table["patient"].to_numpy(object))
-    present, patient = np.unique(place, return_inverse=True)
-    everyone = len(present) == len(replicates.patients)
-    weights = replicates.weights if everyone else replicates.weights[present]
+    weights, patient = replicates.select(table["patient"])
     labels = table["label"].to_numpy() == 1
     probabilities = table["probability"].to_numpy(np.float64)
-    called = probabilities > table["threshold"].to_numpy(np.float64)
-    cells = (labels & called, ~labels & called, labels & ~called, ~labels & ~called)
-    per_patient = [np.bincount(patient[cell], minlength=len(present)) for cell in cells]
+    positive = probabilities > table["threshold"].to_numpy(np.float64)
+    cells = (labels & positive, ~labels & positive, labels & ~positive, ~labels & ~positive)
+    per_patient = [np.bincount(patient[cell], minlength=len(weights)) for cell in cells]
     counts = Counts(*(np.stack(per_patient).astype(np.float64) @ weights))
     auroc, auprc = bootstrap_areas(weights, patient, labels, probabilities)
     return rates(counts) | {"auroc": auroc, "auprc": auprc}
 
 
+def bootstrap_mean(patients: pd.Series, values: Floats, replicates: Replicates) -> Floats:
+    """Compute the mean of a value per row in every replicate; NaN in a replicate without rows."""
+    weights, patient = replicates.select(patients)
+    sums = np.bincount(patient, values, minlength=len(weights)) @ weights
+    rows = np.bincount(patient, minlength=len(weights)) @ weights
+    undefined = np.full(rows.shape, np.nan)
+    means: Floats = np.divide(sums, rows, out=undefined, where=rows > 0)
+    return means
+
+
 def bootstrap_areas(
-    weights: Floats,
-    patient: npt.NDArray[np.int64],
-    labels: npt.NDArray[np.bool_],
-    probabilities: Floats,
+    weights: Floats, patient: npt.NDArray[np.intp], labels: Booleans, probabilities: Floats
 ) -> tuple[Floats, Floats]:
-    """Areas under the ROC and the precision-recall curve, in every draw.
+    """Compute the areas under the ROC and the precision-recall curve in every replicate.
 
     Ties are exact, as in scikit-learn: half a pair for the ROC curve, one step for the other.
 
-    Args:
-        weights: (patients, draws), how often a draw holds each patient.
-        patient: (rows,), the row of `weights` that each row belongs to.
-        labels: (rows,), True is abnormal.
-        probabilities: (rows,).
+    patient is the row of `weights` of each row of the table.
 
     Returns:
-        AUROC and average precision, (draws,) each; NaN where a draw lacks a class they need.
+        AUROC and average precision, (replicates,) each; NaN where a class that they need is absent.
     """
-    draws = weights.shape[1]
-    auroc, auprc = np.empty(draws), np.empty(draws)
+    n_replicates = weights.shape[1]
+    auroc, auprc = np.empty(n_replicates), np.empty(n_replicates)
     falling = np.argsort(-probabilities, kind="stable")
     abnormal, normal = falling[labels[falling]], falling[~labels[falling]]
     values, normals = -probabilities[abnormal], -probabilities[normal]
@@ -198,45 +113,39 @@ def bootstrap_areas(
     not_below = np.searchsorted(normals, values, side="right")
     above = np.searchsorted(normals, values, side="left")
     tied, normal_tied = (last != np.arange(len(last))).any(), (above != not_below).any()
-    for chunk in _chunks(draws):
-        # Whole numbers, a draw a row: cumulative sums run 8 times as fast as down columns of
+    for chunk in _chunks(n_replicates):
+        # Integers, one row per replicate: cumulative sums run 8 times as fast as down columns of
         # floats, and are exact.
-        drawn = np.ascontiguousarray(weights[:, chunk].T, dtype=np.int32)
-        gained = np.take(drawn, patient[abnormal], axis=1)
-        true = np.cumsum(gained, axis=1, dtype=np.int32)
-        false = np.zeros((len(drawn), len(normal) + 1), dtype=np.int32)
-        rows = np.take(drawn, patient[normal], axis=1)
-        np.cumsum(rows, axis=1, dtype=np.int32, out=false[:, 1:])
-        positives = gained.sum(axis=1)
+        often = np.ascontiguousarray(weights[:, chunk].T, dtype=np.int32)
+        steps = np.take(often, patient[abnormal], axis=1)
+        true = np.cumsum(steps, axis=1, dtype=np.int32)
+        false = np.zeros((len(often), len(normal) + 1), dtype=np.int32)
+        normal_steps = np.take(often, patient[normal], axis=1)
+        np.cumsum(normal_steps, axis=1, dtype=np.int32, out=false[:, 1:])
+        positives = steps.sum(axis=1)
         negatives = false[:, -1]
-        called_false = np.take(false, not_below, axis=1)
-        twice_passed = 2 * called_false
-        if normal_tied:
-            twice_passed = np.take(false, above, axis=1) + called_false
-        lost = np.einsum("ij,ij->i", gained, twice_passed, dtype=np.int64)
-        called_true = np.take(true, last, axis=1) if tied else true
-        # A draw without a row up to here gains nothing here: 0 / 1 for 0 / 0.
-        precision = called_true / np.maximum(called_true + called_false, 1)
+        fp = np.take(false, not_below, axis=1)
+        twice_above = np.take(false, above, axis=1) + fp if normal_tied else 2 * fp
+        discordant = np.einsum("ij,ij->i", steps, twice_above, dtype=np.int64)
+        tp = np.take(true, last, axis=1) if tied else true
+        # A replicate without a row up to here gains nothing here: 0 / 1 for 0 / 0.
+        precision = tp / np.maximum(tp + fp, 1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            auroc[chunk] = 1 - lost / (2 * positives * negatives)
-            auprc[chunk] = np.einsum("ij,ij->i", gained, precision) / positives
+            auroc[chunk] = 1 - discordant / (2 * positives * negatives)
+            auprc[chunk] = np.einsum("ij,ij->i", steps, precision) / positives
     return auroc, auprc
 
 
-def _chunks(draws: int) -> Iterator[slice]:
-    return (slice(start, start + CHUNK) for start in range(0, draws, CHUNK))
+def _chunks(n_replicates: int) -> Iterator[slice]:
+    return (slice(start, start + CHUNK) for start in range(0, n_replicates, CHUNK))
 
 
 def percentile_ci(values: npt.ArrayLike) -> tuple[float, float]:
-    """The 95% interval of a metric: the middle of its draws.
-
-    Args:
-        values: (draws,), NaN where undefined.
+    """The 2.5% and the 97.5% quantile of a metric's defined replicates.
 
     Returns:
-        The 2.5% and the 97.5% quantile of the defined draws; NaN, NaN where more than 5% of the
-        draws are undefined, and where all draws are the same: an interval of no width would claim a
-        certainty that resampling cannot give.
+        NaN, NaN where more than 5% of the replicates are undefined, and where all are the same: an
+        interval of no width would claim a certainty that resampling cannot give.
 
     Reference:
         Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13 (percentile method).
@@ -248,48 +157,108 @@ def percentile_ci(values: npt.ArrayLike) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def metric_ci(table: pd.DataFrame, name: str, value: float, drawn: Floats) -> tuple[float, float]:
-    """The 95% interval of a metric, also where no draw changes it, as where no call is wrong.
-
-    Args:
-        table: See `bootstrap_metrics`, of both classes.
-        name: Of the metric.
-        value: Of the metric.
-        drawn: (draws,), of the metric, NaN where undefined.
-
-    Returns:
-        See `percentile_ci`; where all draws are the same `exact.interval_without_width`.
-    """
-    defined = _defined(drawn)
+def metric_ci(table: pd.DataFrame, name: str, value: float, values: Floats) -> tuple[float, float]:
+    """The `percentile_ci` of a metric's replicates; the `degenerate_ci` if all are the same."""
+    defined = _defined(values)
     if defined.size and _all_equal(defined):
         return degenerate_ci(table, name, value)
-    return percentile_ci(drawn)
+    return percentile_ci(values)
 
 
 def _defined(values: npt.ArrayLike) -> Floats:
-    """The draws that are defined, or none if too many are not."""
-    drawn = np.asarray(values, dtype=np.float64)
-    defined = drawn[~np.isnan(drawn)]
-    return defined if defined.size >= (1 - MAX_UNDEFINED) * drawn.size else defined[:0]
+    """The replicates that are defined, or none if too many are not."""
+    replicates = np.asarray(values, dtype=np.float64)
+    defined = replicates[~np.isnan(replicates)]
+    return defined if defined.size >= (1 - MAX_UNDEFINED) * replicates.size else defined[:0]
 
 
-def _all_equal(drawn: Floats) -> bool:
-    # An area can differ in its last bit from draw to draw.
-    return float(np.ptp(drawn)) < 1e-12
+def _all_equal(values: Floats) -> bool:
+    # An area can differ in its last bit between replicates.
+    return float(np.ptp(values)) < 1e-12
+
+
+def zero_event_upper_bound(patients: int) -> float:
+    """The upper 97.5% limit of a proportion with 0 events in n patients; about 3.7 / n.
+
+    Reference:
+        Clopper and Pearson 1934, Biometrika 26(4), 404-413, for 0 of n; Hanley and Lippman-Hand
+        1983, JAMA 249(13), 1743-1745, "If nothing goes wrong, is everything all right?"
+
+    Example:
+        >>> round(zero_event_upper_bound(10), 3)
+        0.308
+    """
+    return float(1 - TAIL ** (1 / patients))
+
+
+def degenerate_ci(table: pd.DataFrame, name: str, value: float) -> tuple[float, float]:
+    """The 95% CI of a metric that is the same in every replicate.
+
+    Studies of one patient may be alike, so patients are counted. accuracy, precision, recall and
+    specificity are proportions: without an error, or with errors only, the CI is Clopper and
+    Pearson's for the patients in the denominator. So is that of auroc: k patients of each class,
+    none in two pairs, make k independent pairs, all concordant. f1 is 2 J / (1 + J) of the
+    proportion J = TP / (TP + FP + FN). For kappa and auprc the upper bound of the unseen patients
+    of one class or of both is counted as errors.
+
+    Returns:
+        Lower and upper limit. Both are the value where all probabilities and all thresholds are
+        equal: such predictions do not vary.
+    """
+    truth = table["label"].to_numpy() == 1
+    positive = table["probability"].to_numpy() > table["threshold"].to_numpy()
+    if table["probability"].nunique() == table["threshold"].nunique() == 1:
+        return value, value
+    if name in ("auroc", "auprc"):
+        classes = (table["patient"][truth].nunique(), table["patient"][~truth].nunique())
+        patients = min(*classes, table["patient"].nunique() // 2)  # pairs, no patient in two
+    else:
+        rows = {
+            "precision": positive, "recall": truth, "specificity": ~truth, "f1": truth | positive
+        }  # fmt: skip
+        patients = table["patient"][rows.get(name, truth | True)].nunique()
+    unseen = zero_event_upper_bound(patients)
+    if name == "kappa":
+        return _kappa_limits(truth, positive, unseen)
+    share = value / (2 - value) if name == "f1" else value
+    # All of the unseen are errors, or all are correct.
+    low, high = share * (1 - unseen), share + (1 - share) * unseen
+    if name == "f1":
+        return 2 * low / (1 + low), 2 * high / (1 + high)
+    if name == "auprc":
+        # Two probabilities remain, with a share of each class on the wrong side.
+        tp, fp = truth.mean() * (1 - unseen), (1 - truth.mean()) * unseen
+        low = value * ((1 - unseen) * tp / (tp + fp) + unseen * truth.mean())
+    return float(low), high
+
+
+def _kappa_limits(truth: Booleans, positive: Booleans, unseen: float) -> tuple[float, float]:
+    """The least and the largest kappa if an unseen share of a class, or of both, is turned."""
+    abnormal, normal = unseen * np.array([[0, 1, 0, 1], [0, 0, 1, 1]])
+    tp, fn = (truth & positive).sum(), (truth & ~positive).sum()
+    fp, tn = (~truth & positive).sum(), (~truth & ~positive).sum()
+    turned = Counts(
+        tp=tp * (1 - abnormal) + fn * abnormal,
+        fp=fp * (1 - normal) + tn * normal,
+        fn=fn * (1 - abnormal) + tp * abnormal,
+        tn=tn * (1 - normal) + fp * normal,
+    )
+    kappas = kappa(turned)
+    return float(kappas.min()), float(kappas.max())
 
 
 def ci_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """The columns of numbers that stand with their intervals.
+    """The columns of metrics and their confidence limits.
 
     Example:
-        >>> with_ends(["auroc"])
+        >>> ci_columns(["auroc"])
         ('auroc', 'auroc_low', 'auroc_high')
     """
-    return tuple(f"{name}{end}" for name in names for end in CI_SUFFIXES)
+    return tuple(f"{name}{suffix}" for name in names for suffix in CI_SUFFIXES)
 
 
 def count_rows(table: pd.DataFrame) -> dict[str, int]:
-    """Sizes of a table of studies or images: n (rows), abnormal, patients."""
+    """`SIZES` of a table of studies or images."""
     return {
         "n": len(table),
         "abnormal": int(table["label"].sum()),
@@ -297,29 +266,44 @@ def count_rows(table: pd.DataFrame) -> dict[str, int]:
     }
 
 
+def too_small(sizes: Mapping[str, Any], min_patients: int) -> bool:
+    """Whether a table has fewer patients than that, or one class only."""
+    return sizes["patients"] < min_patients or sizes["abnormal"] in (0, sizes["n"])
+
+
 def metrics_with_ci(
     table: pd.DataFrame, replicates: Replicates, min_patients: int
 ) -> dict[str, float]:
-    """Judge a table, with the 95% interval of each metric.
-
-    Args:
-        table: See `bootstrap_metrics`.
-        replicates: The draws.
-        min_patients: With fewer patients, or one class only, every metric is NaN: too few to say.
+    """Compute every metric of a table (see `bootstrap_metrics`) with its 95% CI.
 
     Returns:
-        n (rows), abnormal, patients, then for each name in METRICS its value, `<name>_low` and
-        `<name>_high` (see `metric_ci`); all three are NaN where there is no interval: no
-        number stands bare.
+        `SIZES`, then for each name in METRICS its value, `<name>_low` and `<name>_high` (see
+        `metric_ci`); all three are NaN where there is no CI (no estimate without a CI), and if the
+        table is `too_small`.
     """
     sizes = count_rows(table)
-    if sizes["patients"] < min_patients or table["label"].nunique() < 2:
+    if too_small(sizes, min_patients):
         return sizes | dict.fromkeys(ci_columns(METRICS), np.nan)
-    values = score(table["label"], table["probability"], table["threshold"])
-    drawn = bootstrap_metrics(table, replicates)
-    judged: dict[str, float] = {}
-    for name in METRICS:
-        low, high = metric_ci(table, name, values[name], drawn[name])
-        value = np.nan if np.isnan(low) else values[name]
-        judged |= {name: value, f"{name}_low": low, f"{name}_high": high}
-    return sizes | judged
+    values = compute_metrics(table["label"], table["probability"], table["threshold"])
+    return sizes | estimates_with_ci(values, bootstrap_metrics(table, replicates), table)
+
+
+def estimates_with_ci(
+    values: Mapping[str, float],
+    in_replicates: Mapping[str, Floats],
+    table: pd.DataFrame | None = None,
+) -> dict[str, float]:
+    """Put the confidence limits beside each value, by `metric_ci` if there is a table.
+
+    A value without limits is NaN.
+    """
+    estimates: dict[str, float] = {}
+    for name, replicates in in_replicates.items():
+        value = values[name]
+        if table is None:
+            low, high = percentile_ci(replicates)
+        else:
+            low, high = metric_ci(table, name, value, replicates)
+        value = np.nan if np.isnan(low) else value
+        estimates |= dict(zip(ci_columns([name]), (value, low, high), strict=True))
+    return estimates

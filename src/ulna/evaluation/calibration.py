@@ -1,4 +1,7 @@
-"""Calibration of probabilities: temperature fitted on val, reliability measured on test."""
+"""Calibration of probabilities: temperature fitted on val, reliability measured on test.
+
+Everywhere labels are 0 or 1 (abnormal) and probabilities are of abnormal, 0 to 1, shape (n,) each.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -6,50 +9,45 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import optimize, special
-from scipy.optimize import minimize, root
+from scipy.optimize import brentq, minimize, root
 from scipy.special import expit
 from scipy.stats import binomtest
 
+from ulna.evaluation.metrics import brier, log_loss, logit
+
 Floats = npt.NDArray[np.float64]
 
-# Where the temperature is looked for.
-TEMPERATURES = (0.05, 20.0)
+TEMPERATURES = (0.05, 20.0)  # limits of the search
+BINS = 10
+ROWS_PER_BIN = 15  # with 15 of 30 abnormal, the CI of a proportion is still 0.33 to 0.67
+Z = 1.959963984540054  # two-sided 95% of the normal distribution
+# Collins et al. 2016, Statistics in Medicine 35(2), "Sample size considerations for the external
+# validation of a multivariable prognostic model": at least 100 events, better 200.
+MIN_PER_CLASS = 100
 
+CURVE_COLUMNS = ("n", "abnormal", "probability", "share_abnormal", "low", "high")
+LINE_COLUMNS = ("slope", "slope_low", "slope_high", "intercept", "intercept_low", "intercept_high")
 
-def logit(probabilities: npt.ArrayLike) -> Floats:
-    """Turn probabilities into logits, the inverse of `scipy.special.expit`.
-
-    Args:
-        probabilities: 0 to 1, of any shape; taken as at least 2.2e-16 from both, as scikit-learn's
-            log loss does.
-
-    Returns:
-        -36.04 to 36.04, of that shape.
-
-    Example:
-        >>> logit([0.0, 0.5, 1.0]).round(2).tolist()
-        [-36.04, 0.0, 36.04]
-    """
-    epsilon = np.finfo(np.float64).eps
-    inside = np.clip(np.asarray(probabilities, dtype=np.float64), epsilon, 1 - epsilon)
-    logits: Floats = special.logit(inside)
-    return logits
+CalibrationCode = Literal[
+    "calibrated",
+    "not_calibrated",
+    "not_shown_no_temperature",
+    "not_shown_undefined",
+    "not_shown_too_few",
+    "not_shown_no_discrimination",
+]
+Fault = Literal["too_moderate", "too_extreme", "underestimated", "overestimated"]
 
 
 def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
-    """Find the temperature whose scaled probabilities have the lowest log loss.
-
-    Args:
-        labels: Of split val, 0 or 1, shape (n,).
-        probabilities: Of split val, 0 to 1, shape (n,).
+    """Find the temperature whose scaled probabilities of val have the lowest log loss.
 
     Returns:
         Between `TEMPERATURES`: above 1 where the probabilities are too extreme, below 1 where they
-        keep too close to 0.5. NaN where there is no best one between them: without both classes;
+        are too close to 0.5. NaN where there is no optimum between them: without both classes;
         where 0.5 separates the classes (nearly) without an error, so that every lower temperature
-        fits better; and where the probabilities tell nothing or the wrong way, so that every higher
-        one does.
+        fits better; and where the probabilities are no better than chance or worse, so that every
+        higher one does.
 
     Reference:
         Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv 1706.04599, section 4.2.
@@ -58,90 +56,44 @@ def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> floa
     if np.unique(truth).size < 2:
         return np.nan
 
+    # The derivative of the log loss over 1 / temperature rises, as the loss is convex there.
     def slope(inverse: float) -> float:
-        """Of the log loss over 1 / temperature: it rises, as the loss is convex there."""
-        return float(np.mean((special.expit(inverse * logits) - truth) * logits))
+        return float(np.mean((expit(inverse * logits) - truth) * logits))
 
     low, high = (1 / temperature for temperature in reversed(TEMPERATURES))
     if slope(low) >= 0 or slope(high) <= 0:
         return np.nan
     # To the last bits: the default, 2e-12 of 1 / T, would show in the tenth digit of a slope.
-    return float(1 / optimize.brentq(slope, low, high, xtol=1e-15))
+    return float(1 / brentq(slope, low, high, xtol=1e-15))
 
 
 def apply_temperature(probabilities: npt.ArrayLike, temperature: float) -> Floats:
-    """Scale probabilities: expit(logit(p) / T); their order stays.
-
-    Args:
-        probabilities: 0 to 1, shape (n,).
-        temperature: Above 0.
-
-    Returns:
-        0 to 1, shape (n,).
+    """Scale probabilities: expit(logit(p) / T), T above 0; their order stays.
 
     Example:
         >>> apply_temperature([0.2, 0.5, 0.8], 2.0).round(3).tolist()
         [0.333, 0.5, 0.667]
     """
-    scaled: Floats = special.expit(logit(probabilities) / temperature)
+    scaled: Floats = expit(logit(probabilities) / temperature)
     return scaled
-
-
-def log_loss(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
-    """Mean of -log of the probability that was given to the true label; NaN without rows."""
-    return log_loss_of_logits(np.asarray(labels), logit(probabilities))
-
-
-def brier(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
-    """Mean squared distance of probability and label, 0 to 1, lower is better; NaN without rows.
-
-    Reference:
-        Brier 1950, Monthly Weather Review 78(1), for two classes and one of them counted.
-    """
-    distances = np.asarray(probabilities, dtype=np.float64) - np.asarray(labels)
-    return float(np.mean(distances**2)) if distances.size else np.nan
-
-
-def log_loss_of_logits(truth: npt.NDArray[Any], logits: Floats) -> float:
-    """`log_loss` without the limits of `logit`."""
-    return float(np.mean(row_losses_of_logits(truth, logits))) if truth.size else np.nan
-
-
-def row_losses_of_logits(truth: npt.NDArray[Any], logits: Floats) -> Floats:
-    """-log of the probability of the true label, a number a row."""
-    # log(1 + exp(z)) - y z: no difference of large numbers, no log of 0.
-    losses: Floats = np.logaddexp(0.0, logits) - truth * logits
-    return losses
-
-
-BINS = 10
-ROWS_PER_BIN = 15  # with 15 of 30 abnormal, the interval of a share is still 0.33 to 0.67
-Z = 1.959963984540054  # two-sided 95% of the normal distribution
-
-CURVE_COLUMNS = ("n", "abnormal", "probability", "share_abnormal", "low", "high")
-LINE_COLUMNS = ("slope", "slope_low", "slope_high", "intercept", "intercept_low", "intercept_high")
 
 
 def reliability_curve(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int
 ) -> pd.DataFrame:
-    """Sort rows into bins of about equal numbers and compare the mean probability with the truth.
+    """Compare the mean probability with the share of abnormal rows in bins of about equal size.
 
-    scikit-learn's calibration_curve gives neither numbers nor intervals. Equal probabilities stay
-    in one bin, that of the middle of their ranks; so ties can make fewer bins.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: 0 to 1, shape (n,).
-        bins: How many at most, 1 or more. Without ties their sizes differ by 1 at most.
+    scikit-learn's calibration_curve gives neither counts nor CIs. Equal probabilities stay in one
+    bin, that of the middle of their ranks, so ties can make fewer bins; without ties their sizes
+    differ by 1 at most.
 
     Returns:
-        One row a bin that holds anything, by rising probability, columns `CURVE_COLUMNS`: n and
-        abnormal are numbers of rows, probability their mean, low and high the 95% interval of
-        share_abnormal (see `wilson`).
+        One row per bin that is not empty, by rising probability, columns `CURVE_COLUMNS`: n and
+        abnormal are counts, probability is the mean, low and high are Wilson's 95% confidence
+        limits of share_abnormal.
     """
     curve = _binned(labels, probabilities, bins)
-    low, high = wilson(curve["abnormal"], curve["n"])
+    low, high = wilson_ci(curve["abnormal"], curve["n"])
     return curve.assign(low=low, high=high)
 
 
@@ -151,29 +103,18 @@ def _binned(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int) -> p
     values = np.asarray(probabilities, dtype=np.float64)[order]
     below, upto = (np.searchsorted(values, values, side=side) for side in ("left", "right"))
     # In integers: the middle rank, (below + upto) / 2, as a share of n, times bins.
-    places = bins * (below + upto) // (2 * max(values.size, 1))
-    _, place = np.unique(places, return_inverse=True)
-    n = np.bincount(place)
-    abnormal = np.bincount(place, np.asarray(labels)[order]).astype(np.int64)
-    probability = np.bincount(place, values) / n
+    numbers = bins * (below + upto) // (2 * max(values.size, 1))
+    _, index = np.unique(numbers, return_inverse=True)
+    n = np.bincount(index)
+    abnormal = np.bincount(index, np.asarray(labels)[order]).astype(np.int64)
+    probability = np.bincount(index, values) / n
     return pd.DataFrame(
         {"n": n, "abnormal": abnormal, "probability": probability, "share_abnormal": abnormal / n}
     )
 
 
-def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Wilson's 95% interval of a share, for all bins at once.
-
-    Args:
-        successes: 0 to trials, shape (n,).
-        trials: Above 0, shape (n,).
-
-    Returns:
-        Lower and upper ends, 0 to 1, shape (n,) each.
-
-    Reference:
-        Wilson 1927, Journal of the American Statistical Association 22(158).
-    """
+def wilson_ci(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Wilson's 95% confidence limits of proportions, shape (n,) each."""
     pairs = zip(np.asarray(successes).tolist(), np.asarray(trials).tolist(), strict=True)
     limits = [binomtest(k, n).proportion_ci(method="wilson") for k, n in pairs]
     low, high = np.reshape(limits, (-1, 2)).T
@@ -181,13 +122,10 @@ def wilson(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Flo
 
 
 def ece(curve: pd.DataFrame) -> float:
-    """Expected calibration error: mean distance of probability and share over the bins.
+    """Expected calibration error of a `reliability_curve`, 0 to 1; NaN without bins.
 
-    Args:
-        curve: See `reliability_curve`. With few rows a bin it is above 0 by chance alone.
-
-    Returns:
-        0 to 1, weighted by the rows of a bin; NaN without bins.
+    The mean distance of probability and share over all rows. With few rows per bin it is above 0 by
+    chance alone.
 
     Reference:
         Naeini et al. 2015, AAAI, "Obtaining Well Calibrated Probabilities Using Bayesian Binning".
@@ -198,16 +136,13 @@ def ece(curve: pd.DataFrame) -> float:
     return float(np.average(distance, weights=curve["n"]))
 
 
-def murphy(curve: pd.DataFrame) -> dict[str, float]:
-    """Split the Brier score of binned probabilities: reliability - resolution + uncertainty.
-
-    Args:
-        curve: See `reliability_curve`; each row counts with the mean probability of its bin.
+def murphy_decomposition(curve: pd.DataFrame) -> dict[str, float]:
+    """Split the Brier score of a `reliability_curve`: reliability - resolution + uncertainty.
 
     Returns:
-        reliability (0 is best: shares are as said), resolution (how far the bins' shares lie from
-        the share of all, higher is better) and uncertainty (that of the labels alone, up to 0.25);
-        NaN without bins.
+        reliability (0 is best: shares equal probabilities), resolution (distance of the bins'
+        shares from the overall share, higher is better) and uncertainty (of the labels alone, up to
+        0.25); NaN without bins.
 
     Reference:
         Murphy 1973, Journal of Applied Meteorology 12(4), "A New Vector Partition of the
@@ -227,15 +162,11 @@ def murphy(curve: pd.DataFrame) -> dict[str, float]:
 def reliability_curves(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, temperature: float
 ) -> pd.DataFrame:
-    """Draw up the reliability curves before and after the temperature, one below the other.
-
-    Args:
-        labels: Of test, 0 or 1, shape (n,).
-        probabilities: Of test, 0 to 1, shape (n,).
-        temperature: As fitted on val; NaN leaves out the curve after it.
+    """List the reliability curves of test before and after temperature scaling.
 
     Returns:
         Columns scaling (before or after) and `CURVE_COLUMNS`; the bins hold the same rows in both.
+        Without a temperature (NaN) there is no curve after scaling.
     """
     curves = {"before": np.asarray(probabilities, dtype=np.float64)}
     if not np.isnan(temperature):
@@ -249,28 +180,25 @@ def reliability_curves(
 
 
 def count_bins(n: int) -> int:
-    """`BINS`, or fewer where a bin would hold less than `ROWS_PER_BIN` rows; at least 1."""
+    """`BINS`, or fewer where a bin would have less than `ROWS_PER_BIN` rows; at least 1."""
     return max(1, min(BINS, n // ROWS_PER_BIN))
 
 
 def calibration_line(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, patients: npt.ArrayLike | None = None
 ) -> dict[str, float]:
-    """Fit slope and intercept of the truth over the logits, with intervals clustered by patient.
+    """Fit calibration slope and intercept, with CIs clustered by patient.
 
     slope is b of logit P(abnormal) = a + b * logit(p), without penalty: below 1 the probabilities
     are too extreme, above 1 too close to 0.5. intercept is a of the same with b = 1 (in the large):
-    above 0, abnormal is more frequent than the probabilities say.
+    above 0, abnormal is more frequent than predicted.
 
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: 0 to 1, shape (n,).
-        patients: Shape (n,): rows of one patient may hang together. None: each row by itself.
+    Rows of one patient, shape (n,), may be correlated; without patients all are independent.
 
     Returns:
-        The numbers named in `LINE_COLUMNS`; low and high are Wald's 95% interval from the sandwich
-        variance. NaN where no finite fit exists: without both classes and, for the slope, where a
-        threshold separates them without an error.
+        `LINE_COLUMNS`; low and high are Wald's 95% CI from the sandwich variance. NaN where no
+        finite fit exists: without both classes and, for the slope, where a threshold separates them
+        without an error.
 
     Reference:
         Van Calster et al. 2016, Journal of Clinical Epidemiology 74, "A calibration hierarchy for
@@ -299,25 +227,20 @@ def calibration_line(
 def measure_calibration(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, patients: npt.ArrayLike | None
 ) -> dict[str, float]:
-    """All measures of some probabilities.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: 0 to 1, shape (n,).
-        patients: See `calibration_line`.
+    """Compute all calibration measures of some probabilities.
 
     Returns:
         log_loss; brier and its parts, brier = reliability - resolution + uncertainty +
-        within_bins; ece; and `LINE_COLUMNS`. within_bins is what the bins hide: the variance of the
-        probabilities in a bin less twice their covariance with the labels, below 0 where the order
-        within a bin is of use.
+        within_bins; ece; and `LINE_COLUMNS`. within_bins is the variance of the probabilities
+        within a bin less twice their covariance with the labels, below 0 where the order within a
+        bin is informative.
 
     Reference:
         Stephenson et al. 2008, Weather and Forecasting 23(4), 752-757, "Two extra components in the
         Brier score decomposition", for within_bins.
     """
     curve = _binned(labels, probabilities, count_bins(int(np.size(labels))))
-    whole, parts = brier(labels, probabilities), murphy(curve)
+    whole, parts = brier(labels, probabilities), murphy_decomposition(curve)
     binned = parts["reliability"] - parts["resolution"] + parts["uncertainty"]
     return {
         "log_loss": log_loss(labels, probabilities),
@@ -332,10 +255,8 @@ def measure_calibration(
 def _last_coefficient(
     design: Floats, offset: Floats, truth: Floats, groups: npt.NDArray[Any]
 ) -> tuple[float, float]:
-    """Logistic regression without penalty: the last coefficient and its clustered error.
-
-    scikit-learn's LogisticRegression knows neither an offset nor errors.
-    """
+    """The last coefficient of a logistic regression without penalty, and its clustered error."""
+    # scikit-learn's LogisticRegression has neither an offset nor standard errors.
     weights = _fit(design, offset, truth)
     expected = expit(offset + design @ weights)
     names, members = np.unique(groups, return_inverse=True)
@@ -350,45 +271,31 @@ def _last_coefficient(
 
 
 def _fit(design: Floats, offset: Floats, truth: Floats) -> Floats:
-    """The coefficients of the lowest mean loss, where it is flat."""
+    """The coefficients of a logistic regression with an offset, without penalty."""
 
     def loss(weights: Floats) -> float:
-        return log_loss_of_logits(truth, offset + design @ weights)
+        logits = offset + design @ weights
+        return float(np.mean(np.logaddexp(0.0, logits) - truth * logits))
 
-    def slope(weights: Floats) -> Floats:
+    def gradient(weights: Floats) -> Floats:
         excess: Floats = expit(offset + design @ weights) - truth
         return design.T @ excess / truth.size
 
     def curvature(weights: Floats) -> Floats:
         return _curvature(design, expit(offset + design @ weights)) / truth.size
 
-    # A search for the root alone gets lost where all probabilities are near 0 or 1; one for the
-    # least loss cannot tell losses that differ in the last bit, at a slope of about 1e-8.
+    # Root finding alone diverges where all probabilities are near 0 or 1; minimisation cannot
+    # distinguish losses that differ in the last bit, at a gradient of about 1e-8.
     start = np.zeros(design.shape[1])
     near = minimize(
-        loss, start, method="trust-exact", jac=slope, hess=curvature, options={"gtol": 1e-6}
+        loss, start, method="trust-exact", jac=gradient, hess=curvature, options={"gtol": 1e-6}
     )
-    weights: Floats = root(slope, near.x, jac=curvature, tol=1e-13).x
+    weights: Floats = root(gradient, near.x, jac=curvature, tol=1e-13).x
     return weights
 
 
 def _curvature(design: Floats, expected: Floats) -> Floats:
     return (design.T * (expected * (1 - expected))) @ design
-
-
-# Collins et al. 2016, Statistics in Medicine 35(2), "Sample size considerations for the external
-# validation of a multivariable prognostic model": at least 100 events, better 200.
-MIN_PER_CLASS = 100
-
-CalibrationCode = Literal[
-    "calibrated",
-    "not_calibrated",
-    "not_shown_no_temperature",
-    "not_shown_undefined",
-    "not_shown_too_few",
-    "not_shown_no_discrimination",
-]
-Fault = Literal["too_moderate", "too_extreme", "underestimated", "overestimated"]
 
 
 def summarize_calibration(
@@ -398,20 +305,12 @@ def summarize_calibration(
     test_probabilities: npt.ArrayLike,
     test_patients: npt.ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """Fit the temperature on val, judge test before and after it, and conclude.
-
-    Args:
-        val_labels: 0 or 1, shape (val studies,).
-        val_probabilities: 0 to 1, shape (val studies,).
-        test_labels: 0 or 1, shape (test studies,).
-        test_probabilities: 0 to 1, shape (test studies,).
-        test_patients: See `calibration_line`, shape (test studies,).
+    """Fit the temperature on val, measure calibration on test before and after it, and conclude.
 
     Returns:
         For metrics/<arch>.json: temperature and n_val; n and abnormal of test; bins; before and
-        after, each with log_loss, brier and Murphy's three parts of it, ece and `LINE`;
-        min_per_class; faults and conclusion, see `conclude_calibration`. Without a temperature,
-        the numbers of after are NaN.
+        after (see `measure_calibration`; all NaN without a temperature); min_per_class; faults and
+        conclusion (see `conclude_calibration`).
     """
     temperature = fit_temperature(val_labels, val_probabilities)
     n, abnormal = int(np.size(test_labels)), int(np.sum(np.asarray(test_labels) == 1))
@@ -435,30 +334,23 @@ def summarize_calibration(
 
 
 def find_faults(after: Mapping[str, float]) -> list[Fault]:
-    """List in which ways the 95% CIs of slope and intercept exclude 1 and 0; NaN excludes nothing.
-
-    Args:
-        after: `LINE` of the scaled probabilities on test.
-    """
+    """List how the CIs of slope and intercept exclude 1 and 0; NaN excludes nothing."""
     faults: dict[Fault, bool] = {
         "too_moderate": after["slope_low"] > 1,
         "too_extreme": after["slope_high"] < 1,
         "underestimated": after["intercept_low"] > 0,
         "overestimated": after["intercept_high"] < 0,
     }
-    return [fault for fault, found in faults.items() if found]
+    return [fault for fault, excluded in faults.items() if excluded]
 
 
 def conclude_calibration(summary: Mapping[str, Any]) -> CalibrationCode:
     """Conclude whether the scaled probabilities are calibrated.
 
-    Args:
-        summary: See `summarize_calibration`.
-
     Returns:
-        calibrated only if there are `MIN_PER_CLASS` studies of each class, the slope's CI holds 1 and
-        not 0, and the intercept's holds 0; not_calibrated if one of the two CIs excludes that;
-        not_shown_… and the reason where the data cannot tell.
+        calibrated only with `MIN_PER_CLASS` studies of each class, a slope's CI that includes 1 and
+        not 0, and an intercept's that includes 0; not_calibrated if a CI excludes its value;
+        not_shown_… and the reason where the data do not suffice.
     """
     after = summary["after"]
     if np.isnan(summary["temperature"]):

@@ -11,26 +11,37 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm, rankdata
 
-from ulna.evaluation.bootstrap import METRICS, Replicates, bootstrap_metrics, percentile_ci
-from ulna.evaluation.evaluate import LEVELS
-from ulna.evaluation.metrics import score
+from ulna.evaluation.bootstrap import (
+    METRICS,
+    SIZES,
+    Replicates,
+    bootstrap_metrics,
+    count_rows,
+    percentile_ci,
+    too_small,
+)
+from ulna.evaluation.metrics import compute_metrics
 
 OVERALL = "overall"
 REFERENCE_COLUMNS = ("reader", "body_part", "kappa", "source")
 
 _REFERENCE = Path(__file__).with_name("reference.csv")
 
+ComparisonCode = Literal[
+    "first_better", "second_better", "not_significant", "no_ci", "one_class", "too_few"
+]
+COLUMNS = ("first", "second", "level", "metric", "difference", "low", "high", *SIZES)
+
 
 def read_reference() -> pd.DataFrame:
-    """Read the kappas of Stanford's model and of three radiologists.
+    """Read the kappas of Stanford's model and of three radiologists on MURA's hidden test set.
 
-    They are from MURA's hidden test set of 207 studies, where the majority of three other
-    radiologists is the truth.
+    It has 207 studies; the majority of three other radiologists is the ground truth.
 
     Returns:
-        Columns `REFERENCE_COLUMNS`: reader (model, radiologist 1, 2 or 3), body_part (upper case, or
-        `OVERALL`), kappa (float64, -1 to 1), and source: paper, or recalled for a number that was
-        not checked against the paper.
+        Columns `REFERENCE_COLUMNS`: reader (model, radiologist 1, 2 or 3), body_part (upper case,
+        or `OVERALL`), kappa (float64, -1 to 1), and source: paper, or recalled for a number that
+        was not checked against the paper.
 
     Reference:
         Rajpurkar et al., "MURA: Large Dataset for Abnormality Detection in Musculoskeletal
@@ -44,20 +55,17 @@ def delong(
 ) -> dict[str, float]:
     """DeLong's test of two correlated AUROCs, clustered by patient.
 
-    A patient's studies may hang together, so what they contribute is summed before it is squared
-    (Obuchowski's extension). With one study a patient it is DeLong's own test. No library here
-    ships either.
+    A patient's studies may be correlated, so their contributions are summed before they are
+    squared (Obuchowski's extension). With one study per patient it is DeLong's own test. Neither
+    scipy nor scikit-learn has them.
 
-    Args:
-        labels: 0 or 1, shape (n,).
-        first: Probabilities of the first network, or any scores that rise with them, shape (n,).
-        second: Those of the second network.
-        patients: Of each row, shape (n,).
+    Labels are 0 or 1; first and second are probabilities, or any scores that rise with them; shape
+    (n,) each.
 
     Returns:
         difference (first minus second), standard_error, z and the two-sided p. All NaN without two
-        patients of each class. A difference of 0 has z 0 and p 1, even without any spread; another
-        difference without spread has neither.
+        patients of each class. A difference of 0 has z 0 and p 1, even with a standard error of 0;
+        another difference with a standard error of 0 has neither.
 
     Reference:
         DeLong et al. 1988, Biometrics 44(3), 837-845; Obuchowski 1997, Biometrics 53(2), 567-578,
@@ -75,22 +83,22 @@ def delong(
     clusters = [int((each > 0).sum()) for each in rows]
     if min(clusters) < 2:
         return dict.fromkeys(("difference", "standard_error", "z", "p"), np.nan)
-    # Twice the pairs that a row is part of and that are in the right order, ties half, by the first
-    # network less those by the second: whole numbers, so that equal sums are equal to the bit.
+    # Twice the concordant pairs of each row, ties half, by the first network less those by the
+    # second: integers, so that equal sums are equal to the bit.
     more = _twice_concordant(np.asarray(first), abnormal) - _twice_concordant(
         np.asarray(second), abnormal
     )
     sizes, total = [int(each.sum()) for each in rows], int(more[abnormal].sum())
-    # Of each class and patient: what its rows add to the difference, beyond as many mean rows.
-    beyond = [
+    # Of each class and patient: the contribution of its rows less that of as many mean rows.
+    centred = [
         np.bincount(patient[chosen], more[chosen], len(names)) - each * total / size
         for chosen, each, size in zip(classes, rows, sizes, strict=True)
     ]
-    small = [count / (count - 1) for count in (*clusters, len(names))]
+    corrections = [count / (count - 1) for count in (*clusters, len(names))]
     squares = (
-        small[0] * float(beyond[0] @ beyond[0])
-        + small[1] * float(beyond[1] @ beyond[1])
-        + 2 * small[2] * float(beyond[0] @ beyond[1])
+        corrections[0] * float(centred[0] @ centred[0])
+        + corrections[1] * float(centred[1] @ centred[1])
+        + 2 * corrections[2] * float(centred[0] @ centred[1])
     )
     pairs = 2 * sizes[0] * sizes[1]
     difference, error = total / pairs, math.sqrt(max(0.0, squares)) / pairs
@@ -109,34 +117,29 @@ def delong(
 def _twice_concordant(
     scores: npt.NDArray[Any], abnormal: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int64]:
-    """Of each row, twice the rows of the other class on the right side of it, ties half."""
-    found = np.empty(scores.size, dtype=np.int64)
+    """Of each row, twice its concordant pairs, ties half."""
+    concordant = np.empty(scores.size, dtype=np.int64)
     for rows, side in ((abnormal, 1), (~abnormal, -1)):
-        # Its rank among all less its rank among its own class: the others below it.
+        # Its rank among all less its rank in its class: the rows of the other class below it.
         ranks, own = rankdata(side * scores)[rows], rankdata(side * scores[rows])
-        found[rows] = 2 * (ranks - own)
-    return found
+        concordant[rows] = 2 * (ranks - own)
+    return concordant
 
 
 def mcnemar(
     labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike, patients: npt.ArrayLike
 ) -> dict[str, float]:
-    """McNemar's exact test: does one network decide rightly more often than the other?
+    """McNemar's exact test of the accuracy of two networks, clustered by patient.
 
-    By patient: were both networks as good, then of each patient's studies that only one decides
-    rightly, the other might as well have been the one. Over all ways to swap them, p is the share
-    of those that leave the two as far apart as they are. With one study a patient it is McNemar's
-    own test, where b of b + c is binomial with 1/2.
+    If both are equally accurate, the networks can be swapped within each patient. p is the share of
+    all swaps with a difference at least as large as the observed one. With one study per patient it
+    is McNemar's own test, where b of b + c is binomial with 1/2.
 
-    Args:
-        labels: 0 or 1, shape (n,).
-        first: Decisions of the first network, 0 or 1, shape (n,).
-        second: Those of the second network.
-        patients: Of each row, shape (n,).
+    Labels and the predictions, first and second, are 0 or 1; shape (n,) each.
 
     Returns:
-        b, the rows that only the first decides rightly, c, those that only the second does (int),
-        and the two-sided p; 1 if there are none.
+        b, the rows that only the first predicts correctly, c, those that only the second does
+        (int), and the two-sided p; 1 if there are none.
 
     Reference:
         McNemar 1947, Psychometrika 12(2), 153-157; swapping within pairs: Fisher 1935, The Design
@@ -147,34 +150,17 @@ def mcnemar(
         {'b': 3, 'c': 0, 'p': 0.25}
     """
     truth = np.asarray(labels) == 1
-    right, other_right = (np.asarray(decided) == truth for decided in (first, second))
-    ahead = right.astype(np.int64) - other_right
+    correct, other_correct = (np.asarray(predicted) == truth for predicted in (first, second))
+    ahead = correct.astype(np.int64) - other_correct
     names, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     lead = np.bincount(patient, ahead, len(names)).astype(np.int64)
-    # The chance of each sum of +lead or -lead over the patients: its middle is a sum of 0.
-    chances = np.ones(1)
+    # The probability of each sum of +lead or -lead over the patients; its middle is a sum of 0.
+    probabilities = np.ones(1)
     for steps in np.abs(lead[lead != 0]):
-        chances = np.convolve(chances, [0.5, *[0.0] * (2 * steps - 1), 0.5])
-    sums = np.abs(np.arange(chances.size) - chances.size // 2)
-    p = float(min(1.0, chances[sums >= abs(lead.sum())].sum()))
+        probabilities = np.convolve(probabilities, [0.5, *[0.0] * (2 * steps - 1), 0.5])
+    sums = np.abs(np.arange(probabilities.size) - probabilities.size // 2)
+    p = float(min(1.0, probabilities[sums >= abs(lead.sum())].sum()))
     return {"b": int((ahead > 0).sum()), "c": int((ahead < 0).sum()), "p": p}
-
-
-ComparisonCode = Literal[
-    "first_better", "second_better", "not_significant", "no_ci", "one_class", "too_few"
-]
-COLUMNS = (
-    "first",
-    "second",
-    "level",
-    "metric",
-    "difference",
-    "low",
-    "high",
-    "n",
-    "abnormal",
-    "patients",
-)
 
 
 def all_pairs(networks: Sequence[str]) -> list[tuple[str, str]]:
@@ -192,108 +178,74 @@ def compare_networks(
     replicates: Replicates,
     min_patients: int,
 ) -> dict[str, Any]:
-    """Compare two networks on the same test set.
-
-    Args:
-        levels: study and image -> a table of each of the two networks, row for row of the same
-            study or image: patient, label, probability, threshold. Differences are first minus
-            second.
-        replicates: Draws of patients, the same for both networks.
-        min_patients: With fewer patients, or one class only, every number but the sizes is NaN.
+    """Compare two networks on the same test set, by a table of each at level study and image.
 
     Returns:
-        conclusion, see `conclude_comparison`; then for each level what `differences` returns; level
-        study also has delong and mcnemar, as these functions return them.
+        conclusion, see `conclude_comparison`; then `differences` of each level; level study also
+        has the results of `delong` and `mcnemar`.
     """
-    found = {
+    results = {
         level: differences(*tables, replicates, min_patients) for level, tables in levels.items()
     }
     first, second = levels["study"]
-    labels = first["label"].to_numpy()
-    called, other = (table["probability"] > table["threshold"] for table in (first, second))
+    labels, patients = first["label"].to_numpy(), first["patient"]
+    positive, other = (table["probability"] > table["threshold"] for table in (first, second))
     tests = {
-        "delong": delong(labels, first["probability"], second["probability"], first["patient"]),
-        "mcnemar": mcnemar(labels, called, other, first["patient"]),
+        "delong": delong(labels, first["probability"], second["probability"], patients),
+        "mcnemar": mcnemar(labels, positive, other, patients),
     }
-    if _too_few(found["study"], min_patients):
+    if too_small(results["study"], min_patients):
         tests = {name: dict.fromkeys(test, np.nan) for name, test in tests.items()}
-    found["study"] |= tests
-    return {"conclusion": conclude_comparison(found["study"], min_patients)} | found
+    results["study"] |= tests
+    return {"conclusion": conclude_comparison(results["study"], min_patients)} | results
 
 
 def differences(
     first: pd.DataFrame, second: pd.DataFrame, replicates: Replicates, min_patients: int
 ) -> dict[str, Any]:
-    """How far the first network is above the second in each metric, with 95% intervals.
+    """Compute the paired difference in each metric, first minus second, with its 95% CI.
 
-    Args:
-        first: One row a study or an image: patient, label, probability, threshold.
-        second: The same rows, judged by the other network.
-        replicates: Draws of patients.
-        min_patients: With fewer patients, or one class only, every difference is NaN.
+    Both tables hold the same studies or images in the same order, see `bootstrap_metrics`.
 
     Returns:
-        n (rows), abnormal, patients; then for each name in `bootstrap.METRICS` difference, low and
-        high, -1 to 1 (kappa -2 to 2), NaN where undefined: low and high also where all draws give
-        the same difference, see `bootstrap.interval`. Of the same probabilities and thresholds all
-        three are 0, whatever the draw.
+        `SIZES`; then for each name in METRICS difference, low and high, -1 to 1 (kappa -2 to 2),
+        NaN where undefined (see `percentile_ci`) and if the table is `too_small`. Of equal
+        probabilities and thresholds all three are 0, in every replicate.
     """
-    sizes = {
-        "n": len(first),
-        "abnormal": int(first["label"].sum()),
-        "patients": int(first["patient"].nunique()),
-    }
-    if _too_few(sizes, min_patients):
+    sizes = count_rows(first)
+    if too_small(sizes, min_patients):
         undefined = dict.fromkeys(("difference", "low", "high"), np.nan)
         return sizes | {name: dict(undefined) for name in METRICS}
     one, two = (
-        score(table["label"], table["probability"], table["threshold"]) for table in (first, second)
+        compute_metrics(table["label"], table["probability"], table["threshold"])
+        for table in (first, second)
     )
-    judged = ["probability", "threshold"]
-    same = bool((first[judged].to_numpy() == second[judged].to_numpy()).all())
-    found: dict[str, Any] = {}
-    for name, drawn in bootstrap_differences(first, second, replicates).items():
-        low, high = (0.0, 0.0) if same else percentile_ci(drawn)
-        found[name] = {"difference": one[name] - two[name], "low": low, "high": high}
-    return sizes | found
+    inputs = ["probability", "threshold"]
+    same = bool((first[inputs].to_numpy() == second[inputs].to_numpy()).all())
+    metrics: dict[str, Any] = {}
+    for name, values in bootstrap_differences(first, second, replicates).items():
+        low, high = (0.0, 0.0) if same else percentile_ci(values)
+        metrics[name] = {"difference": one[name] - two[name], "low": low, "high": high}
+    return sizes | metrics
 
 
 def bootstrap_differences(
     first: pd.DataFrame, second: pd.DataFrame, replicates: Replicates
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Score both networks in each draw of patients, and take the difference within the draw.
-
-    Args:
-        first: One row a study or an image: patient, label, probability, threshold.
-        second: The same rows, judged by the other network.
-        replicates: Draws of patients.
-
-    Returns:
-        For each name in `bootstrap.METRICS` (draws,) float64, NaN where one of the two is
-        undefined.
-    """
+    """Compute the paired difference in each metric in every replicate, see `differences`."""
     one, two = bootstrap_metrics(first, replicates), bootstrap_metrics(second, replicates)
-    # A patient who is in no row of a draw can still turn the last bit of an area: that is none.
+    # A patient that is absent from a replicate can still change the last bit of an area.
     return {
         name: np.where(np.abs(one[name] - two[name]) < 1e-12, 0.0, one[name] - two[name])
         for name in METRICS
     }
 
 
-def _too_few(sizes: Mapping[str, Any], min_patients: int) -> bool:
-    return sizes["patients"] < min_patients or sizes["abnormal"] in (0, sizes["n"])
-
-
 def conclude_comparison(study: Mapping[str, Any], min_patients: int) -> ComparisonCode:
     """Conclude which network is better: whether the CI of the AUROC of studies excludes 0.
 
-    Args:
-        study: See `differences`.
-        min_patients: As given to `differences`.
-
     Returns:
-        no_ci where there are patients and classes enough, and yet no CI, as of two networks
-        without an error.
+        no_ci where there are patients and classes enough and yet no CI, as without any error.
     """
     if study["patients"] < min_patients:
         return "too_few"
@@ -308,20 +260,14 @@ def conclude_comparison(study: Mapping[str, Any], min_patients: int) -> Comparis
 
 
 def tabulate(comparisons: Mapping[tuple[str, str], Mapping[str, Any]]) -> pd.DataFrame:
-    """List the differences of all comparisons, as the forest plot wants them.
-
-    Args:
-        comparisons: Names of the first and the second network -> see `compare_networks`.
-
-    Returns:
-        One row a pair, level and metric, columns `COLUMNS`.
-    """
+    """List the differences of all pairs of networks, one row per pair, level and metric."""
     rows = [
         {"first": first, "second": second, "level": level, "metric": metric}
-        | found[level][metric]
-        | {size: found[level][size] for size in ("n", "abnormal", "patients")}
-        for (first, second), found in comparisons.items()
-        for level in LEVELS
+        | results[level][metric]
+        | {size: results[level][size] for size in SIZES}
+        for (first, second), results in comparisons.items()
+        for level in results
+        if level != "conclusion"
         for metric in METRICS
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -1,4 +1,4 @@
-"""Display names of what tables and metrics name by code."""
+"""Sentences and display names for the codes and numbers of tables and metrics."""
 
 import math
 from collections.abc import Mapping
@@ -6,8 +6,10 @@ from typing import Any
 
 from ulna.core.params import NETWORKS as TABLE
 
+Numbers = Mapping[str, Any]
+
 NETWORKS = {name: spec.title for name, spec in TABLE.items()}
-NAMES = NETWORKS | {"ensemble": "ensemble"}  # of all that is evaluated
+NAMES = NETWORKS | {"ensemble": "ensemble"}
 METRICS = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
@@ -35,12 +37,8 @@ OCCLUSIONS = {
 }
 # Whoever shows the published kappas of `ulna.evaluation.comparison` shows this note with them.
 REFERENCE_NOTE = "hidden test set, other gold standard: not comparable"
-# Of the column `note`: why a row has no numbers, or which CI it has.
+# Of the column `note`: the reason why a row has no numbers, or its kind of CI.
 NOTES = {"": "", "too_few": "too few", "one_class": "one class", "exact_ci": "no error: exact CI"}
-
-
-Numbers = Mapping[str, Any]
-
 FAULTS = {
     "too_moderate": "probabilities are too close to 0.5",
     "too_extreme": "probabilities are too extreme",
@@ -50,25 +48,21 @@ FAULTS = {
 CALIBRATION = {
     "calibrated": "is calibrated after temperature scaling",
     "not_calibrated": "is not calibrated after temperature scaling",
-    "not_shown_no_temperature": "is not shown to be calibrated",
-    "not_shown_undefined": "is not shown to be calibrated",
-    "not_shown_too_few": "is not shown to be calibrated",
-    "not_shown_no_discrimination": "is not shown to be calibrated",
 }
 PHASE_ENDS = {"limit": "ended at its epoch limit", "early_stopping": "ended by early stopping"}
-LOOKS = {
-    "frame": "predicts the label from the border alone, and no better from the centre, where "
-    "bone is",
+FINDINGS = {
+    "frame": "predicts the label from the border alone, and no better from the centre with the "
+    "bones",
     "both": "predicts the label best from the centre, but also from the border alone",
     "centre": "needs the centre, and is no better than chance on the border alone",
     "neither": "is no better than chance on either half alone",
-    "weak": "is no better than chance on whole images, so their halves say nothing",
+    "weak": "is no better than chance on whole images, so their halves are not informative",
     "too_few": "was tested on too few patients",
 }
 
 
 def performance(scores: Numbers, network: str) -> str:
-    """Say whether a network is better than chance, by the AUROC of studies or images."""
+    """Whether a network is better than chance, by the AUROC of studies or images."""
     name = _subject(network)
     if scores["conclusion"] == "too_few":
         return _sentence(f"{name} cannot be evaluated: too few test patients, or one class only")
@@ -82,7 +76,7 @@ def performance(scores: Numbers, network: str) -> str:
 
 
 def calibration(summary: Numbers, network: str) -> str:
-    """Say whether probabilities are calibrated, with slope, intercept and sizes."""
+    """Whether probabilities are calibrated, with slope, intercept and sizes."""
     code, after, least = summary["conclusion"], summary["after"], summary["min_per_class"]
     studies = f"on {summary['n']:,} test studies ({summary['abnormal']:,} abnormal)"
     line = (
@@ -101,17 +95,21 @@ def calibration(summary: Numbers, network: str) -> str:
         "not_shown_too_few": f"too few test studies, at least {least} per class are needed; {line}",
         "not_shown_no_discrimination": f"the probabilities do not discriminate; {line}",
     }
-    return _sentence(f"{_subject(network)} {CALIBRATION[code]}: {reasons.get(code, line)}")
+    return _sentence(f"{_calibration_claim(code, network)}: {reasons.get(code, line)}")
 
 
 def calibration_in_short(summary: Numbers, network: str) -> str:
-    """Say the same without the reasons."""
-    return _sentence(f"{_subject(network)} {CALIBRATION[summary['conclusion']]}")
+    """The same without the reasons."""
+    return _sentence(_calibration_claim(summary["conclusion"], network))
 
 
-def comparison(found: Numbers, first: str, second: str) -> str:
-    """Say which of two networks is better, by the paired difference in AUROC per study."""
-    code, study = found["conclusion"], found["study"]
+def _calibration_claim(code: str, network: str) -> str:
+    return f"{_subject(network)} {CALIBRATION.get(code, 'is not shown to be calibrated')}"
+
+
+def comparison(result: Numbers, first: str, second: str) -> str:
+    """Which of two networks is better, by the paired difference in AUROC of studies."""
+    code, study = result["conclusion"], result["study"]
     pair = _subject(first), _subject(second)
     both = " and ".join(pair)
     sizes = f"{study['n']:,} test studies of {study['patients']:,} patients"
@@ -139,7 +137,7 @@ def comparison(found: Numbers, first: str, second: str) -> str:
 
 
 def overfitting(summary: Numbers, network: str) -> str:
-    """Say whether a network is better on its training studies than on test studies."""
+    """Whether a network is better on its training studies than on test studies."""
     name, train, test = _subject(network), summary["train"], summary["test"]
     sizes = f"{train['patients']:,} patients of train, {test['patients']:,} of test"
     claim = {
@@ -155,7 +153,7 @@ def overfitting(summary: Numbers, network: str) -> str:
 
 
 def history(course: Numbers, network: str) -> str:
-    """Say which epoch was kept, and what ended the training."""
+    """The epoch that was kept, and the end of each phase of the training."""
     sentences = [
         f"{_subject(network)} keeps epoch {course['kept']} of {course['epochs']}, which has the "
         f"lowest loss on val ({number(course['val_loss_kept'])})"
@@ -172,15 +170,15 @@ def history(course: Numbers, network: str) -> str:
     return " ".join(map(_sentence, sentences))
 
 
-def learning_curve(found: Numbers) -> str:
-    """Say whether more patients would help, by the last step of the curve."""
-    code, step = found["conclusion"], found["step"]
+def learning_curve(result: Numbers) -> str:
+    """Whether more patients would help, by the last step of the curve."""
+    code, step = result["conclusion"], result["step"]
     if code == "off":
         return (
             "The learning curve is off: set learning_curve.fractions in params.yaml, such as "
             "[0.25, 0.5], and run `dvc repro`; each fraction costs one training."
         )
-    name = _subject(found["arch"])
+    name = _subject(result["arch"])
     span = f"from {step['from_patients']:,} to {step['to_patients']:,} training patients"
     if code == "too_few":
         return _sentence(f"it cannot be estimated whether more patients help {name}: too few "
@@ -196,57 +194,59 @@ def learning_curve(found: Numbers) -> str:
 
 
 def baselines(summary: Numbers) -> str:
-    """Say whether labels can be predicted without looking at bone."""
+    """Whether labels can be predicted from non-anatomical features."""
     if summary["conclusion"] == "too_few":
         return "Too few test patients to say whether labels can be predicted without bone."
     rows = {name: summary[name] for name in BASELINES if name in summary}
-    flagged = [name for name, row in rows.items() if row["flag"]]
-    bright = [name for name, row in rows.items() if row["informative"] and not row["flag"]]
-
-    def listed(names: list[str]) -> str:
-        return "; ".join(f"{BASELINES[name]}, AUROC {ci(rows[name], 'auroc')}" for name in names)
-
+    flagged = _list_baselines({name: row for name, row in rows.items() if row["flag"]})
+    informative = _list_baselines(
+        {name: row for name, row in rows.items() if row["informative"] > row["flag"]}
+    )
     if summary["conclusion"] == "alarm":
-        said = [
-            f"Alarm: the label can be predicted without bone, from {listed(flagged)}.",
+        sentences = [
+            f"Alarm: the label can be predicted without bone, from {flagged}.",
             "A network that scores no better than this may have learned nothing else.",
         ]
     else:
         n = next(iter(rows.values()))["n"]
-        said = [
+        sentences = [
             "No alarm: without bone no baseline is better than chance on both test and train.",
             f"With {n:,} test studies an AUROC of up to {number(summary['max_auroc_high'], 2)} is "
             "not excluded.",
         ]
-    if bright:
-        said.append(
-            f"Brightness also predicts the label, from {listed(bright)}: metal and casts are "
+    if informative:
+        sentences.append(
+            f"Brightness also predicts the label, from {informative}: metal and casts are "
             "bright, so this alone is no alarm."
         )
-    return " ".join(said)
+    return " ".join(sentences)
+
+
+def _list_baselines(rows: Mapping[str, Numbers]) -> str:
+    return "; ".join(f"{BASELINES[name]}, AUROC {ci(row, 'auroc')}" for name, row in rows.items())
 
 
 def occlusion(summary: Numbers) -> str:
-    """Say whether networks need the centre, where bone is, or the border around it."""
+    """Whether networks need the centre, with the bones, or the border around it."""
     head = {"alarm": "Alarm.", "no_alarm": "No alarm.", "inconclusive": "Inconclusive."}
-    said = [head[summary["conclusion"]]]
-    networks = {name: found for name, found in summary.items() if isinstance(found, Mapping)}
-    for network, found in networks.items():
-        claim = f"{_subject(network)} {LOOKS[found['finding']]}"
-        if found["finding"] != "too_few":
+    sentences = [head[summary["conclusion"]]]
+    networks = {name: result for name, result in summary.items() if isinstance(result, Mapping)}
+    for network, result in networks.items():
+        claim = f"{_subject(network)} {FINDINGS[result['finding']]}"
+        if result["finding"] != "too_few":
             shown = {
                 "whole images": "whole",
                 "the centre alone": "frame_hidden",
                 "the border alone": "centre_hidden",
             }
-            scores = ", ".join(f"{ci(found[key], 'auroc')} on {w}" for w, key in shown.items())
+            scores = ", ".join(f"{ci(result[key], 'auroc')} on {w}" for w, key in shown.items())
             claim = f"{claim}: AUROC {scores}"
-        said.append(_sentence(claim))
-    return " ".join(said)
+        sentences.append(_sentence(claim))
+    return " ".join(sentences)
 
 
 def randomization(summary: Numbers, network: str) -> str:
-    """Say whether maps depend on the weights that were learned."""
+    """Whether maps depend on the trained weights."""
     head, *_, last = summary["rank_correlation"].values()
     result = "passed" if summary["passed"] else "failed"
     return _sentence(
@@ -258,7 +258,7 @@ def randomization(summary: Numbers, network: str) -> str:
 
 
 def localization(summary: Numbers | None) -> str:
-    """Say how often maps point at synthetic findings; nothing where there are none."""
+    """The share of maps that point at a ground-truth box; empty without boxes."""
     if not summary:
         return ""
     game = summary["abnormal"]["pointing_game"]
@@ -284,19 +284,19 @@ def cross_part(sides: Numbers, trained_on: str) -> str:
 
 def audit(summary: Numbers) -> str:
     """Count the anomalies and duplicates among the images."""
-    found = [
+    findings = [
         f"{count:,} {code.replace('_', ' ')}"
         for code, count in summary["findings"].items()
         if count
     ]
     return _sentence(
         f"{summary['images']:,} images of {summary['studies']:,} studies: "
-        f"{', '.join(found) or 'no finding'}"
+        f"{', '.join(findings) or 'no finding'}"
     )
 
 
 def ci(row: Numbers, name: str, digits: int = 3) -> str:
-    """A number of a row with its CI, which stands beside it as `<name>_low` and `<name>_high`."""
+    """A number of a row with its CI, `<name>_low` and `<name>_high`."""
     return interval(row[name], row[f"{name}_low"], row[f"{name}_high"], digits)
 
 
@@ -315,12 +315,12 @@ def interval(
     """
     if value is None or math.isnan(value):
         return "undefined"
-    ends = f"{number(low, digits, signed)} to {number(high, digits, signed)}"
-    return f"{number(value, digits, signed)} (95% CI {ends})"
+    limits = f"{number(low, digits, signed)} to {number(high, digits, signed)}"
+    return f"{number(value, digits, signed)} (95% CI {limits})"
 
 
 def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
-    """A number to so many decimals, with a typographic minus, and without a minus before 0.
+    """A number with a fixed count of decimals, a typographic minus, and no minus before 0.
 
     Example:
         >>> number(-0.12345), number(-0.0001), number(0.2, 1, signed=True), number(None)
@@ -332,7 +332,7 @@ def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
 
 
 def _subject(network: str) -> str:
-    """The network inside a sentence; a prediction table from elsewhere is called by its code."""
+    # A prediction table from elsewhere has no display name.
     return "the ensemble" if network == "ensemble" else NAMES.get(network, network)
 
 

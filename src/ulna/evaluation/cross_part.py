@@ -1,4 +1,4 @@
-"""Prediction tables of `ulna.data.cross_part` -> how each network does on each body part."""
+"""Evaluate the networks of `ulna.data.cross_part` on each body part, trained on it or not."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +15,13 @@ from ulna.evaluation.bootstrap import (
     Replicates,
     bootstrap_metrics,
     ci_columns,
+    estimates_with_ci,
     metrics_with_ci,
-    percentile_ci,
 )
-from ulna.evaluation.comparison import OVERALL
 from ulna.evaluation.thresholds import choose_threshold
 
 MEASURES = ("auroc", "kappa")
+OVERALL = "overall"  # tested_on of all body parts together
 CellNote = Literal["", "too_few", "one_class"]
 INTERVALS = ci_columns(MEASURES)
 SIZES = ("patients", "studies", "abnormal")
@@ -29,28 +29,22 @@ COLUMNS = ("trained_on", "tested_on", *SIZES, *INTERVALS, "threshold", "note")
 
 
 def read_tables(folder: Path) -> dict[Network, pd.DataFrame]:
-    """Read the prediction tables of all networks.
-
-    Args:
-        folder: `{name of the network}.csv`, see `ulna.core.predictions.read_predictions`.
-
-    Returns:
-        Network -> prediction table, in the order of `plan`.
+    """Read the prediction tables of all networks, `{name}.csv`, in the order of `plan`.
 
     Raises:
         InputError: There is none, one breaks a rule, or two do not hold the same images.
     """
-    # Parts are written in capitals, which sort before "without".
+    # Parts are in upper case, which sorts before "without".
     paths = sorted(folder.glob("*.csv"), key=lambda path: path.stem)
     if not paths:
         raise InputError(f"{folder} holds no prediction table: run `dvc repro transfer`")
     tables = {path: read_predictions(path) for path in paths}
-    judged = {
+    shared = {
         path: table.drop(columns=["logit", "probability"]).sort_values("image", ignore_index=True)
         for path, table in tables.items()
     }
     for path in paths[1:]:
-        if not judged[path].equals(judged[paths[0]]):
+        if not shared[path].equals(shared[paths[0]]):
             raise InputError(
                 f"{path} and {paths[0]} differ in their images, splits or labels: run "
                 "`dvc repro transfer`"
@@ -60,22 +54,16 @@ def read_tables(folder: Path) -> dict[Network, pd.DataFrame]:
 
 
 def evaluated_studies(network: Network, images: pd.DataFrame, evaluate: Evaluate) -> pd.DataFrame:
-    """Test studies with the network's threshold.
+    """The studies of test with the network's threshold.
 
-    The threshold is chosen on the val studies of the parts that the network was trained on, and is
-    one for all parts whatever `evaluate.threshold_per`: who meets a body part for the first time
-    has no val studies of it.
-
-    Args:
-        network: Which network.
-        images: Its prediction table.
-        evaluate: How views become a study, and the rule of the threshold.
+    It is chosen on the val studies of the parts that the network was trained on, and is one for all
+    parts for any `evaluate.threshold_per`: of a new body part there are no val studies.
 
     Returns:
-        See `ulna.core.predictions.by_study`, split test alone, with the column threshold.
+        See `ulna.core.predictions.by_study`, with a column threshold.
 
     Raises:
-        InputError: The rule cannot be applied.
+        InputError: The rule of the threshold cannot be applied.
     """
     studies = by_study(images, evaluate.aggregation)
     val = studies[(studies["split"] == "val") & studies["body_part"].isin(network.parts)]
@@ -89,17 +77,12 @@ def evaluated_studies(network: Network, images: pd.DataFrame, evaluate: Evaluate
 def cross_part_table(
     tests: Mapping[Network, pd.DataFrame], replicates: Replicates, min_patients: int
 ) -> pd.DataFrame:
-    """Judge every network on every body part, and on all together.
-
-    Args:
-        tests: Network -> its test studies, see `evaluated_studies`.
-        replicates: Draws of the test patients.
-        min_patients: A body part with fewer gets no numbers.
+    """Evaluate every network on its `evaluated_studies` of every body part, and of all together.
 
     Returns:
-        One row a network and body part, columns COLUMNS; the numbers are of studies, intervals
-        of 95%; tested_on is a body part, or `OVERALL` as the last of each network. note says why
-        numbers are NaN: too_few (patients, of both classes or of one) or one_class.
+        One row per network and body part, columns `COLUMNS`, of studies with 95% CIs; tested_on is
+        a body part, or `OVERALL` as the last of each network. note is the reason why numbers are
+        NaN: too_few (patients, in all or of a class) or one_class.
     """
     cells = [
         {"trained_on": network.name, "tested_on": name}
@@ -114,50 +97,45 @@ def cross_part_table(
 def seen_and_unseen(
     network: Network, test: pd.DataFrame, replicates: Replicates, min_patients: int
 ) -> dict[str, Any]:
-    """Judge a network on the parts it was trained on, on all others, and take the difference.
+    """Evaluate a network on the parts it was trained on and on all others, and their difference.
 
-    The difference is paired: in each draw both of its sides are of the same patients. A part can
-    also be harder than another for every network, seen or not: the difference holds that too.
-
-    Args:
-        network: Which network.
-        test: Its test studies, see `evaluated_studies`.
-        replicates: Draws of the test patients.
-        min_patients: A side with fewer gets no numbers.
+    The difference is paired: in each replicate both sides are of the same patients. A part can also
+    be harder than another for every network, seen or not: the difference includes that.
 
     Returns:
-        threshold; seen and unseen, each with the columns of `cross_part_table`; and seen_minus_unseen with
-        auroc and kappa, their `_low` and `_high`, and a note.
+        threshold; seen and unseen, each with the columns of `cross_part_table`; and
+        seen_minus_unseen with auroc and kappa, their `_low` and `_high`, and a note.
     """
     trained = test["body_part"].isin(network.parts)
     sides = {"seen": test[trained], "unseen": test[~trained]}
-    judged = {name: _evaluate(side, replicates, min_patients) for name, side in sides.items()}
+    metrics = {name: _evaluate(side, replicates, min_patients) for name, side in sides.items()}
     seen, unseen = (bootstrap_metrics(side, replicates) for side in sides.values())
-    difference: dict[str, Any] = {}
+    difference = estimates_with_ci(
+        {name: metrics["seen"][name] - metrics["unseen"][name] for name in MEASURES},
+        {name: seen[name] - unseen[name] for name in MEASURES},
+    )
     for name in MEASURES:
-        value = judged["seen"][name] - judged["unseen"][name]
-        low, high = percentile_ci(seen[name] - unseen[name])
-        # A side without a number can have draws with one; two with numbers can share too few draws.
-        if np.isnan(value) or np.isnan(low):
-            value = low = high = np.nan
-        difference |= {name: value, f"{name}_low": low, f"{name}_high": high}
-    note = judged["seen"]["note"] or judged["unseen"]["note"] or _too_few(difference)
+        # A side without a value can have replicates with one.
+        if np.isnan(difference[name]):
+            difference |= dict.fromkeys(ci_columns([name]), np.nan)
+    # Two sides with a value can have too few replicates in common.
+    note = metrics["seen"]["note"] or metrics["unseen"]["note"] or _too_few(difference)
     return {
         "threshold": float(test["threshold"].iloc[0]),
-        **judged,
+        **metrics,
         "seen_minus_unseen": difference | {"note": note},
     }
 
 
 def _evaluate(studies: pd.DataFrame, replicates: Replicates, min_patients: int) -> dict[str, Any]:
-    """SIZES, INTERVALS and note of some studies."""
-    judged = metrics_with_ci(studies, replicates, min_patients)
-    one_class = judged["patients"] >= min_patients and studies["label"].nunique() == 1
-    note: CellNote = "one_class" if one_class else _too_few(judged)
-    sizes = {"patients": judged["patients"], "studies": judged["n"], "abnormal": judged["abnormal"]}
-    return sizes | {name: judged[name] for name in INTERVALS} | {"note": note}
+    """`SIZES`, `INTERVALS` and note of some studies."""
+    metrics = metrics_with_ci(studies, replicates, min_patients)
+    one_class = metrics["patients"] >= min_patients and studies["label"].nunique() == 1
+    note: CellNote = "one_class" if one_class else _too_few(metrics)
+    sizes = dict(zip(SIZES, (metrics[name] for name in ("patients", "n", "abnormal")), strict=True))
+    return sizes | {name: metrics[name] for name in INTERVALS} | {"note": note}
 
 
 def _too_few(values: Mapping[str, Any]) -> CellNote:
-    """Enough patients, but hardly any of one class, are too few as well."""
+    # Enough patients, but hardly any of one class, are too few as well.
     return "too_few" if any(np.isnan(values[name]) for name in INTERVALS) else ""

@@ -1,4 +1,7 @@
-"""Do class activation maps point at findings? Boxes in the cached square, hits, energy, chance."""
+"""Localization: whether class activation maps point at findings, against chance levels.
+
+Boxes are (n, 4): left, top, right, bottom, in pixels of the cached square unless said otherwise.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,42 +12,41 @@ import pandas as pd
 
 from ulna.core import InputError
 from ulna.core.io import atomic_directory, read_table, write_csv
-from ulna.core.params import Evaluate
 from ulna.data.annotations import BOX
 from ulna.data.cache import Cache, gather_samples
 from ulna.data.images import Fit, Pixels, content_box
 from ulna.evaluation.bootstrap import (
     Replicates,
+    bootstrap_mean,
     bootstrap_weights,
     percentile_ci,
     zero_event_upper_bound,
 )
 
 Floats = npt.NDArray[np.float64]
+Maps = npt.NDArray[np.float32]
 
 CONTENT_BOX = ["left", "top", "right", "bottom"]
-# Zhang et al. take 15 pixels on pictures about 500 pixels wide.
+# Zhang et al. take 15 pixels on images about 500 pixels wide.
 TOLERANCE_FRACTION = 0.03
-# What needs no network: a point anywhere on the picture, the map of another image, bright spots.
+# Without a network: a random point on the image, the map of another image, bright spots.
 CHANCES = ("chance_even", "chance_other_maps", "chance_brightness")
+OUTCOMES = ("true positive", "false positive", "false negative", "true negative")
+COLUMNS = (
+    *("image", "patient", "study", "body_part", "label", "outcome", "probability"),
+    *("map_x_px", "map_y_px"),
+)
+SAMPLE_IMAGES = 32
+GALLERY, MAPS = "gallery.csv", "maps.npy"
 
 
 def content_boxes(
     width_px: npt.ArrayLike, height_px: npt.ArrayLike, size_px: int, fit: Fit
 ) -> Floats:
-    """Where images lie in the square, see `ulna.data.images.content_box`.
-
-    Args:
-        width_px: (n,) width of the original images.
-        height_px: (n,) their height.
-        size_px: Side of the square.
-        fit: pad or stretch.
-
-    Returns:
-        (n, 4): left, top, right, bottom.
+    """The box of each image's content, see `ulna.data.images.content_box`.
 
     Example:
-        >>> place([400], [200], 96, "pad").tolist()
+        >>> content_boxes([400], [200], 96, "pad").tolist()
         [[0.0, 24.0, 96.0, 72.0]]
     """
     sides = zip(np.asarray(width_px).tolist(), np.asarray(height_px).tolist(), strict=True)
@@ -55,88 +57,52 @@ def content_boxes(
 def to_square(
     boxes: npt.ArrayLike, width_px: npt.ArrayLike, height_px: npt.ArrayLike, size_px: int, fit: Fit
 ) -> Floats:
-    """Move boxes from pixels of the original images to the cached square.
-
-    Args:
-        boxes: (n, 4) x0, y0, x1, y1; NaN stays NaN.
-        width_px: (n,) width of the original images.
-        height_px: (n,) their height.
-        size_px: Side of the square.
-        fit: pad or stretch.
-
-    Returns:
-        (n, 4) in the square.
+    """Move boxes from pixels of the original images to the cached square; NaN stays NaN.
 
     Example:
         >>> to_square([[100, 50, 200, 100]], [400], [200], 96, "pad").tolist()
         [[24.0, 36.0, 48.0, 48.0]]
     """
-    where = content_boxes(width_px, height_px, size_px, fit)
+    content = content_boxes(width_px, height_px, size_px, fit)
     sides = np.stack([np.asarray(width_px), np.asarray(height_px)], axis=1)
-    scale = (where[:, 2:] - where[:, :2]) / sides
+    scale = (content[:, 2:] - content[:, :2]) / sides
     corners = np.asarray(boxes, np.float64).reshape(-1, 2, 2)
-    moved: Floats = corners * scale[:, None] + where[:, None, :2]
+    moved: Floats = corners * scale[:, None] + content[:, None, :2]
     return moved.reshape(-1, 4)
 
 
 def map_maxima(maps: npt.NDArray[np.floating], size_px: int) -> Floats:
-    """Where maps are highest.
+    """The centre of the cell with the highest value of each map, the first of equal ones.
 
-    Bilinear interpolation never exceeds the values that it runs between, so the highest point of an
-    upsampled map is the centre of a cell; near the border it is a plateau, whose first pixel would
-    be a corner. Of equal cells the first counts.
-
-    Args:
-        maps: (n, rows, columns), before they are upsampled.
-        size_px: Side of the square that the cells cover.
-
-    Returns:
-        (n, 2): x, y.
+    Maps are (n, rows, columns), before upsampling; centres are (n, 2), x and y in the square.
 
     Example:
-        >>> maxima(np.array([[[0.0, 1.0], [0.0, 0.0]]]), 96).tolist()
+        >>> map_maxima(np.array([[[0.0, 1.0], [0.0, 0.0]]]), 96).tolist()
         [[72.0, 24.0]]
     """
+    # Bilinear interpolation never exceeds the values between which it runs, so the maximum of an
+    # upsampled map is the centre of a cell; near the border it is a plateau, whose first pixel
+    # would be a corner.
     count, rows, columns = maps.shape
     y, x = np.divmod(maps.reshape(count, -1).argmax(axis=1), columns)
     return np.stack([(x + 0.5) * size_px / columns, (y + 0.5) * size_px / rows], axis=1)
 
 
-def with_peaks(images: pd.DataFrame, maps: npt.NDArray[np.floating], size_px: int) -> pd.DataFrame:
-    """Add map_x_px and map_y_px, the highest point of each image's map, see `map_maxima`."""
-    x, y = map_maxima(maps, size_px).T
-    return images.assign(map_x_px=x, map_y_px=y)
-
-
-def localise(
+def evaluate_localization(
     images: pd.DataFrame,
-    pixels: npt.NDArray[np.uint8],
+    pixels: Pixels,
     maps: npt.NDArray[np.floating],
     cells: int,
-    evaluate: Evaluate,
+    n_replicates: int,
+    min_patients: int,
     seed: int,
 ) -> dict[str, object]:
-    """Judge whether maps point at what was planted.
-
-    Args:
-        images: One row an image with a finding: see `score_maps`; also patient, probability,
-            threshold.
-        pixels: See `score_maps`.
-        maps: See `score_maps`.
-        cells: See `score_maps`.
-        evaluate: Draws of the intervals, and the fewest patients that get a number.
-        seed: Of the draws.
-
-    Returns:
-        `score_maps` of all images (abnormal) and of those called abnormal.
-    """
-    replicates = bootstrap_weights(images["patient"], evaluate.bootstrap_replicates, seed)
-    called = (images["probability"] > images["threshold"]).to_numpy()
+    """Apply `score_maps` to all images with a box (abnormal), and to the predicted_positive."""
+    replicates = bootstrap_weights(images["patient"], n_replicates, seed)
+    positive = (images["probability"] > images["threshold"]).to_numpy()
     return {
-        name: score_maps(
-            images[rows], maps[rows], pixels[rows], cells, replicates, evaluate.min_patients
-        )
-        for name, rows in (("abnormal", called | True), ("predicted_positive", called))
+        name: score_maps(images[rows], maps[rows], pixels[rows], cells, replicates, min_patients)
+        for name, rows in (("abnormal", positive | True), ("predicted_positive", positive))
     }
 
 
@@ -144,7 +110,7 @@ def mean_cells(pixels: npt.NDArray[np.uint8], cells: int) -> Floats:
     """The mean grey level of each cell: (n, size_px, size_px) -> (n, cells, cells).
 
     Example:
-        >>> shrink(np.array([[[0, 2], [4, 6]]], np.uint8), 1).tolist()
+        >>> mean_cells(np.array([[[0, 2], [4, 6]]], np.uint8), 1).tolist()
         [[[3.0]]]
     """
     start = np.arange(cells) * pixels.shape[1] // cells
@@ -155,45 +121,39 @@ def mean_cells(pixels: npt.NDArray[np.uint8], cells: int) -> Floats:
 
 
 def pointing_game(
-    points: Floats, boxes: Floats, pictures: Floats, size_px: int
+    points: Floats, boxes: Floats, content: Floats, size_px: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Is the highest point of a map in the box, or at most 3% of the side beside it?
+    """Test whether the maximum of a map is in its box, or at most 3% of the side beside it.
 
-    Args:
-        points: (n, 2) x, y, see `map_maxima`.
-        boxes: (n, 4) in the square.
-        pictures: (n, 4), the square without its padding, see `content_boxes`.
-        size_px: Side of the square.
+    Points are (n, 2), see `map_maxima`; content is (n, 4), see `content_boxes`.
 
     Returns:
-        Hits, 0 or 1; the chance of a point drawn evenly over the picture; the share of the other
-        images' points that hit this box, NaN for one image. (n,) each. The last one is what a map
-        that only knows where findings usually lie would reach.
+        (n,) each: hits, 0 or 1; the probability of a hit of a random point on the image; the share
+        of the other images' maxima that hit this box, NaN for one image, which is what a map would
+        reach that only knows where findings usually are.
 
     Reference:
         Zhang et al. 2016, "Top-down neural attention by excitation backprop", arXiv 1608.00507.
     """
     tolerance = TOLERANCE_FRACTION * size_px
     wide = boxes + [-tolerance, -tolerance, tolerance, tolerance]
-    # Row: whose point; column: whose box.
+    # Rows are points, columns are boxes.
     inside = ((points[:, None] >= wide[:, :2]) & (points[:, None] <= wide[:, 2:])).all(axis=2)
     hits = np.diagonal(inside).astype(np.float64)
-    return hits, _area_share(wide, pictures), _mean_of_others(inside.sum(axis=0), hits)
+    return hits, _area_share(wide, content), _mean_of_others(inside.sum(axis=0), hits)
 
 
 def energy_inside(
-    maps: npt.NDArray[np.floating], boxes: Floats, pictures: Floats
+    maps: npt.NDArray[np.floating], boxes: Floats, content: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """The share of a map's positive part that lies in the box.
+    """Compute the share of a map's positive part that lies in its box.
 
-    Args:
-        maps: (n, size_px, size_px), signed.
-        boxes: (n, 4) in the square; pixels on their edge count by the part inside.
-        pictures: (n, 4), the square without its padding, see `content_boxes`.
+    Maps are (n, size_px, size_px), signed; content is (n, 4), see `content_boxes`. Pixels on the
+    edge of a box count by the part inside.
 
     Returns:
-        The share, 0 to 1, NaN where nothing is positive; that of a map that is even over the
-        picture; that of the other images' maps in this box. (n,) each.
+        (n,) each: the share, 0 to 1, NaN where nothing is positive; that of a map that is even over
+        the image; the mean of the other images' maps in this box.
 
     Reference:
         Wang et al. 2020, "Score-CAM", arXiv 1910.01279, section 4.3 (energy-based pointing game).
@@ -207,7 +167,7 @@ def energy_inside(
     others = np.full_like(own, np.nan)
     defined = ~np.isnan(own)
     others[defined] = _mean_of_others(total[defined], own[defined])
-    return own, _area_share(boxes, pictures), others
+    return own, _area_share(boxes, content), others
 
 
 def score_maps(
@@ -218,95 +178,81 @@ def score_maps(
     replicates: Replicates,
     min_patients: int,
 ) -> dict[str, dict[str, float]]:
-    """Pointing game and energy of the maps of images with a planted finding.
+    """Play the pointing game and measure the energy of maps of images with a ground-truth box.
 
-    Args:
-        table: One row an image: patient (among those of `replicates`), map_x_px and map_y_px (see
-            `map_maxima`), `BOX` and `CONTENT_BOX` in the square.
-        maps: (n, size_px, size_px) in the same order, signed.
-        pixels: (n, size_px, size_px) uint8, the pictures.
-        cells: Of a map before it was upsampled, a side.
-        replicates: Draws of patients.
-        min_patients: With fewer there is no number.
+    The table has one row per image: patient, map_x_px and map_y_px (see `map_maxima`), `BOX` and
+    `CONTENT_BOX`. Maps and pixels are (n, size_px, size_px); cells is the side of a map before
+    upsampling.
 
     Returns:
-        pointing_game and energy_inside, each see `summarize_localization`. The pictures themselves, in cells,
-        are judged as a map is: findings that are bright need no network.
+        pointing_game and energy_inside, each see `summarize_localization`. chance_brightness is of
+        the images themselves as maps: bright findings need no network.
     """
     if table.empty:
         none = (np.empty(0), np.empty(0), np.empty(0), np.empty(0))
-        unknown = summarize_localization(none, np.empty(0, object), replicates, min_patients)
+        unknown = summarize_localization(none, table["patient"], replicates, min_patients)
         return {"pointing_game": unknown, "energy_inside": unknown}
     columns = (["map_x_px", "map_y_px"], BOX, CONTENT_BOX)
-    points, boxes, pictures = (table[names].to_numpy(np.float64) for names in columns)
+    points, boxes, content = (table[names].to_numpy(np.float64) for names in columns)
     size_px = maps.shape[1]
     brightest = map_maxima(mean_cells(pixels, cells), size_px)
-    found = {
+    results = {
         "pointing_game": (
-            *pointing_game(points, boxes, pictures, size_px),
-            pointing_game(brightest, boxes, pictures, size_px)[0],
+            *pointing_game(points, boxes, content, size_px),
+            pointing_game(brightest, boxes, content, size_px)[0],
         ),
         "energy_inside": (
-            *energy_inside(maps, boxes, pictures),
-            energy_inside(pixels.astype(np.float64), boxes, pictures)[0],
+            *energy_inside(maps, boxes, content),
+            energy_inside(pixels.astype(np.float64), boxes, content)[0],
         ),
     }
-    patients = table["patient"].to_numpy(object)
     return {
-        name: summarize_localization(values, patients, replicates, min_patients)
-        for name, values in found.items()
+        name: summarize_localization(values, table["patient"], replicates, min_patients)
+        for name, values in results.items()
     }
 
 
 def summarize_localization(
     values: tuple[Floats, Floats, Floats, Floats],
-    patients: npt.NDArray[np.object_],
+    patients: pd.Series,
     replicates: Replicates,
     min_patients: int,
 ) -> dict[str, float]:
-    """The mean over images with its 95% interval over patients, beside the chance levels.
+    """Average over images, with a 95% CI over patients, beside the chance levels.
 
-    Args:
-        values: From `pointing_game` or `energy_inside`, and what the picture reaches as its own
-            map, (n,) each; images where the first is NaN drop out.
-        patients: (n,) whose image it is; among those of `replicates`.
-        replicates: Draws of patients.
-        min_patients: With fewer there is no number.
+    The values are those of `pointing_game` or `energy_inside`, and of the image as its own map,
+    (n,) each; images where the first is NaN are dropped. With few patients there is no number.
 
     Returns:
-        n (images), patients, value, low, high, and the names in `CHANCES`.
+        n (images), patients, value, low, high, and `CHANCES`.
     """
     defined = ~np.isnan(values[0])
     own, *chances = (value[defined] for value in values)
-    place_of = np.searchsorted(replicates.patients, patients[defined])
-    present, patient = np.unique(place_of, return_inverse=True)
+    known = patients[defined]
+    sizes = {"n": int(defined.sum()), "patients": int(known.nunique())}
     numbers = dict.fromkeys(("value", "low", "high", *CHANCES), np.nan)
-    if len(present) >= min_patients:
-        weights = replicates.weights[present]
-        images = np.bincount(patient) @ weights
-        with np.errstate(invalid="ignore"):
-            drawn = np.bincount(patient, weights=own) @ weights / images
-        value, unseen = float(own.mean()), zero_event_upper_bound(len(present))
-        low, high = percentile_ci(drawn)
+    if sizes["patients"] >= min_patients:
+        value, unseen = float(own.mean()), zero_event_upper_bound(sizes["patients"])
+        low, high = percentile_ci(bootstrap_mean(known, own, replicates))
         if np.isnan(low):
-            # Every draw is the same, as where all points hit: see `ulna.evaluation.bootstrap`.
+            # All replicates are the same, as if all maxima hit: see `ulna.evaluation.bootstrap`.
             low, high = value * (1 - unseen), value + (1 - value) * unseen
-        means = [float(part.mean()) for part in chances]
+        means = [float(chance.mean()) for chance in chances]
         numbers = dict(zip(numbers, [value, low, high, *means], strict=True))
-    return {"n": int(defined.sum()), "patients": len(present)} | numbers
+    return sizes | numbers
 
 
 def _mean_of_others(total: npt.ArrayLike, own: Floats) -> Floats:
-    """The mean over all images but one's own, from the sum over all."""
+    """The mean over all other images, from the sum over all."""
     if len(own) < 2:
         return np.full_like(own, np.nan)
     return (np.asarray(total, np.float64) - own) / (len(own) - 1)
 
 
-def _area_share(boxes: Floats, pictures: Floats) -> Floats:
-    low = np.maximum(boxes[:, :2], pictures[:, :2])
-    high = np.minimum(boxes[:, 2:], pictures[:, 2:])
-    sides = pictures[:, 2:] - pictures[:, :2]
+def _area_share(boxes: Floats, content: Floats) -> Floats:
+    low = np.maximum(boxes[:, :2], content[:, :2])
+    high = np.minimum(boxes[:, 2:], content[:, 2:])
+    sides = content[:, 2:] - content[:, :2]
     return np.asarray((np.maximum(high - low, 0) / sides).prod(axis=1), np.float64)
 
 
@@ -317,29 +263,13 @@ def _overlap(edges: Floats, size_px: int) -> Floats:
     return np.clip(inside, 0, 1)
 
 
-OUTCOMES = ("true positive", "false positive", "false negative", "true negative")
-COLUMNS = (
-    *("image", "patient", "study", "body_part", "label", "outcome", "probability"),
-    *("map_x_px", "map_y_px"),
-)
-SAMPLE_IMAGES = 32
-GALLERY, MAPS = "gallery.csv", "maps.npy"
-
-Maps = npt.NDArray[np.float32]
-
-
 def locate_boxes(images: pd.DataFrame, cache: Cache, fit: Fit, truth: pd.DataFrame) -> pd.DataFrame:
-    """Add to images where they lie: in the cache, their picture and finding in the square.
+    """Add the row of each image in the cache, its content box and its ground-truth box.
 
-    Args:
-        images: One row an image: image and more.
-        cache: The cached images.
-        fit: How they were made square.
-        truth: See `ulna.data.annotations.find_annotations`; images may be missing.
+    Annotations (see `ulna.data.annotations.find_annotations`) may lack images.
 
     Returns:
-        `images` with row (of the cache), left, top, right, bottom (the square without its padding)
-        and x0, y0, x1, y1 (the finding, NaN where there is none), in pixels of the square.
+        `images` with row, `CONTENT_BOX` and `BOX` (NaN without a finding) in the square.
 
     Raises:
         InputError: The cache lacks an image.
@@ -361,14 +291,9 @@ def locate_boxes(images: pd.DataFrame, cache: Cache, fit: Fit, truth: pd.DataFra
 
 
 def choose_sample(images: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Draw the images of the randomization test: up to `SAMPLE_IMAGES`, without repetition.
+    """Sample the images of the randomization test: up to `SAMPLE_IMAGES`, without replacement.
 
-    Args:
-        images: One row an image: image and more; in any order.
-        seed: The same seed and images give the same sample.
-
-    Returns:
-        Rows of `images`, sorted by image.
+    The same seed and images, in any order, give the same sample, sorted by image.
     """
     rows = images.sort_values("image", kind="stable")
     stream = np.random.Generator(np.random.Philox(seed))
@@ -379,62 +304,50 @@ def choose_sample(images: pd.DataFrame, seed: int) -> pd.DataFrame:
 def choose_gallery(images: pd.DataFrame) -> pd.DataFrame:
     """Choose the most confident image of each body part and outcome.
 
-    Args:
-        images: One row an image: image, body_part, label, probability, threshold (above it is
-            called abnormal), and more; in any order.
-
     Returns:
         Rows of `images` with a column outcome, by body part and in the order of `OUTCOMES`; an
         outcome that does not occur has no row. Of equal probabilities the first image counts.
     """
-    called = images["probability"] > images["threshold"]
+    positive = images["probability"] > images["threshold"]
     abnormal = images["label"] == 1
     outcome = np.select(
-        [called & abnormal, called, abnormal], OUTCOMES[:3], default=OUTCOMES[3]
+        [positive & abnormal, positive, abnormal], OUTCOMES[:3], default=OUTCOMES[3]
     ).astype(object)
-    surest = images["probability"].where(called, 1 - images["probability"])
-    order = {name: place for place, name in enumerate(OUTCOMES)}
+    confidence = images["probability"].where(positive, 1 - images["probability"])
+    order = {name: position for position, name in enumerate(OUTCOMES)}
     return (
-        images.assign(outcome=outcome, surest=surest, place=[order[name] for name in outcome])
-        .sort_values(["body_part", "place", "surest", "image"], ascending=[True, True, False, True])
+        images.assign(
+            outcome=outcome, confidence=confidence, order=[order[name] for name in outcome]
+        )
+        .sort_values(
+            ["body_part", "order", "confidence", "image"], ascending=[True, True, False, True]
+        )
         .drop_duplicates(["body_part", "outcome"])
-        .drop(columns=["surest", "place"])
+        .drop(columns=["confidence", "order"])
         .reset_index(drop=True)
     )
 
 
-def explain_rows(
+def compute_maps(
     cam: Callable[[Pixels], Maps],
     upsample: Callable[[Maps, int], Maps],
     cache: Cache,
     images: pd.DataFrame,
 ) -> tuple[pd.DataFrame, Pixels, Maps]:
-    """Compute the maps of cached images.
-
-    Args:
-        cam: Of the network, see `ulna.networks.saliency.make_cam_fn`.
-        upsample: See `ulna.networks.saliency.upsample`.
-        cache: The cached images.
-        images: One row an image, at least one: body_part, row and more.
+    """Compute the maps of cached images, at least one, by functions of `ulna.networks.saliency`.
 
     Returns:
-        `images` with map_x_px and map_y_px, see `ulna.evaluation.localization.with_peaks`; pixels,
-        (n, size_px, size_px) uint8; maps, upsampled to them.
+        `images` with map_x_px and map_y_px, see `map_maxima`; pixels, (n, size_px, size_px) uint8;
+        maps, upsampled to them.
     """
     pixels = gather_samples(cache, images)
     cells = cam(pixels)
-    return with_peaks(images, cells, cache.size_px), pixels, upsample(cells, cache.size_px)
+    x, y = map_maxima(cells, cache.size_px).T
+    return images.assign(map_x_px=x, map_y_px=y), pixels, upsample(cells, cache.size_px)
 
 
 def write_gallery(folder: Path, gallery: pd.DataFrame, maps: Maps | None) -> None:
-    """Write what is to be shown.
-
-    Args:
-        folder: It is replaced.
-        gallery: One row an image, see `choose_gallery`; also map_x_px and map_y_px.
-        maps: (images, size_px, size_px) float32, in the same order; None where they may not be
-            shown.
-    """
+    """Replace a folder with the gallery and its maps; None where they must not be shown."""
     with atomic_directory(folder) as partial:
         write_csv(partial / GALLERY, gallery)
         if maps is not None:
@@ -442,10 +355,6 @@ def write_gallery(folder: Path, gallery: pd.DataFrame, maps: Maps | None) -> Non
 
 
 def read_gallery(folder: Path) -> tuple[pd.DataFrame, Maps | None]:
-    """Read what `write_gallery` wrote.
-
-    Raises:
-        InputError: It is missing.
-    """
+    """Read what `write_gallery` wrote; an `InputError` if it is missing."""
     gallery = read_table(folder / GALLERY)
     return gallery, np.load(folder / MAPS) if (folder / MAPS).exists() else None

@@ -1,11 +1,12 @@
-"""Labels and probabilities in, numbers out: how well abnormal is told from normal.
+"""Metrics of labels and probabilities, their curves, and the counts behind them.
 
-Label 1 is abnormal, and what lies above a threshold (not on it) is called abnormal. What is
-undefined, such as precision without a positive call, is NaN.
+Everywhere labels are 0 or 1 (abnormal), shape (n,); probabilities are of abnormal, 0 to 1, shape
+(n,); a row is predicted positive if its probability is above the threshold, not on it; what is
+undefined, such as precision without a predicted positive, is NaN.
 
-Areas and curves are scikit-learn's. Decisions are counted here: choosing a threshold looks at
-thousands of them at once, and a resample at thousands of tables, where scikit-learn takes one set
-of decisions a call.
+Areas and curves are scikit-learn's. Confusion counts are our own: choosing a threshold needs those
+of thousands of thresholds, and a bootstrap those of thousands of tables, where scikit-learn takes
+one set of predictions per call.
 """
 
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import special
 from sklearn.metrics import (
     average_precision_score,
     precision_recall_curve,
@@ -34,48 +36,33 @@ class Counts(NamedTuple):
     tn: Integers
 
 
-def score(
+def compute_metrics(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: npt.ArrayLike
 ) -> dict[str, float]:
-    """Judge probabilities against labels.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: Of abnormal, 0 to 1, shape (n,).
-        threshold: A number or shape (n,), one for each row: above it is abnormal; chosen on other
-            data.
+    """Compute all metrics at a threshold, a number or shape (n,), chosen on other data.
 
     Returns:
-        n and abnormal (the rows with label 1), int; accuracy, precision, recall (the sensitivity),
+        n and abnormal (rows with label 1), int; accuracy, precision, recall (the sensitivity),
         specificity, f1, kappa (-1 to 1), auroc and auprc, float, 0 to 1. The areas use the
-        probabilities, not the decisions.
+        probabilities, not the predictions.
 
     Example:
-        >>> score([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], threshold=0.55)["kappa"]
+        >>> compute_metrics([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9], threshold=0.55)["kappa"]
         0.0
     """
     truth = np.asarray(labels) == 1
-    called = np.asarray(probabilities, dtype=np.float64) > np.asarray(threshold)
-    cells = (truth & called, ~truth & called, truth & ~called, ~truth & ~called)
-    counts = Counts(*(cell.sum() for cell in cells))
-    decided = {name: float(value) for name, value in rates(counts).items()}
+    positive = np.asarray(probabilities, dtype=np.float64) > np.asarray(threshold)
+    cells = (truth & positive, ~truth & positive, truth & ~positive, ~truth & ~positive)
+    at_threshold = rates(Counts(*(cell.sum() for cell in cells)))
     return (
         {"n": len(truth), "abnormal": int(truth.sum())}
-        | decided
+        | {name: float(value) for name, value in at_threshold.items()}
         | {"auroc": auroc(labels, probabilities), "auprc": auprc(labels, probabilities)}
     )
 
 
 def rates(counts: Counts) -> dict[str, Floats]:
-    """What follows from counts of right and wrong decisions.
-
-    Args:
-        counts: Of any one shape.
-
-    Returns:
-        accuracy, precision, recall, specificity, f1 and kappa, each of that shape; NaN where
-        undefined.
-    """
+    """Compute accuracy, precision, recall, specificity, f1 and kappa of counts of any one shape."""
     tp, fp, fn, tn = counts
     return {
         "accuracy": _ratio(tp + tn, tp + fp + fn + tn),
@@ -87,19 +74,13 @@ def rates(counts: Counts) -> dict[str, Floats]:
     }
 
 
-def count(labels: npt.ArrayLike, probabilities: npt.ArrayLike, thresholds: npt.ArrayLike) -> Counts:
-    """Count right and wrong decisions at one threshold or at many.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: Shape (n,).
-        thresholds: A number or shape (thresholds,); above is abnormal.
-
-    Returns:
-        True and false positives, false and true negatives.
+def confusion_counts(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, thresholds: npt.ArrayLike
+) -> Counts:
+    """Count true and false positives and negatives at one threshold or at many.
 
     Example:
-        >>> [int(number) for number in count([0, 0, 1], [0.2, 0.7, 0.7], 0.5)]
+        >>> [int(number) for number in confusion_counts([0, 0, 1], [0.2, 0.7, 0.7], 0.5)]
         [1, 1, 0, 1]
     """
     truth, values = np.asarray(labels), np.asarray(probabilities, dtype=np.float64)
@@ -110,15 +91,10 @@ def count(labels: npt.ArrayLike, probabilities: npt.ArrayLike, thresholds: npt.A
 
 
 def kappa(counts: Counts) -> Floats:
-    """Cohen's kappa: agreement beyond chance.
-
-    A quotient of integers: equal tables give equal bits.
-
-    Args:
-        counts: Arrays of any one shape.
+    """Cohen's kappa, as a quotient of integers: equal tables give equal bits.
 
     Returns:
-        -1 to 1, of that shape; NaN where label and decision are one and the same class throughout.
+        -1 to 1, in the shape of the counts; NaN where labels and predictions are all of one class.
 
     Reference:
         Cohen 1960, Educational and Psychological Measurement 20(1): (p_o - p_e) / (1 - p_e).
@@ -128,13 +104,7 @@ def kappa(counts: Counts) -> Floats:
 
 
 def youden(counts: Counts) -> Floats:
-    """Youden's J: sensitivity + specificity - 1, as a quotient of integers.
-
-    Args:
-        counts: Arrays of any one shape.
-
-    Returns:
-        -1 to 1, of that shape; NaN without both classes.
+    """Youden's J, sensitivity + specificity - 1, as a quotient of integers; -1 to 1.
 
     Reference:
         Youden 1950, Cancer 3(1), "Index for rating diagnostic tests".
@@ -145,7 +115,7 @@ def youden(counts: Counts) -> Floats:
 
 def auroc(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     """Area under the ROC curve, ties counted half; NaN without both classes."""
-    # As arrays: what scikit-learn checks takes 2 ms more of a column of a table.
+    # As arrays: scikit-learn's checks take 2 ms more of a column of a table.
     if np.unique(labels).size < 2:
         return np.nan
     return float(roc_auc_score(np.asarray(labels), np.asarray(probabilities)))
@@ -158,16 +128,56 @@ def auprc(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     return float(average_precision_score(np.asarray(labels), np.asarray(probabilities)))
 
 
-def roc(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> pd.DataFrame:
-    """List the points of the ROC curve, without those amid a straight line.
+def brier(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
+    """Mean squared difference of probability and label, 0 to 1; NaN without rows.
 
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: Shape (n,).
+    scikit-learn's brier_score_loss raises an error without rows.
+
+    Reference:
+        Brier 1950, Monthly Weather Review 78(1), for two classes and one of them counted.
+    """
+    differences = np.asarray(probabilities, dtype=np.float64) - np.asarray(labels)
+    return float(np.mean(differences**2)) if differences.size else np.nan
+
+
+def log_loss(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
+    """Mean of `row_losses`; NaN without rows."""
+    losses = row_losses(labels, probabilities)
+    return float(np.mean(losses)) if losses.size else np.nan
+
+
+def row_losses(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Floats:
+    """The log loss of each row, 0 to 36.04, shape (n,).
+
+    Example:
+        >>> row_losses([1, 0], [0.5, 0.75]).round(3).tolist()
+        [0.693, 1.386]
+    """
+    logits = logit(probabilities)
+    # log(1 + exp(z)) - y z: no difference of large numbers, no log of 0.
+    losses: Floats = np.logaddexp(0.0, logits) - np.asarray(labels) * logits
+    return losses
+
+
+def logit(probabilities: npt.ArrayLike) -> Floats:
+    """Logits of probabilities of any shape, clipped by 2.2e-16 as in scikit-learn's log loss.
+
+    Example:
+        >>> logit([0.0, 0.5, 1.0]).round(2).tolist()
+        [-36.04, 0.0, 36.04]
+    """
+    epsilon = np.finfo(np.float64).eps
+    inside = np.clip(np.asarray(probabilities, dtype=np.float64), epsilon, 1 - epsilon)
+    logits: Floats = special.logit(inside)
+    return logits
+
+
+def roc(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> pd.DataFrame:
+    """List the points of the ROC curve, without those inside a straight line.
 
     Returns:
         Columns false_positive_rate and true_positive_rate, both rising from 0 to 1, and threshold,
-        the lowest probability that is called abnormal there (NaN where none is). No rows without
+        the lowest probability that is predicted positive there (NaN where none is). No rows without
         both classes.
     """
     columns = ["false_positive_rate", "true_positive_rate", "threshold"]
@@ -180,19 +190,15 @@ def roc(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> pd.DataFrame:
 def precision_recall(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> pd.DataFrame:
     """List the points of the precision-recall curve.
 
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: Shape (n,).
-
     Returns:
-        Columns recall (rising), precision and threshold, the lowest probability that is called
-        abnormal there: one row each value of the probabilities. There is no row without a positive
-        call, where precision is undefined. No rows without label 1.
+        One row per distinct probability: recall (rising), precision and threshold, the lowest
+        probability that is predicted positive there. No rows without label 1.
     """
     columns = ["recall", "precision", "threshold"]
     if not np.any(labels):
         return pd.DataFrame(columns=columns, dtype=np.float64)
     precision, recall, thresholds = precision_recall_curve(labels, probabilities)
+    # scikit-learn's last point has no predicted positive: its precision is undefined.
     points = zip(columns, (recall[:-1], precision[:-1], thresholds), strict=True)
     return pd.DataFrame({name: values[::-1] for name, values in points})
 
@@ -200,19 +206,10 @@ def precision_recall(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> pd.
 def confusion(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: npt.ArrayLike
 ) -> pd.DataFrame:
-    """Name label and decision of each row, as DVC's confusion template wants them.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: Shape (n,).
-        threshold: A number or shape (n,): above it is abnormal.
-
-    Returns:
-        Columns actual and predicted, each normal or abnormal, one row a label.
-    """
+    """Name the actual and the predicted class of each row, as DVC's confusion template wants."""
     names = np.array(CLASSES)
-    decisions = (np.asarray(probabilities) > np.asarray(threshold)).astype(np.int64)
-    return pd.DataFrame({"actual": names[np.asarray(labels)], "predicted": names[decisions]})
+    positive = (np.asarray(probabilities) > np.asarray(threshold)).astype(np.int64)
+    return pd.DataFrame({"actual": names[np.asarray(labels)], "predicted": names[positive]})
 
 
 def _ratio(numerator: Integers, denominator: Integers) -> Floats:

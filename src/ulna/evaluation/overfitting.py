@@ -1,49 +1,66 @@
-"""Train, val and test side by side, by epoch and by number of patients."""
+"""Overfitting: train, val and test compared, by epoch and by number of patients."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ulna.core import InputError
 from ulna.core.params import Evaluate
+from ulna.core.predictions import align
 from ulna.evaluation.bootstrap import (
+    SIZES,
     Floats,
     Replicates,
+    bootstrap_mean,
     bootstrap_metrics,
     bootstrap_weights,
     ci_columns,
     count_rows,
-    metric_ci,
+    estimates_with_ci,
     metrics_with_ci,
-    percentile_ci,
+    too_small,
 )
-from ulna.evaluation.calibration import logit, row_losses_of_logits
 from ulna.evaluation.comparison import differences
-from ulna.evaluation.ensemble import align
-from ulna.evaluation.evaluate import SIZES, apply_thresholds
-from ulna.evaluation.metrics import score
+from ulna.evaluation.metrics import compute_metrics, row_losses
+from ulna.evaluation.thresholds import apply_thresholds
 
 HistoryCode = Literal["still_improving", "past_best"]
+OverfittingCode = Literal["overfitted", "slightly_overfitted", "no_gap", "inconclusive", "too_few"]
+LearningCurveCode = Literal["improves", "worsens", "inconclusive", "too_few", "off"]
 End = Literal["early_stopping", "limit"]
+SPLITS = ("train", "val", "test")
+# 1 where more is better.
+SIGNS = {"auroc": 1.0, "kappa": 1.0, "accuracy": 1.0, "log_loss": -1.0}
+MEASURES = tuple(SIGNS)
+CURVE_MEASURES = ("auroc", "kappa")
+# Of AUROC: of 100 pairs of an abnormal and a normal study, five more or fewer are concordant.
+SMALL_GAP = 0.05
+
 EPOCH_COLUMNS = ("network", "epoch", "phase", "loss_gap", "auroc_gap", "best")
+SPLIT_COLUMNS = (
+    *("network", "split", *SIZES, *ci_columns(MEASURES)),
+    *ci_columns(f"{name}_gap" for name in MEASURES),
+    "threshold",
+)
+LEARNING_CURVE_COLUMNS = (
+    *("fraction", "patients", "studies", "images"),
+    *("test_studies", "test_abnormal", "test_patients"),
+    *ci_columns(CURVE_MEASURES),
+    "threshold",
+)
 
 
 def gaps_by_epoch(network: str, history: pd.DataFrame) -> pd.DataFrame:
-    """Take the gap between train and val in each epoch.
+    """Compute the gap between train and val in each epoch.
 
     Train is the mean over an epoch while the weights change, under augmentation and dropout, so the
     gap starts below 0; one that widens is overfitting.
 
-    Args:
-        network: Its name.
-        history: One row an epoch: epoch, phase, loss, auroc, val_loss, val_auroc, best.
-
     Returns:
-        One row an epoch, columns `EPOCH_COLUMNS`: loss_gap is val minus train, auroc_gap train minus
-        val, of images.
+        One row per epoch, columns `EPOCH_COLUMNS`: loss_gap is val minus train, auroc_gap train
+        minus val, of images.
     """
     return history.assign(
         network=network,
@@ -57,12 +74,8 @@ def summarize_history(
 ) -> dict[str, Any]:
     """Find which epoch was kept and what ended the training.
 
-    Args:
-        network: Its name.
-        history: See `gaps_by_epoch`.
-        limits: Phase -> the most epochs it may have, in order.
-        early_stopping_epochs: A phase ends after so many epochs in a row without a lower loss on
-            val than before in the phase.
+    The limits are the most epochs of each phase, in order; early_stopping_epochs is the number of
+    epochs in a row without a lower loss on val after which a phase ends.
 
     Returns:
         epochs, kept (its number, from 1), val_loss_kept, later (epochs after it), phases (name ->
@@ -71,8 +84,8 @@ def summarize_history(
         limit of its phase.
 
     Raises:
-        InputError: The table is not of these parameters: no epoch or several are kept, or it has
-            other phases or longer ones.
+        InputError: The history does not match the parameters: no epoch or several are kept, or it
+            has other phases or longer ones.
     """
     rerun = f"run `dvc repro train@{network}`"
     best = history.loc[history["best"] == 1]
@@ -97,7 +110,7 @@ def summarize_history(
     kept = int(best["epoch"].iloc[0])
     epochs = int(history["epoch"].max())
     of_kept, of_last = gaps[gaps["best"] == 1].iloc[0], gaps.iloc[-1]
-    found = {
+    summary = {
         "epochs": epochs,
         "kept": kept,
         "val_loss_kept": float(best["val_loss"].iloc[0]),
@@ -106,59 +119,37 @@ def summarize_history(
         "early_stopping_epochs": early_stopping_epochs,
     }
     for name in ("loss_gap", "auroc_gap"):
-        found |= {f"{name}_kept": float(of_kept[name]), f"{name}_last": float(of_last[name])}
+        summary |= {f"{name}_kept": float(of_kept[name]), f"{name}_last": float(of_last[name])}
     last: End = phases[str(history["phase"].iloc[-1])]["ended"]
     improving = kept == epochs and last == "limit"
     conclusion: HistoryCode = "still_improving" if improving else "past_best"
-    return found | {"conclusion": conclusion}
-
-
-OverfittingCode = Literal["overfitted", "slightly_overfitted", "no_gap", "inconclusive", "too_few"]
-SPLITS = ("train", "val", "test")
-# 1 where more is better.
-SIGNS = {"auroc": 1.0, "kappa": 1.0, "accuracy": 1.0, "log_loss": -1.0}
-MEASURES = tuple(SIGNS)
-SPLIT_COLUMNS = (
-    "network",
-    "split",
-    *SIZES,
-    *ci_columns(MEASURES),
-    *ci_columns(f"{name}_gap" for name in MEASURES),
-    "threshold",
-)
-# Of AUROC: of 100 pairs of an abnormal and a normal study, five more or fewer in the right order.
-SMALL_GAP = 0.05
+    return summary | {"conclusion": conclusion}
 
 
 def evaluate_splits(
     network: str,
-    learnt: pd.DataFrame,
-    judged: pd.DataFrame,
+    train: pd.DataFrame,
+    val_and_test: pd.DataFrame,
     body_parts: Literal["all"] | tuple[str, ...],
     evaluate: Evaluate,
     seed: int,
 ) -> pd.DataFrame:
-    """Judge train, val and test alike: one network, one rule of thresholds, chosen on val.
+    """Evaluate train, val and test alike: one network, one threshold, chosen on val.
 
-    The splits have no patient in common, so each is resampled by itself, and a gap's interval is of
-    differences between draws of one and draws of the other. Test is resampled as `evaluate` does.
+    The splits have no patient in common, so each is resampled by itself, and a gap's CI is of
+    differences between replicates of one and of the other. Test is resampled as in `evaluate`.
 
-    Args:
-        network: Its name.
-        learnt: Its prediction table of train, without augmentation.
-        judged: Its prediction table of val and test.
-        body_parts: What the network learnt from; nothing else is judged.
-        evaluate: The section of the parameters.
-        seed: Of the replicates of patients.
+    Both tables are prediction tables of the network, that of train without augmentation. Only the
+    body parts that it was trained on are evaluated.
 
     Returns:
-        One row a split, columns `SPLIT_COLUMNS`, per study. A gap of split train is NaN, as is every
-        number without an interval: too few patients, or one class.
+        One row per split, columns `SPLIT_COLUMNS`, of studies. A gap of split train is NaN, as is
+        every number without a CI: too few patients, or one class.
 
     Raises:
         InputError: A patient is in two splits, or val lacks a class that the rule needs.
     """
-    images = pd.concat([learnt, judged], ignore_index=True)
+    images = pd.concat([train, val_and_test], ignore_index=True)
     several = images.groupby("patient")["split"].nunique() > 1
     if several.any():
         raise InputError(
@@ -167,28 +158,47 @@ def evaluate_splits(
         )
     studies, thresholds = apply_thresholds(images, "study", evaluate)
     studies = filter_body_parts(studies, body_parts)
-    # A stream of draws of its own for each: equal draws would tie the splits together.
+    # Seeds of their own: with equal replicates the splits would be correlated.
     seeds = {"train": seed + 1, "val": seed + 2, "test": seed}
     rows = []
-    values_of_train: dict[str, float] = {}
-    drawn_of_train: dict[str, Floats] = {}
+    values: dict[str, dict[str, float]] = {}
+    in_replicates: dict[str, dict[str, Floats]] = {}
     for split in SPLITS:
         table = studies[studies["split"] == split]
         replicates = bootstrap_weights(
             table["patient"], evaluate.bootstrap_replicates, seeds[split]
         )
-        sizes, values, drawn = _evaluate_split(table, replicates, evaluate.min_patients)
-        row = {"network": network, "split": split, "threshold": thresholds.overall} | sizes
-        row |= _with_ci(values, drawn, table)
-        if split == "train":
-            values_of_train, drawn_of_train = values, drawn
-        else:
-            row |= _with_ci(
-                {f"{m}_gap": SIGNS[m] * (values_of_train[m] - values[m]) for m in MEASURES},
-                {f"{m}_gap": SIGNS[m] * (drawn_of_train[m] - drawn[m]) for m in MEASURES},
+        values[split], in_replicates[split] = _measure(table, replicates, evaluate.min_patients)
+        row: dict[str, Any] = {"network": network, "split": split, "threshold": thresholds.overall}
+        row |= count_rows(table)
+        row |= estimates_with_ci(values[split], in_replicates[split], table)
+        if split != "train":
+            row |= estimates_with_ci(
+                _gaps(values["train"], values[split]),
+                _gaps(in_replicates["train"], in_replicates[split]),
             )
         rows.append(row)
     return pd.DataFrame(rows, columns=list(SPLIT_COLUMNS))
+
+
+def _gaps(train: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{name}_gap": sign * (train[name] - other[name]) for name, sign in SIGNS.items()}
+
+
+def _measure(
+    table: pd.DataFrame, replicates: Replicates, min_patients: int
+) -> tuple[dict[str, float], dict[str, Floats]]:
+    """The metrics of a split, and these in every replicate; NaN if it is too small."""
+    if too_small(count_rows(table), min_patients):
+        undefined = np.full(replicates.weights.shape[1], np.nan)
+        return dict.fromkeys(MEASURES, np.nan), dict.fromkeys(MEASURES, undefined)
+    losses = row_losses(table["label"], table["probability"])
+    values = compute_metrics(table["label"], table["probability"], table["threshold"])
+    mean_losses = bootstrap_mean(table["patient"], losses, replicates)
+    return (
+        values | {"log_loss": float(losses.mean())},
+        bootstrap_metrics(table, replicates) | {"log_loss": mean_losses},
+    )
 
 
 def filter_body_parts(
@@ -198,90 +208,14 @@ def filter_body_parts(
     return table if body_parts == "all" else table[table["body_part"].isin(body_parts)]
 
 
-def _evaluate_split(
-    table: pd.DataFrame, replicates: Replicates, min_patients: int
-) -> tuple[dict[str, int], dict[str, float], dict[str, Floats]]:
-    """Sizes of a split, its measures, and these in every draw."""
-    sizes = count_rows(table)
-    draws = replicates.weights.shape[1]
-    if sizes["patients"] < min_patients or sizes["abnormal"] in (0, sizes["n"]):
-        undefined = {name: np.full(draws, np.nan) for name in MEASURES}
-        return sizes, dict.fromkeys(MEASURES, np.nan), undefined
-    losses = row_losses(table["label"], table["probability"])
-    values = score(table["label"], table["probability"], table["threshold"])
-    mean_loss = bootstrap_mean(table["patient"], losses, replicates)
-    return (
-        sizes,
-        values | {"log_loss": float(losses.mean())},
-        bootstrap_metrics(table, replicates) | {"log_loss": mean_loss},
-    )
-
-
-def _with_ci(
-    values: Mapping[str, float], drawn: Mapping[str, Floats], table: pd.DataFrame | None = None
-) -> dict[str, float]:
-    """Each measure (of a table) with its interval; without an interval no number stands bare."""
-    found: dict[str, float] = {}
-    for name, value in values.items():
-        if name not in drawn:
-            continue
-        if table is None:
-            low, high = percentile_ci(drawn[name])
-        else:
-            low, high = metric_ci(table, name, value, drawn[name])
-        found |= {name: np.nan if np.isnan(low) else value, f"{name}_low": low}
-        found[f"{name}_high"] = high
-    return found
-
-
-def row_losses(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Floats:
-    """The log loss of each row; its mean is `ulna.evaluation.calibration.log_loss`.
-
-    Args:
-        labels: 0 or 1, shape (n,).
-        probabilities: Of abnormal, 0 to 1, shape (n,).
-
-    Returns:
-        0 to 36.04, shape (n,).
-
-    Example:
-        >>> losses_of([1, 0], [0.5, 0.75]).round(3).tolist()
-        [0.693, 1.386]
-    """
-    return row_losses_of_logits(np.asarray(labels), logit(probabilities))
-
-
-def bootstrap_mean(patients: pd.Series, values: Floats, replicates: Replicates) -> Floats:
-    """The mean of a number a row, in every draw of patients.
-
-    Args:
-        patients: Of each row, shape (n,); all of them are among those of `replicates`.
-        values: Shape (n,).
-        replicates: The draws.
-
-    Returns:
-        (draws,); NaN in a draw without any row.
-    """
-    place = np.searchsorted(replicates.patients, patients.to_numpy(object))
-    count = len(replicates.patients)
-    sums = np.bincount(place, values, minlength=count) @ replicates.weights
-    rows = np.bincount(place, minlength=count) @ replicates.weights
-    undefined = np.full(rows.shape, np.nan)
-    means: Floats = np.divide(sums, rows, out=undefined, where=rows > 0)
-    return means
-
-
 def conclude_overfitting(test: Mapping[str, Any]) -> OverfittingCode:
     """Conclude whether a network is overfitted: whether the CI of the gap in AUROC excludes 0.
 
-    Test decides, as the epoch and the thresholds were chosen on val.
-
-    Args:
-        test: The row of split test, see `evaluate_splits`.
+    Of test, as the epoch and the thresholds were chosen on val.
 
     Returns:
-        slightly_overfitted if the CI excludes 0 and ends below `SMALL_GAP`; no_gap if it includes 0, or
-        lies below, and ends below `SMALL_GAP`; inconclusive if it includes both.
+        slightly_overfitted if the CI excludes 0 and ends below `SMALL_GAP`; no_gap if it includes 0
+        or lies below, and ends below `SMALL_GAP`; inconclusive if it includes both.
     """
     low, high = test["auroc_gap_low"], test["auroc_gap_high"]
     if np.isnan(test["auroc_gap"]):
@@ -292,34 +226,16 @@ def conclude_overfitting(test: Mapping[str, Any]) -> OverfittingCode:
 
 
 def summarize_splits(splits: pd.DataFrame) -> dict[str, Any]:
-    """Put the splits of one network into what becomes its part of `metrics/overfitting.json`.
-
-    Args:
-        splits: See `evaluate_splits`, of one network.
+    """Summarize the splits of one network (see `evaluate_splits`) for `metrics/overfitting.json`.
 
     Returns:
-        conclusion, then for each split its numbers by the names of `SPLIT_COLUMNS`; train has no gaps.
+        conclusion, then for each split its `SPLIT_COLUMNS`; train has no gaps.
     """
-    found: dict[str, Any] = {}
+    rows: dict[str, Any] = {}
     for row in splits.drop(columns="network").to_dict("records"):
         split = row.pop("split")
-        found[split] = {k: v for k, v in row.items() if split != "train" or "_gap" not in k}
-    return {"conclusion": conclude_overfitting(found["test"])} | found
-
-
-CURVE_MEASURES = ("auroc", "kappa")
-LEARNING_CURVE_COLUMNS = (
-    "fraction",
-    "patients",
-    "studies",
-    "images",
-    "test_studies",
-    "test_abnormal",
-    "test_patients",
-    *ci_columns(CURVE_MEASURES),
-    "threshold",
-)
-LearningCurveCode = Literal["improves", "worsens", "inconclusive", "too_few", "off"]
+        rows[split] = {k: v for k, v in row.items() if split != "train" or "_gap" not in k}
+    return {"conclusion": conclude_overfitting(rows["test"])} | rows
 
 
 def evaluate_learning_curve(
@@ -329,21 +245,17 @@ def evaluate_learning_curve(
     evaluate: Evaluate,
     seed: int,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Judge networks that learnt from more and more patients on the same test studies.
+    """Evaluate networks trained on more and more patients on the same test studies.
 
-    Args:
-        tables: Fraction of the patients -> prediction table of val and test, the largest last; each
-            network's threshold is chosen on its own probabilities of val.
-        sizes: What each learnt from, in the same order, see `ulna.data.splits.count_sizes`.
-        body_parts: What the networks learnt from; nothing else is judged.
-        evaluate: The section of the parameters.
-        seed: Of the replicates of patients, as in `evaluate`.
+    The tables are of val and test, by the fraction of training patients, the largest last; sizes
+    are of the training data, see `ulna.data.splits.count_sizes`. Each network has its own
+    threshold. Only the body parts that the networks were trained on are evaluated.
 
     Returns:
-        One row a size, columns `LEARNING_CURVE_COLUMNS`: what was learnt from, and per study of test the measures
-        with intervals. And the last step, paired by test patient: from_patients, to_patients, and
-        what `ulna.evaluation.comparison.differences` says of the last two. Both are empty where there
-        are fewer than two sizes.
+        One row per size, columns `LEARNING_CURVE_COLUMNS`: the training data, and the metrics of
+        test studies with CIs. And the last step, paired by test patient: from_patients,
+        to_patients, and `ulna.evaluation.comparison.differences` of the last two. Both are empty
+        with fewer than two sizes.
 
     Raises:
         InputError: Two tables do not hold the same images, or sizes and tables differ.
@@ -355,48 +267,27 @@ def evaluate_learning_curve(
         )
     if len(tables) < 2:
         return pd.DataFrame(columns=list(LEARNING_CURVE_COLUMNS)), {}
-    names = {f"{fraction:.2%} of the patients": fraction for fraction in tables}
-    aligned = align({name: tables[fraction] for name, fraction in names.items()})
-    tests = []
-    for images in aligned.values():
+    aligned = align({f"{fraction:.2%} of the patients": tables[fraction] for fraction in tables})
+    tests, rows = [], []
+    for images, size in zip(aligned.values(), sizes.to_dict("records"), strict=True):
         studies, thresholds = apply_thresholds(images, "study", evaluate)
         test = filter_body_parts(studies[studies["split"] == "test"], body_parts)
-        tests.append((test.reset_index(drop=True), thresholds.overall))
-    replicates = bootstrap_weights(tests[0][0]["patient"], evaluate.bootstrap_replicates, seed)
-    rows = [
-        {
-            **learnt,
-            **_evaluate_size(test, replicates, evaluate.min_patients),
-            "threshold": threshold,
-        }
-        for learnt, (test, threshold) in zip(sizes.to_dict("records"), tests, strict=True)
-    ]
-    (fewer, _), (more, _) = tests[-2:]
+        tests.append(test.reset_index(drop=True))
+        rows.append({**size, "threshold": thresholds.overall})
+    replicates = bootstrap_weights(tests[0]["patient"], evaluate.bootstrap_replicates, seed)
+    renamed = {"n": "test_studies", "abnormal": "test_abnormal", "patients": "test_patients"}
+    for row, test in zip(rows, tests, strict=True):
+        metrics = metrics_with_ci(test, replicates, evaluate.min_patients)
+        row |= {renamed.get(name, name): value for name, value in metrics.items()}
+    fewer, more = tests[-2:]
     step = differences(more, fewer, replicates, evaluate.min_patients)
     patients = [int(number) for number in sizes["patients"].iloc[-2:]]
-    ends = dict(zip(("from_patients", "to_patients"), patients, strict=True))
-    return pd.DataFrame(rows, columns=list(LEARNING_CURVE_COLUMNS)), ends | step
-
-
-def _evaluate_size(
-    test: pd.DataFrame, replicates: Replicates, min_patients: int
-) -> dict[str, float]:
-    found = metrics_with_ci(test, replicates, min_patients)
-    sizes = {"test_studies": "n", "test_abnormal": "abnormal", "test_patients": "patients"}
-    return {ours: found[theirs] for ours, theirs in sizes.items()} | {
-        name: found[name] for name in ci_columns(CURVE_MEASURES)
-    }
+    span = dict(zip(("from_patients", "to_patients"), patients, strict=True))
+    return pd.DataFrame(rows, columns=list(LEARNING_CURVE_COLUMNS)), span | step
 
 
 def conclude_learning_curve(step: Mapping[str, Any]) -> LearningCurveCode:
-    """Conclude whether more patients still help: whether the CI of the last step excludes 0.
-
-    Args:
-        step: See `evaluate_learning_curve`.
-
-    Returns:
-        off where there is no step.
-    """
+    """Conclude whether more patients still help: whether the CI of the last step excludes 0."""
     if not step:
         return "off"
     value, low, high = (step["auroc"][key] for key in ("difference", "low", "high"))

@@ -9,22 +9,22 @@ import numpy.typing as npt
 import pandas as pd
 
 from ulna.core import InputError
+from ulna.core.params import Evaluate
 from ulna.core.predictions import Aggregation, by_study
-from ulna.evaluation.calibration import brier
-from ulna.evaluation.metrics import Counts, count, kappa, score, youden
+from ulna.evaluation.metrics import (
+    Counts,
+    brier,
+    compute_metrics,
+    confusion_counts,
+    kappa,
+    youden,
+)
 
 Floats = npt.NDArray[np.float64]
 Rule = Literal["half", "youden", "kappa", "sensitivity"]
 
-AGGREGATION_COLUMNS = (
-    "aggregation",
-    "n",
-    "abnormal",
-    "auroc",
-    "kappa",
-    "threshold",
-    "brier",
-)
+LEVELS = ("study", "image")
+AGGREGATION_COLUMNS = ("aggregation", "n", "abnormal", "auroc", "kappa", "threshold", "brier")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Thresholds:
     by_body_part: Mapping[str, float]
 
     def for_part(self, body_part: str) -> float:
-        """The threshold of a body part; one that val lacks has the overall one."""
+        """The threshold of a body part; the overall one if val lacks the part."""
         return self.by_body_part.get(body_part, self.overall)
 
     def of(self, body_parts: Iterable[str]) -> Floats:
@@ -53,31 +53,87 @@ class Thresholds:
         return np.array([self.for_part(part) for part in body_parts], dtype=np.float64)
 
 
+def apply_thresholds(
+    images: pd.DataFrame, level: str, evaluate: Evaluate
+) -> tuple[pd.DataFrame, Thresholds]:
+    """Choose the thresholds of a level on val, and give each row its own.
+
+    Returns:
+        One row per study (its views aggregated) or image of val and test, with a column threshold;
+        and the thresholds.
+
+    Raises:
+        InputError: See `choose_threshold`.
+    """
+    table = by_study(images, evaluate.aggregation) if level == "study" else images
+    thresholds = choose_thresholds(
+        table[table["split"] == "val"],
+        rule=evaluate.threshold,
+        min_sensitivity=evaluate.min_sensitivity,
+        threshold_per=evaluate.threshold_per,
+        shrinkage_studies=evaluate.shrinkage_studies,
+    )
+    return table.assign(threshold=thresholds.of(table["body_part"])), thresholds
+
+
+def choose_thresholds(
+    val: pd.DataFrame,
+    rule: Rule,
+    min_sensitivity: float,
+    threshold_per: Literal["overall", "body_part"],
+    shrinkage_studies: float,
+) -> Thresholds:
+    """Choose the overall threshold and, if wanted, one per body part.
+
+    A part's own threshold is estimated from few studies, so it is shrunk towards the overall one:
+    (n * own + k * overall) / (n + k), with n the part's studies and k = shrinkage_studies.
+
+    With k studies both have equal weight; k = 0 gives each part its own. A shrunk threshold can
+    miss min_sensitivity. A part without both classes gets the overall threshold.
+
+    Raises:
+        InputError: See `choose_threshold`.
+    """
+    overall = choose_threshold(rule, val["label"], val["probability"], min_sensitivity)
+    if threshold_per == "overall":
+        return Thresholds(overall, {})
+    by_body_part = {}
+    for body_part, rows in val.groupby("body_part", sort=True):
+        threshold = overall
+        if rows["label"].nunique() == 2:
+            own = choose_threshold(rule, rows["label"], rows["probability"], min_sensitivity)
+            studies = rows["study"].nunique()
+            # The weighted mean, written so that k = 0 keeps every bit of the own threshold.
+            shrinkage = shrinkage_studies / (studies + shrinkage_studies)
+            threshold = own + (overall - own) * shrinkage
+        by_body_part[str(body_part)] = threshold
+    return Thresholds(overall, by_body_part)
+
+
 def choose_threshold(
     rule: Rule,
     labels: npt.ArrayLike,
     probabilities: npt.ArrayLike,
     min_sensitivity: float | None = None,
 ) -> float:
-    """Choose the threshold above which a probability is called abnormal.
+    """Choose the threshold above which a probability is predicted positive.
 
-    Several cuts can be equally good for youden and kappa: then the one nearest to 0.5 is taken, and
-    the lower of two equally near ones.
+    Of equally good candidates, which youden and kappa can have, the one nearest to 0.5 is chosen,
+    and the lower of two equally near ones.
 
     Args:
-        rule: half is 0.5 whatever the data; youden and kappa take the cut with the highest
-            Youden's J (sensitivity + specificity - 1) or Cohen's kappa; sensitivity takes the
-            highest cut that still finds enough of the abnormal.
+        rule: half is 0.5 for any data; youden and kappa maximise Youden's J (sensitivity +
+            specificity - 1) or Cohen's kappa; sensitivity is the highest threshold that is
+            sensitive enough.
         labels: Of split val, 0 or 1, shape (n,).
         probabilities: Of split val, 0 to 1, shape (n,).
-        min_sensitivity: Of rule sensitivity, which needs it: the share of the abnormal that must
-            lie above the cut, over 0 to 1.
+        min_sensitivity: Required by rule sensitivity, over 0 to 1.
 
     Returns:
         A threshold, 0 to 1.
 
     Raises:
-        InputError: Val lacks a class that the rule needs, or no cut is sensitive enough.
+        InputError: Val lacks a class that the rule needs, or no threshold is sensitive enough.
 
     Example:
         >>> choose_threshold("youden", [0, 0, 1, 1], [0.1, 0.2, 0.4, 0.9])
@@ -95,10 +151,10 @@ def choose_threshold(
             "split.val_fraction"
         )
     candidates = candidate_thresholds(probabilities)
-    counts = count(labels, probabilities, candidates)
+    counts = confusion_counts(labels, probabilities, candidates)
     if rule == "sensitivity":
         return _by_sensitivity(candidates, counts, min_sensitivity)
-    # Both objectives are quotients of integers, so equally good cuts are equal to the bit.
+    # Both objectives are quotients of integers, so equally good candidates are equal to the bit.
     objective = {"youden": youden, "kappa": kappa}[rule](counts)
     best = candidates[objective == objective.max()]
     return float(best[np.argmin(np.abs(best - 0.5))])
@@ -119,17 +175,14 @@ def _by_sensitivity(candidates: Floats, counts: Counts, min_sensitivity: float |
 
 
 def candidate_thresholds(probabilities: npt.ArrayLike) -> Floats:
-    """List one threshold for every set of decisions that a threshold can make.
-
-    Args:
-        probabilities: 0 to 1, shape (n,).
+    """List one threshold for every set of predictions that a threshold can make.
 
     Returns:
-        Rising, shape (cuts,): midway between neighbouring distinct values of the probabilities, 0
-        and 1; and 1 itself, where a probability of 1 is not above the threshold either.
+        Rising, shape (candidates,): midway between neighbouring distinct values of the
+        probabilities, 0 and 1; and 1 itself, as a probability of 1 is not above it.
 
     Example:
-        >>> cuts([0.5, 1.0]).tolist()
+        >>> candidate_thresholds([0.5, 1.0]).tolist()
         [0.25, 0.75, 1.0]
     """
     values = np.unique(np.append(np.asarray(probabilities, dtype=np.float64), (0.0, 1.0)))
@@ -139,62 +192,15 @@ def candidate_thresholds(probabilities: npt.ArrayLike) -> Floats:
     return np.append(np.where(midway < upper, midway, lower), 1.0)
 
 
-def choose_thresholds(
-    val: pd.DataFrame,
-    rule: Rule,
-    min_sensitivity: float,
-    threshold_per: Literal["overall", "body_part"],
-    shrinkage_studies: float,
-) -> Thresholds:
-    """Choose the threshold of all rows and, if wanted, one for each body part.
-
-    A part's own best cut rests on few studies, so it is drawn towards the overall one:
-    (n * own + k * overall) / (n + k), with n the part's studies and k = shrinkage_studies.
-
-    Args:
-        val: Rows of split val, studies or images: columns study, body_part, label, probability.
-        rule: See `choose_threshold`.
-        min_sensitivity: See `choose_threshold`. A part's threshold can miss it: what is drawn
-            towards the overall one is no longer the part's own cut.
-        threshold_per: overall gives no part a threshold of its own.
-        shrinkage_studies: A part with so many studies gets half its own, half the overall one; 0
-            gives each part its own.
-
-    Returns:
-        Thresholds, 0 to 1. A part without both classes gets the overall one.
-
-    Raises:
-        InputError: See `choose_threshold`.
-    """
-    overall = choose_threshold(rule, val["label"], val["probability"], min_sensitivity)
-    if threshold_per == "overall":
-        return Thresholds(overall, {})
-    by_body_part = {}
-    for body_part, rows in val.groupby("body_part", sort=True):
-        threshold = overall
-        if rows["label"].nunique() == 2:
-            own = choose_threshold(rule, rows["label"], rows["probability"], min_sensitivity)
-            studies = rows["study"].nunique()
-            # The weighted mean, written so that k = 0 keeps every bit of the own threshold.
-            drawn = shrinkage_studies / (studies + shrinkage_studies)
-            threshold = own + (overall - own) * drawn
-        by_body_part[str(body_part)] = threshold
-    return Thresholds(overall, by_body_part)
-
-
 def compare_aggregations(val: pd.DataFrame, rule: Rule, min_sensitivity: float) -> pd.DataFrame:
-    """Judge on val each way to make one probability of a study's views.
+    """Evaluate each way to aggregate the views of a study, to choose evaluate.aggregation.
 
-    It is for choosing evaluate.aggregation. Kappa is that of the rows which its threshold was
-    chosen on, so it flatters each of them alike; it is no evidence of how good the network is.
-
-    Args:
-        val: The rows of split val of a checked prediction table, one an image.
-        rule: See `choose_threshold`; each aggregation has its own threshold.
-        min_sensitivity: See `choose_threshold`.
+    Kappa is of the rows that its threshold was chosen on, so it is optimistic for each of them
+    alike; it does not estimate how good the network is.
 
     Returns:
-        One row an aggregation, columns `AGGREGATION_COLUMNS`; n and abnormal count studies.
+        One row per aggregation, columns `AGGREGATION_COLUMNS`, each with its own threshold; n and
+        abnormal count studies.
 
     Raises:
         InputError: See `choose_threshold`.
@@ -206,7 +212,7 @@ def compare_aggregations(val: pd.DataFrame, rule: Rule, min_sensitivity: float) 
         threshold = choose_threshold(rule, truth, probabilities, min_sensitivity)
         rows.append(
             {"aggregation": aggregation}
-            | score(truth, probabilities, threshold)
+            | compute_metrics(truth, probabilities, threshold)
             | {"threshold": threshold, "brier": brier(truth, probabilities)}
         )
     return pd.DataFrame(rows, columns=list(AGGREGATION_COLUMNS))

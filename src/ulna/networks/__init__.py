@@ -1,4 +1,4 @@
-"""Everything that imports TensorFlow: from batches of cached images to prediction tables and maps."""
+"""Every import of TensorFlow: from batches of cached images to prediction tables and maps."""
 
 import os
 

@@ -4,6 +4,7 @@ A batch is a function of (seed, step) and a changed image one of (seed, epoch, i
 any epoch can be made again alone, and the number of threads that make them changes nothing.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,15 +22,16 @@ from ulna.data.cache import Cache, gather
 ORDER_STREAM = 1  # of Philox; augmentation draws from another
 WORKERS = 2  # batches that are made at a time
 PREFETCH = 4  # batches that wait for the network
+IMAGES_PER_HASH = 256  # of a cached array, which is larger than memory
 
 Arrays = tuple[npt.NDArray[Any], ...]
-# Images (batch, height, width, 1) uint8, and which of the source they are, (batch,) -> such images.
+# Images (batch, height, width, 1) uint8, and their numbers in the source, (batch,) -> such images.
 Transform = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64]], npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows of the cache with what is learnt from them, in a fixed order.
+    """Cached images with their labels, in a fixed order.
 
     Attributes:
         cache: The cached images.
@@ -48,21 +50,12 @@ class Examples:
     weights: npt.NDArray[np.float32]
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Count the images."""
         return len(self.rows)
 
 
 def examples(cache: Cache, images: pd.DataFrame, weights: npt.NDArray[np.float32]) -> Examples:
-    """Point at the cached images of a table.
-
-    Args:
-        cache: The cached images.
-        images: One row an image: image, body_part, row, label.
-        weights: (images,) float32, weight of an image in the loss.
-
-    Returns:
-        The rows of `images`, in its order.
-    """
+    """Point at the cached images of a table: one row per image; image, body_part, row, label."""
     return Examples(
         cache=cache,
         body_parts=images["body_part"].to_numpy(object),
@@ -73,9 +66,23 @@ def examples(cache: Cache, images: pd.DataFrame, weights: npt.NDArray[np.float32
     )
 
 
+def digest(*sets: Examples) -> str:
+    """Hash the pixels of one cache, and all else of sets of examples from it (SHA-256)."""
+    total = hashlib.sha256()
+    for part, array in sorted(sets[0].cache.arrays.items()):
+        total.update(part.encode())
+        for start in range(0, len(array), IMAGES_PER_HASH):
+            total.update(array[start : start + IMAGES_PER_HASH].tobytes())
+    for source in sets:
+        total.update(" ".join(source.body_parts).encode())
+        for column in (source.rows, source.keys, source.labels, source.weights):
+            total.update(column.tobytes())
+    return total.hexdigest()
+
+
 @lru_cache(maxsize=2)  # each step of an epoch asks for it, and two epochs meet ahead of the network
 def order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-    """The order in which an epoch shows its images.
+    """Draw the order of an epoch's images.
 
     Args:
         seed: The run's seed.
@@ -94,89 +101,63 @@ def order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
 def training_batch(
     source: Examples, step: int, batch_size: int, seed: int, augment: Augment
 ) -> Arrays:
-    """The batch of one step of training: shuffled, augmented.
+    """Make the batch of one step of training: shuffled, augmented.
 
     Args:
-        source: What to learn from.
+        source: The training images.
         step: Counted from 0 over all epochs; an epoch has `steps(len(source), batch_size)`.
-        batch_size: Images a batch; the last of an epoch may hold fewer.
+        batch_size: Images per batch; the last of an epoch may hold fewer.
         seed: The run's seed.
         augment: The ranges of the changes.
 
     Returns:
         Images (batch, height, width, 1) uint8, labels (batch, 1) and weights (batch,) float32.
     """
-    epoch, chosen = chosen_shuffled(step, len(source), batch_size, seed)
+    epoch, chosen = _shuffled(step, len(source), batch_size, seed)
     return _augmented(source, chosen, seed, epoch, augment)
 
 
 def training_batches(
     source: Examples, batch_size: int, seed: int, augment: Augment, first_epoch: int = 0
 ) -> tf.data.Dataset:
-    """Endless batches as of `training_batch`, epoch after epoch.
-
-    Every epoch shows every image once.
-
-    Args:
-        source: What to learn from.
-        batch_size: Images a batch.
-        seed: The run's seed.
-        augment: The ranges of the changes.
-        first_epoch: Epoch to begin with, counted from 0.
-
-    Returns:
-        Batches of images, labels and weights.
-    """
+    """Make endless batches as of `training_batch`; every epoch shows every image once."""
 
     def batch(step: int) -> Arrays:
         return training_batch(source, step, batch_size, seed, augment)
 
-    return from_arrays(steps_from(len(source), batch_size, first_epoch), batch, _shapes(source))
+    return from_arrays(_steps_from(len(source), batch_size, first_epoch), batch, _specs(source))
 
 
 def augmented_batches(
     source: Examples, batch_size: int, seed: int, augment: Augment, epoch: int
 ) -> tf.data.Dataset:
-    """Every image once, in order, each changed as in an epoch of `training_batches`.
-
-    Args:
-        source: The images.
-        batch_size: Images a batch.
-        seed: The run's seed.
-        augment: The ranges of the changes.
-        epoch: Counted from 0.
-
-    Returns:
-        Batches as of `training_batches`.
-    """
+    """Make batches of every image once, in order, each changed as in an epoch of training."""
 
     def batch(step: int) -> Arrays:
-        chosen = chosen_in_order(step, len(source), batch_size)
-        return _augmented(source, chosen, seed, epoch, augment)
+        return _augmented(source, _in_order(step, len(source), batch_size), seed, epoch, augment)
 
-    return from_arrays(steps_once(len(source), batch_size), batch, _shapes(source))
+    once = tf.data.Dataset.range(steps(len(source), batch_size))
+    return from_arrays(once, batch, _specs(source))
 
 
 def plain_batches(
     source: Examples, batch_size: int, transform: Transform | None = None
 ) -> tf.data.Dataset:
-    """Every image once, in order and not augmented: for validation and prediction.
+    """Make batches of every image once, in order and not augmented, for validation and prediction.
 
     Args:
         source: The images.
-        batch_size: Images a batch.
-        transform: What is done to each batch of images; nothing without it.
-
-    Returns:
-        Batches as of `training_batches`.
+        batch_size: Images per batch.
+        transform: Applied to the images of each batch.
     """
 
     def batch(step: int) -> Arrays:
-        chosen = chosen_in_order(step, len(source), batch_size)
+        chosen = _in_order(step, len(source), batch_size)
         images, *rest = _arrays(source, chosen)
         return (images if transform is None else transform(images, chosen), *rest)
 
-    return from_arrays(steps_once(len(source), batch_size), batch, _shapes(source))
+    once = tf.data.Dataset.range(steps(len(source), batch_size))
+    return from_arrays(once, batch, _specs(source))
 
 
 def shuffled_features(
@@ -186,37 +167,37 @@ def shuffled_features(
     seed: int,
     first_epoch: int,
 ) -> tf.data.Dataset:
-    """Endless batches of features, epoch after epoch, in the order of `training_batches`.
+    """Make endless batches of features, epoch after epoch, in the order of `training_batches`.
 
     Args:
-        passes: (images, channels) each: what the frozen part gives for the images as augmented in
-            epoch 0, epoch 1, and so on; later epochs begin with the first again.
+        passes: (images, channels) each: features of the images as augmented in epoch 0, epoch 1,
+            and so on; later epochs begin with the first again.
         source: The images that they are features of.
-        batch_size: Images a batch.
+        batch_size: Images per batch.
         seed: The run's seed.
         first_epoch: Epoch to begin with, counted from 0.
 
     Returns:
         Batches of features (batch, channels), labels (batch, 1) and weights (batch,) float32.
     """
-    number = len(passes)
 
     def batch(step: int) -> Arrays:
-        epoch, chosen = chosen_shuffled(step, len(source), batch_size, seed)
-        return np.array(epoch % number), chosen
+        epoch, chosen = _shuffled(step, len(source), batch_size, seed)
+        return np.array(epoch % len(passes)), chosen
 
-    return _gathered(steps_from(len(source), batch_size, first_epoch), batch, passes, source)
+    return _gathered(_steps_from(len(source), batch_size, first_epoch), batch, passes, source)
 
 
 def plain_features(
     features: npt.NDArray[np.float32], source: Examples, batch_size: int
 ) -> tf.data.Dataset:
-    """Batches of features, once and in order; see `shuffled_features`."""
+    """Make batches of features, once and in order; see `shuffled_features`."""
 
     def batch(step: int) -> Arrays:
-        return np.array(0), chosen_in_order(step, len(source), batch_size)
+        return np.array(0), _in_order(step, len(source), batch_size)
 
-    return _gathered(steps_once(len(source), batch_size), batch, [features], source)
+    once = tf.data.Dataset.range(steps(len(source), batch_size))
+    return _gathered(once, batch, [features], source)
 
 
 def _gathered(
@@ -227,39 +208,29 @@ def _gathered(
 ) -> tf.data.Dataset:
     # Tensors, not arrays inside `batch`: TensorFlow keeps a NumPy function, and so what it refers
     # to, until the process ends, through all of fine-tuning. In the computer's memory, where the
-    # batches are gathered: a GPU would be given them all (of MURA 245 MB a pass).
+    # batches are gathered: a GPU would be given them all (of MURA 245 MB per pass).
     with tf.device("CPU"):
         features = tf.constant(np.stack(passes))
         labels, weights = tf.constant(source.labels[:, np.newaxis]), tf.constant(source.weights)
 
     def gather(number: tf.Tensor, chosen: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return (
-            tf.gather(features[number], chosen),
-            tf.gather(labels, chosen),
-            tf.gather(weights, chosen),
-        )
+        return tuple(tf.gather(tensor, chosen) for tensor in (features[number], labels, weights))
 
     indices = (tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64))
     return from_arrays(counter, batch, indices).map(gather).prefetch(2)
 
 
 def steps(count: int, batch_size: int) -> int:
-    """Batches that show `count` images once."""
+    """Count the batches that show `count` images once."""
     return -(-count // batch_size)
 
 
-def steps_from(count: int, batch_size: int, first_epoch: int) -> tf.data.Dataset:
-    """Numbers of the steps from the first of an epoch on, without end."""
+def _steps_from(count: int, batch_size: int, first_epoch: int) -> tf.data.Dataset:
     first = first_epoch * steps(count, batch_size)
     return tf.data.Dataset.range(first, np.iinfo(np.int64).max)
 
 
-def steps_once(count: int, batch_size: int) -> tf.data.Dataset:
-    """Numbers of the steps that show `count` images once."""
-    return tf.data.Dataset.range(steps(count, batch_size))
-
-
-def chosen_shuffled(
+def _shuffled(
     step: int, count: int, batch_size: int, seed: int
 ) -> tuple[int, npt.NDArray[np.int64]]:
     """The epoch of a step of training, and which of `count` images the step shows."""
@@ -267,17 +238,14 @@ def chosen_shuffled(
     return epoch, order(seed, epoch, count)[index * batch_size : (index + 1) * batch_size]
 
 
-def chosen_in_order(step: int, count: int, batch_size: int) -> npt.NDArray[np.int64]:
-    """Which of `count` images a step shows where they come in order."""
+def _in_order(step: int, count: int, batch_size: int) -> npt.NDArray[np.int64]:
     return np.arange(step * batch_size, min(count, (step + 1) * batch_size))
 
 
 def from_arrays(
-    counter: tf.data.Dataset,
-    batch: Callable[[int], Arrays],
-    specs: Sequence[tf.TensorSpec],
+    counter: tf.data.Dataset, batch: Callable[[int], Arrays], specs: Sequence[tf.TensorSpec]
 ) -> tf.data.Dataset:
-    """Batches that a NumPy function makes from numbers of steps.
+    """Make batches with a NumPy function.
 
     Args:
         counter: Numbers of steps.
@@ -303,11 +271,11 @@ def from_arrays(
     # Nothing is left to tune, and the end of an iterator waits until the tuner's thread wakes: up
     # to a minute after each phase of training (42 s were seen).
     options.autotune.enabled = False
-    made = counter.map(load, num_parallel_calls=WORKERS)
-    return made.prefetch(PREFETCH).with_options(options)
+    batches = counter.map(load, num_parallel_calls=WORKERS)
+    return batches.prefetch(PREFETCH).with_options(options)
 
 
-def _shapes(source: Examples) -> tuple[tf.TensorSpec, ...]:
+def _specs(source: Examples) -> tuple[tf.TensorSpec, ...]:
     size_px = source.cache.size_px
     return (
         tf.TensorSpec((None, size_px, size_px, 1), tf.uint8),

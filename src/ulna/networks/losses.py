@@ -8,25 +8,24 @@ import numpy.typing as npt
 import pandas as pd
 
 from ulna.core import InputError
-from ulna.core.params import Focal
 
 
-def build_loss(loss: Literal["bce", "weighted_bce", "focal"], focal: Focal) -> keras.losses.Loss:
-    """The loss of a batch of logits.
+def build_loss(
+    loss: Literal["bce", "weighted_bce", "focal"], gamma: float, alpha: float
+) -> keras.losses.Loss:
+    """Build a loss of labels (batch, 1) in {0, 1} and logits (batch, 1).
 
     Args:
         loss: bce; weighted_bce, which is bce with the weights of `image_weights`; or focal.
-        focal: gamma and alpha, for focal alone.
-
-    Returns:
-        A Keras loss of labels (batch, 1) in {0, 1} and logits (batch, 1).
+        gamma: Of the focal loss.
+        alpha: Of the focal loss: weight of the abnormal class; normal gets 1 - alpha.
 
     Reference:
         Lin et al., "Focal Loss for Dense Object Detection", arXiv 1708.02002, equation 5.
     """
     if loss == "focal":
         return keras.losses.BinaryFocalCrossentropy(
-            apply_class_balancing=True, alpha=focal.alpha, gamma=focal.gamma, from_logits=True
+            apply_class_balancing=True, alpha=alpha, gamma=gamma, from_logits=True
         )
     return keras.losses.BinaryCrossentropy(from_logits=True)
 
@@ -37,16 +36,13 @@ def image_weights(
     loss: Literal["bce", "weighted_bce", "focal"],
     class_weights: Literal["none", "balanced"],
 ) -> npt.NDArray[np.float32]:
-    """The weight of each image in the loss, from counts of the training images.
+    """Weigh each image in the loss, from counts of the training images.
 
     Args:
         images: The images to weigh: body_part, label.
         train: The training images, which are counted: body_part, label.
         loss: weighted_bce weighs by body part, see `paper_weights`.
         class_weights: balanced weighs by label, see `balanced_weights`.
-
-    Returns:
-        (images,) float32.
 
     Raises:
         InputError: Under weighted_bce, a body part has no training images of one of the labels.
@@ -56,15 +52,14 @@ def image_weights(
         for part in sorted(images["body_part"].unique()):
             if not table.get((part, 0)) or not table.get((part, 1)):
                 raise InputError(
-                    "loss is weighted_bce, but the images to learn from have not both labels of "
-                    f"{part}: train without it (train.body_parts; of stage transfer "
+                    f"loss is weighted_bce, but the training images of {part} lack one of the "
+                    "labels: train without it (train.body_parts; of stage transfer "
                     "transfer.train_on), or use loss bce"
                 )
         keys = zip(images["body_part"], images["label"], strict=True)
         return np.array([table[key] for key in keys], np.float32)
     if class_weights == "balanced":
-        by_label = balanced_weights(train)
-        return images["label"].map(by_label).to_numpy(np.float32)
+        return images["label"].map(balanced_weights(train)).to_numpy(np.float32)
     return np.ones(len(images), np.float32)
 
 
@@ -80,13 +75,10 @@ def describe_weights(images: pd.DataFrame, weights: npt.NDArray[np.float32]) -> 
 
 
 def paper_weights(train: pd.DataFrame) -> dict[tuple[str, int], float]:
-    """The MURA paper's weights: of a body part's images, the fraction with the other label.
+    """Compute the MURA paper's weights: of a body part, the fraction with the other label.
 
     An abnormal image of body part T weighs N_T / (A_T + N_T), a normal one A_T / (A_T + N_T), where
     A_T and N_T count T's abnormal and normal training images.
-
-    Args:
-        train: The training images: body_part, label.
 
     Returns:
         (body part, label) -> weight in [0, 1].
@@ -110,10 +102,7 @@ def paper_weights(train: pd.DataFrame) -> dict[tuple[str, int], float]:
 
 
 def balanced_weights(train: pd.DataFrame) -> dict[int, float]:
-    """Weights that give both labels the same sum: n / (2 n_label), as scikit-learn's "balanced".
-
-    Args:
-        train: The training images: label, both values present.
+    """Compute weights with the same sum per label: n / (2 n_label), as scikit-learn's "balanced".
 
     Returns:
         Label -> weight; the mean weight of a training image is 1.

@@ -1,6 +1,6 @@
-"""The networks: functions that return a keras.Model, and what cuts, freezes and describes one.
+"""The networks: functions that return a keras.Model, and choose its trainable layers.
 
-All take raw cached pixels, (batch, size_px, size_px, 1) uint8, and return one logit an image,
+All take raw cached pixels, (batch, size_px, size_px, 1) uint8, and return one logit per image,
 (batch, 1) float32: rescaling and normalisation are layers, so training and use cannot disagree.
 """
 
@@ -13,14 +13,12 @@ from typing import Any, Literal
 
 import keras
 import pandas as pd
-import tensorflow as tf
 from keras import layers
 
 from ulna.core import InputError
 from ulna.core.params import NETWORKS, Cnn, FineTuned, Network
-from ulna.networks.predict import make_predict_fn
 
-# Of Keras' ImageNet pictures in [0, 1], as keras.applications.densenet.preprocess_input uses them.
+# Of Keras' ImageNet images in [0, 1], as keras.applications.densenet.preprocess_input uses them.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
@@ -32,7 +30,7 @@ HEAD = "head_"
 
 
 def build_network(name: str, size_px: int, network: Network) -> keras.Model:
-    """Build a network of `ulna.core.params.NETWORKS` as its section of the parameters describes it."""
+    """Build an uncompiled network of `ulna.core.params.NETWORKS` from its section."""
     return BUILDERS[name](size_px, network)
 
 
@@ -41,15 +39,8 @@ def build_cnn(size_px: int, cnn: Cnn) -> keras.Model:
 
     Blocks of a 3 x 3 convolution, batch normalisation, ReLU and 2 x 2 max pooling (the first block:
     5 x 5 with stride 2 instead of pooling, which costs a quarter); then global average and global
-    maximum pooling side by side, dropout and one logit. The maximum is for findings that fill
-    little of the picture: an average over the picture dilutes them.
-
-    Args:
-        size_px: Side of the square images.
-        cnn: `filters`, one block each, and `dropout`.
-
-    Returns:
-        An uncompiled model, (batch, size_px, size_px, 1) uint8 -> (batch, 1) float32.
+    maximum pooling in parallel, dropout and one logit. The maximum is for findings that fill little
+    of the image: an average over the image dilutes them.
 
     Raises:
         InputError: There are more blocks than the image can be halved.
@@ -88,40 +79,25 @@ def build_cnn(size_px: int, cnn: Cnn) -> keras.Model:
 
 
 def build_densenet169(size_px: int, densenet169: FineTuned) -> keras.Model:
-    """Build DenseNet169 under a head of its own, see `build_finetuned`.
-
-    Reference:
-        Huang et al., "Densely Connected Convolutional Networks", arXiv 1608.06993.
-    """
+    """Build DenseNet169 (Huang et al., arXiv 1608.06993), see `build_finetuned`."""
     variance = [deviation**2 for deviation in IMAGENET_STANDARD_DEVIATION]
-    preprocessing = (
-        layers.Rescaling(1 / 255, name="rescale"),
-        layers.Concatenate(name="repeat_to_rgb"),
-        layers.Normalization(mean=IMAGENET_MEAN, variance=variance, name="imagenet"),
-    )
+    normalize = layers.Normalization(mean=IMAGENET_MEAN, variance=variance, name="imagenet")
     application = keras.applications.DenseNet169
-    return build_finetuned("densenet169", application, preprocessing, size_px, densenet169)
+    return build_finetuned("densenet169", application, normalize, size_px, densenet169)
 
 
 def build_mobilenetv2(size_px: int, mobilenetv2: FineTuned) -> keras.Model:
-    """Build MobileNetV2 under a head of its own, see `build_finetuned`.
-
-    Reference:
-        Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", arXiv 1801.04381.
-    """
-    preprocessing = (
-        layers.Rescaling(1 / 255, name="rescale"),
-        layers.Concatenate(name="repeat_to_rgb"),
-        layers.Rescaling(2, offset=-1, name="imagenet"),  # to [-1, 1], as its preprocess_input
-    )
+    """Build MobileNetV2 (Sandler et al., arXiv 1801.04381), see `build_finetuned`."""
+    # To [-1, 1], as its preprocess_input.
+    normalize = layers.Rescaling(2, offset=-1, name="imagenet")
     application = keras.applications.MobileNetV2
-    return build_finetuned("mobilenetv2", application, preprocessing, size_px, mobilenetv2)
+    return build_finetuned("mobilenetv2", application, normalize, size_px, mobilenetv2)
 
 
 def build_finetuned(
     name: str,
     application: Callable[..., keras.Model],
-    preprocessing: tuple[keras.Layer, keras.Layer, keras.Layer],
+    normalize: keras.Layer,
     size_px: int,
     network: FineTuned,
 ) -> keras.Model:
@@ -133,19 +109,16 @@ def build_finetuned(
     Args:
         name: Of the model.
         application: Of keras.applications; it gets random weights.
-        preprocessing: What turns pixels into what the pretrained weights expect: of one channel,
-            the layer that makes it three, and of these.
+        normalize: RGB in [0, 1] -> the input that the pretrained weights expect.
         size_px: Side of the square images.
         network: `head_units` and `dropout`.
 
     Returns:
-        An uncompiled model, (batch, size_px, size_px, 1) uint8 -> (batch, 1) float32. It is flat:
-        `finetune_from` can name any layer of the application.
+        A flat model: `finetune_from` can name any layer of the application.
     """
     inputs = keras.Input((size_px, size_px, 1), dtype="uint8", name="pixels")
-    rescale, repeat_to_rgb, normalize = preprocessing
-    x = rescale(inputs)
-    x = normalize(repeat_to_rgb([x, x, x]))
+    x = layers.Rescaling(1 / 255, name="rescale")(inputs)
+    x = normalize(layers.Concatenate(name="repeat_to_rgb")([x, x, x]))
     backbone = application(include_top=False, weights=None, input_tensor=x)
     x = layers.GlobalAveragePooling2D(name=f"{HEAD}average_pooling")(backbone.output)
     x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{HEAD}batch_normalization")(
@@ -158,7 +131,7 @@ def build_finetuned(
     return keras.Model(inputs, outputs, name=name)
 
 
-# One for each network of `ulna.core.params.NETWORKS`: (size_px, its section) -> the model, named so.
+# For each network of `ulna.core.params.NETWORKS`: (size_px, its section) -> the model, named so.
 BUILDERS: dict[str, Callable[[int, Any], keras.Model]] = {
     "cnn": build_cnn,
     "densenet169": build_densenet169,
@@ -189,20 +162,19 @@ def load_backbone(model: keras.Model, path: Path) -> None:
 
 
 def head_index(model: keras.Model) -> int:
-    """Index in `model.layers` of the first layer above the pooled features of the backbone."""
+    """Find the index in `model.layers` of the first layer above the backbone's pooled features."""
     return [layer.name for layer in model.layers].index(f"{HEAD}average_pooling") + 1
 
 
 def layer_index(model: keras.Model, name: str) -> int:
-    """Index in `model.layers` of a layer of the backbone.
+    """Find the index in `model.layers` of a layer of the backbone.
 
     Args:
         model: See `build_finetuned`.
-        name: A layer of the backbone or the beginning of one's name, such as conv5_block1; or
-            first, for the whole backbone.
+        name: Of a layer or of its block, such as conv5_block1; first is the whole backbone.
 
     Raises:
-        InputError: No layer of the backbone is called so.
+        InputError: No layer of the backbone has this name.
     """
     backbone = [layer.name for layer in model.layers if not layer.name.startswith(HEAD)]
     for index, layer in enumerate(backbone):
@@ -216,7 +188,7 @@ def layer_index(model: keras.Model, name: str) -> int:
 
 
 def freeze_backbone(model: keras.Model) -> None:
-    """Let the head alone learn; frozen batch normalisation runs in inference mode."""
+    """Make the head alone trainable; frozen batch normalisation runs in inference mode."""
     for layer in model.layers:
         layer.trainable = layer.name.startswith(HEAD)
 
@@ -224,14 +196,10 @@ def freeze_backbone(model: keras.Model) -> None:
 def unfreeze_from(
     model: keras.Model, start: int, batch_normalization: Literal["inference", "training"]
 ) -> None:
-    """Let the head learn, and the backbone from a layer on.
+    """Make the head trainable, and the backbone from a layer on, see `layer_index`.
 
-    Args:
-        model: See `build_finetuned`.
-        start: Index of the layer in `model.layers`, see `layer_index`.
-        batch_normalization: The backbone's: inference keeps statistics, scale and shift as they
-            are, for small batches would spoil those of pretrained weights; training lets it learn
-            where its layer does.
+    `batch_normalization` of the backbone: inference keeps its statistics, scale and shift, which
+    small batches would spoil in pretrained weights; training trains it from the layer on.
     """
     freeze_backbone(model)
     for layer in model.layers[start:]:
@@ -243,82 +211,8 @@ def unfreeze_from(
             layer.momentum = BATCH_NORM_MOMENTUM
 
 
-def split_model(model: keras.Model, index: int) -> tuple[keras.Model, keras.Model]:
-    """Split a network in two.
-
-    Args:
-        model: Of one input; its layers are in the order in which they run.
-        index: That in `model.layers` of the first layer above the split, at least 1.
-
-    Returns:
-        The networks below and above, with the layers and so the weights of `model`. The output of
-        the first is the input of the second: a tensor, or a list where several cross the split.
-    """
-    tensors = crossing_tensors(model, index)
-    between = tensors[0] if len(tensors) == 1 else tensors
-    return keras.Model(model.input, between), keras.Model(between, model.output)
-
-
-def crossing_tensors(model: keras.Model, index: int) -> list[keras.KerasTensor]:
-    """What layers from an index on take from those before it; see `split_model`."""
-    flatten = keras.tree.flatten
-    made = {id(tensor) for layer in model.layers[:index] for tensor in flatten(layer.output)}
-    crossing = {
-        id(tensor): tensor
-        for layer in model.layers[index:]
-        for tensor in flatten(layer.input)
-        if id(tensor) in made
-    }
-    return list(crossing.values())
-
-
-class Frozen(keras.layers.Layer):  # Keras has no types for it
-    """Runs a network in inference mode and lets no gradient through.
-
-    TensorFlow's tape follows frozen weights too: to fine-tune the last two blocks of DenseNet169 it
-    traced the gradients of all its 600 layers, which took 7 of 22 s before the first step. And one
-    graph of the frozen part serves training and validation.
-    """
-
-    def __init__(self, network: keras.Model) -> None:
-        """Wrap a network of one input."""
-        super().__init__(name="frozen")
-        self.network = network
-        self._predict = make_predict_fn(network)
-
-    def call(self, batch: tf.Tensor) -> Any:
-        """The output of the network."""
-        return keras.tree.map_structure(tf.stop_gradient, self._predict(batch))
-
-    def compute_output_spec(self, batch: keras.KerasTensor) -> Any:
-        """Known from the network: nothing is traced for it."""
-        return keras.tree.map_structure(
-            lambda tensor: keras.KerasTensor(tensor.shape, tensor.dtype), self.network.output
-        )
-
-
-def freeze_below(model: keras.Model, index: int) -> keras.Model:
-    """The same network, with the same weights, in which nothing below a layer is trained.
-
-    Args:
-        model: See `split_model`.
-        index: That in `model.layers` of the first layer that may be trained; 0 gives `model` back.
-
-    Returns:
-        A model from the same input to the same output.
-    """
-    if index == 0:
-        return model
-    below, above = split_model(model, index)
-    inputs = keras.Input(model.input.shape[1:], dtype=model.input.dtype, name="pixels")
-    return keras.Model(inputs, above(Frozen(below)(inputs)), name=model.name)
-
-
 def describe_layers(model: keras.Model) -> pd.DataFrame:
-    """The network as a table, a row for each block or for each layer outside a block.
-
-    Args:
-        model: Any of the networks.
+    """Describe a network as a table, one row per block or per layer outside a block.
 
     Returns:
         In order: layer, type (Keras' names of the kinds of layers in it), output_shape (text, such

@@ -1,7 +1,7 @@
-"""Resume a killed training, to the bytes of one that was never killed.
+"""Checkpoints of a training, which is resumed to the bytes of one that was never killed.
 
 What an epoch does follows from the weights, the optimizer, the states of the random numbers of
-dropout, what the callbacks remember, and the number of the epoch: order and augmentation of images
+dropout, the counts of the callbacks, and the number of the epoch: order and augmentation of images
 are functions of it. All of this is written after each epoch, to files that are whole or not there.
 A checkpoint is no output: it lies outside all of DVC's folders, which DVC empties before it runs a
 stage.
@@ -15,18 +15,16 @@ import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from ulna.core.io import atomic_write
-from ulna.networks.dataset import Examples
-from ulna.networks.runtime import environment
+from ulna.core.io import atomic_write, require_free_space, sha256
 
 # The newest, and the one before it in case the newest cannot be read.
 MAX_TO_KEEP = 2
@@ -34,12 +32,6 @@ MAX_TO_KEEP = 2
 KEY_DIGITS = 16
 FORMAT = "ulna checkpoint 1"
 VALUES = "values"  # of the array that holds JSON
-# What Keras' callbacks remember from one epoch to the next.
-REMEMBERED = {
-    "EarlyStopping": ("wait", "best", "best_epoch", "stopped_epoch"),
-    "ReduceLROnPlateau": ("wait", "best", "cooldown_counter"),
-}
-IMAGES = 256  # of a cached array that are hashed at a time
 
 
 @dataclass(frozen=True)
@@ -91,8 +83,15 @@ class Checkpoints:
             path.unlink()
 
     def size_bytes(self) -> int:
-        """What they take on the disk."""
+        """Sum the sizes of the files in the folder."""
         return sum(path.stat().st_size for path in self.folder.glob("*"))
+
+    def require_space(self, model: keras.Model) -> None:
+        """Refuse a disk without room for the checkpoints of a network."""
+        # With each weight its best value and two averages of Adam's, in 4 bytes each; a new file is
+        # whole before an old one goes.
+        needed = (MAX_TO_KEEP + 1) * 4 * 4 * model.count_params() - self.size_bytes()
+        require_free_space(self.folder, needed, "the checkpoints of a training", output=False)
 
     def _own(self) -> list[Path]:
         """Those of this training, the oldest first."""
@@ -101,12 +100,12 @@ class Checkpoints:
 
 
 def delete_checkpoints(folder: Path) -> None:
-    """Remove checkpoints, once what came of them is on disk: a next run is to start over."""
+    """Remove checkpoints once their training's outputs are on disk: a next run starts over."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def encode(key: str, state: State) -> bytes:
-    """Put a state into bytes: a line with the key and a SHA-256 of what follows, values, arrays."""
+    """Serialize a state: a line with the key and a SHA-256 of what follows, values, arrays."""
     body = io.BytesIO()
     arrays: dict[str, Any] = {VALUES: np.array(json.dumps(state.values)), **state.arrays}
     np.savez(body, **arrays)
@@ -114,32 +113,32 @@ def encode(key: str, state: State) -> bytes:
     return f"{FORMAT} {key} {digest}\n".encode() + body.getvalue()
 
 
-def decode(key: str, written: bytes) -> State:
+def decode(key: str, data: bytes) -> State:
     """Undo `encode`.
 
     Raises:
         ValueError: The bytes are of another training, or not those that were written.
     """
-    head, _, body = written.partition(b"\n")
-    words = head.decode("ascii", "replace").split()
-    if words[:-2] != FORMAT.split():
+    head, _, body = data.partition(b"\n")
+    fields = head.decode("ascii", "replace").split()
+    if fields[:-2] != FORMAT.split():
         raise ValueError("it is no checkpoint of this version")
-    if words[-2] != key:
+    if fields[-2] != key:
         raise ValueError("it is of another training")
-    if hashlib.sha256(body).hexdigest() != words[-1]:
+    if hashlib.sha256(body).hexdigest() != fields[-1]:
         raise ValueError("it is damaged")
     try:
         # NumPy refuses to load objects, which could run code, unless it is told to.
-        with np.load(io.BytesIO(body)) as arrays:
-            held = dict(arrays)
+        with np.load(io.BytesIO(body)) as file:
+            arrays = dict(file)
     except zipfile.BadZipFile as fault:
         raise ValueError(f"it is damaged ({fault})") from None
-    return State(json.loads(str(held.pop(VALUES))), held)
+    return State(json.loads(str(arrays.pop(VALUES))), arrays)
 
 
 @functools.cache
 def code() -> bytes:
-    """SHA-256 of the modules that this process runs, read once: they may be edited meanwhile."""
+    """Hash the modules that this process runs, read once: they may be edited meanwhile."""
     total = hashlib.sha256()
     for name, module in sorted(sys.modules.items()):
         if name.split(".")[0] == "ulna" and module.__file__:
@@ -147,120 +146,18 @@ def code() -> bytes:
     return total.digest()
 
 
-def training_key(settings: Mapping[str, Any], *data: Examples) -> str:
-    """Name a training by all that its bytes depend on.
+def training_key(settings: Mapping[str, Any], weights: Path | None) -> str:
+    """Name a training by all that its bytes depend on, the modules of this package included.
 
     Args:
-        settings: All parameters; what JSON can hold.
-        data: Training images, and those that choose its epoch.
+        settings: See `ulna.networks.training.describe_training`; what JSON can hold.
+        weights: The file of weights that it starts from, if any.
 
     Returns:
-        64 hexadecimal digits; they change with a setting, a pixel, a label, a weight, the order of
-        the images, a module of this package, a version of what computes, or the class of machine.
+        64 hexadecimal digits.
     """
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    total.update(environment()["fingerprint"].encode())
     total.update(code())
-    for part, array in sorted(data[0].cache.arrays.items()):
-        total.update(part.encode())
-        # Some images at a time: the array is larger than memory.
-        for start in range(0, len(array), IMAGES):
-            total.update(array[start : start + IMAGES].tobytes())
-    for examples in data:
-        total.update(" ".join(examples.body_parts).encode())
-        for column in (examples.rows, examples.keys, examples.labels, examples.weights):
-            total.update(column.tobytes())
+    if weights is not None:
+        total.update(sha256(weights).encode())
     return total.hexdigest()
-
-
-class Record(Protocol):
-    """The epochs so far: see `ulna.networks.training.BestEpoch`."""
-
-    network: keras.Model
-    records: list[dict[str, Any]]
-    best_loss: float
-    best_weights: list
-
-
-class Checkpointing(keras.callbacks.Callback):
-    """Writes a checkpoint after each epoch; comes last, so that all others have seen the epoch."""
-
-    def __init__(
-        self,
-        checkpoints: Checkpoints,
-        record: Record,
-        counting: Sequence[keras.callbacks.Callback],
-        phase: tuple[int, int],
-        state: State | None,
-    ) -> None:
-        """Prepare for one phase.
-
-        Args:
-            checkpoints: Where to write.
-            record: The epochs so far, of all of what is trained; a phase may fit a part of it.
-            counting: The phase's callbacks of the kinds in `REMEMBERED`.
-            phase: Its number, counted from 0, and the epoch that it began with.
-            state: What this phase resumes from; None at its beginning.
-        """
-        super().__init__()
-        self.checkpoints = checkpoints
-        self.record = record
-        self.counting = counting
-        self.phase = phase
-        self.state = state
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        """Put back what callbacks, and the optimizer, knew; they have just forgotten it."""
-        optimizer = self.model.optimizer
-        optimizer.build(self.model.trainable_variables)
-        if self.state is None:
-            return
-        for callback in self.counting:
-            kind = type(callback).__name__
-            for name in REMEMBERED[kind]:
-                setattr(callback, name, self.state.values[kind][name])
-        _assign(optimizer.variables, self.state, "optimizer")
-        self.state = None
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Write all that the next epoch depends on."""
-        number, began = self.phase
-        values: dict[str, Any] = {
-            "phase": number,
-            "began": began,
-            "stopped": bool(self.model.stop_training),
-            "records": self.record.records,
-            "best_loss": self.record.best_loss,
-        }
-        for callback in self.counting:
-            kind = type(callback).__name__
-            values[kind] = {name: getattr(callback, name) for name in REMEMBERED[kind]}
-        arrays = {
-            **_collect(self.record.network.variables, "network"),
-            **_collect(self.model.optimizer.variables, "optimizer"),
-            **{f"best/{at}": weight for at, weight in enumerate(self.record.best_weights)},
-        }
-        self.checkpoints.save(epoch + 1, State(values, arrays))
-
-
-def restore_state(record: Record, state: State) -> None:
-    """Put a network, as it was built, and the record of its epochs into a state."""
-    network = record.network
-    _assign(network.variables, state, "network")
-    record.records = list(state.values["records"])
-    record.best_loss = state.values["best_loss"]
-    record.best_weights = [state.arrays[f"best/{at}"] for at in range(len(network.get_weights()))]
-
-
-def _collect(variables: list[keras.Variable], prefix: str) -> dict[str, Any]:
-    """The values of variables by prefix and place: Keras' names are not unique."""
-    return {
-        f"{prefix}/{at}": keras.ops.convert_to_numpy(variable)
-        for at, variable in enumerate(variables)
-    }
-
-
-def _assign(variables: list[keras.Variable], state: State, prefix: str) -> None:
-    """Undo `_collect`."""
-    for at, variable in enumerate(variables):
-        variable.assign(state.arrays[f"{prefix}/{at}"])

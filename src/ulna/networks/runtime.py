@@ -19,17 +19,17 @@ THREADS = 2
 
 
 def configure(seed: int, mixed_precision: str = "none") -> None:
-    """Make what follows a function of the seed, and set the numeric precision of the layers.
+    """Seed Python, NumPy and Keras, make TensorFlow deterministic, set the layers' precision.
 
     Args:
-        seed: For Python, NumPy and Keras: weight initialisation and dropout.
+        seed: Of weight initialisation and dropout.
         mixed_precision: none, or bfloat16 or float16 (weights stay float32; float16 needs a GPU to
             be faster and gets Keras' dynamic loss scaling).
 
     Raises:
         InputError: TF_CONFIG asks for training on several computers, or there are several GPUs.
     """
-    _refuse_other_computers()
+    _refuse_clusters()
     threading = tf.config.threading
     # TensorFlow refuses a change after its first operation, even to the value it has.
     if threading.get_intra_op_parallelism_threads() != THREADS:
@@ -42,7 +42,7 @@ def configure(seed: int, mixed_precision: str = "none") -> None:
             f"TensorFlow sees {len(gpus)} GPUs, but a network runs on one: choose it with "
             "CUDA_VISIBLE_DEVICES=0 (or another number)"
         )
-    # TensorFlow would take all memory of the GPU. After its first operation it refuses this, but
+    # TensorFlow would take all memory of the GPU. After its first operation it refuses this, except
     # for a GPU that is set so already.
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
@@ -65,16 +65,15 @@ def environment() -> dict[str, Any]:
     return describe(tf.config.threading.get_intra_op_parallelism_threads(), gpus)
 
 
-def _refuse_other_computers() -> None:
-    """Each would train a network of its own, and write it to the same files."""
+def _refuse_clusters() -> None:
+    """Each computer would train a network of its own, and write it to the same files."""
     described = os.environ.get("TF_CONFIG", "")
     try:
         cluster = json.loads(described or "{}").get("cluster", {})
         tasks = sum(len(addresses) for addresses in cluster.values())
     except (ValueError, AttributeError, TypeError):
-        raise InputError(
-            f"TF_CONFIG is no description of a cluster: {described!r}: unset it"
-        ) from None
+        message = f"TF_CONFIG is no description of a cluster: {described!r}: unset it"
+        raise InputError(message) from None
     if tasks > 1:
         raise InputError(
             f"TF_CONFIG names {tasks} processes, but a network is trained by one: unset TF_CONFIG"

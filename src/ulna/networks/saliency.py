@@ -14,19 +14,19 @@ import tensorflow as tf
 from scipy.stats import rankdata
 
 from ulna.core.stage import progress
-from ulna.networks.models import crossing_tensors
+from ulna.networks.graph import crossing_tensors
 
 Pixels = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.float32]
 CamFn = Callable[[Pixels], Maps]
 
-# Cells a side. At 96 px the CNN's last two maps have 6 and 12 cells a side, DenseNet169's 3 and 12
-# (pool3): on val of the phantom the CNN's hit 32% and 70% of the planted findings, DenseNet169's
+# Per side. At 96 px the CNN's last two maps have 6 and 12 cells per side, DenseNet169's 3 and 12
+# (pool3): on val of the phantom the CNN's hit 32% and 70% of the synthetic findings, DenseNet169's
 # 24% and 68%. At 320 px the last maps have 20 and 10 cells.
 MIN_CELLS = 8
 BATCH_SIZE = 32
 # Philox streams are told apart by these, see ulna.networks.dataset for 1 and 2.
-RANDOMISE_STREAM = 3
+RANDOMIZATION_STREAM = 3
 
 # Rank correlations with the map of the trained network, stated before any was measured: at most
 # half of the variance in ranks (0.7 squared) may be left once the head is random, at most a quarter
@@ -40,9 +40,9 @@ class Randomization:
     """Result of the cascading randomization test.
 
     Attributes:
-        correlations: What is random, "head" first, then one block more each -> Spearman's rank
-            correlation of absolute maps, mean over images; NaN where it is undefined for more than
-            half of them (a constant map has no ranks).
+        correlations: Last part that is random, "head" first, then block after block -> Spearman's
+            rank correlation of absolute maps, mean over images; NaN where it is undefined for more
+            than half of them (a constant map has no ranks).
         images: Number of images.
     """
 
@@ -51,7 +51,7 @@ class Randomization:
 
     @property
     def summary(self) -> dict[str, object]:
-        """The result for a JSON file."""
+        """Summarize the result for a JSON file."""
         return {
             "passed": self.passed,
             "images": self.images,
@@ -68,10 +68,9 @@ class Randomization:
 
 
 def target_layer(model: keras.Model) -> keras.Layer:
-    """The layer whose feature map is explained: the last with `MIN_CELLS` cells a side.
+    """Choose the layer of the maps: the last of `bottleneck_activations` with `MIN_CELLS` per side.
 
-    Returns:
-        Of `bottleneck_activations`; the one with most cells where all have fewer.
+    Where all have fewer, the one with most.
     """
     activations = bottleneck_activations(model)
     fine = [layer for layer in activations if layer.output.shape[1] >= MIN_CELLS]
@@ -79,7 +78,7 @@ def target_layer(model: keras.Model) -> keras.Layer:
 
 
 def bottleneck_activations(model: keras.Model) -> list[keras.Layer]:
-    """ReLUs of feature maps that nothing bypasses: all paths through the network run through them.
+    """List ReLUs of feature maps that nothing bypasses: all paths through the network meet them.
 
     block1_relu, ..., block5_relu of the CNN; conv1_relu, pool2_relu, ..., pool4_relu and relu of
     DenseNet169.
@@ -87,18 +86,20 @@ def bottleneck_activations(model: keras.Model) -> list[keras.Layer]:
     return [
         layer
         for index, layer in enumerate(model.layers)
-        if (isinstance(layer, keras.layers.ReLU) or _is_relu(layer))
+        if _is_relu(layer)
         and len(layer.output.shape) == 4
         and [id(tensor) for tensor in crossing_tensors(model, index + 1)] == [id(layer.output)]
     ]
 
 
 def _is_relu(layer: keras.Layer) -> bool:
-    return isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.relu
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation is keras.activations.relu
+    return isinstance(layer, keras.layers.ReLU)
 
 
 def make_cam_fn(model: keras.Model, layer: keras.Layer) -> CamFn:
-    """Class activation maps as a function of pixels: gradient times feature, summed over channels.
+    """Make a function of pixels to class activation maps: gradient times feature over channels.
 
     m(cell) = sum over channels of f(cell) * d logit / d f(cell). Where the rest of the network is
     pooling and one linear layer this is CAM, and it sums to the logit minus its bias: average
@@ -142,33 +143,22 @@ def make_cam_fn(model: keras.Model, layer: keras.Layer) -> CamFn:
 
 
 def upsample(maps: Maps, size_px: int) -> Maps:
-    """Bring maps to the size of the pictures, bilinearly.
-
-    Args:
-        maps: (n, rows, columns).
-        size_px: Side of the pictures.
-
-    Returns:
-        (n, size_px, size_px) float32.
-    """
+    """Resize maps (n, rows, columns) bilinearly to (n, size_px, size_px) float32."""
     large: Maps = tf.image.resize(maps[..., None], (size_px, size_px), "bilinear").numpy()
     return large[..., 0]
 
 
 def randomization_test(model: keras.Model, cam: CamFn, pixels: Pixels, seed: int) -> Randomization:
-    """Cascading randomization: how much of a map is left when the network's weights are not.
+    """Run the cascading randomization test of maps.
 
     From the top down, the head and then block after block get new random weights, and stay random.
-    A map that explains the network must change; one that finds edges whatever the network does not.
+    A map that explains the network must change; one that finds edges of any image does not.
 
     Args:
-        model: Any of the networks; its weights are put back in the end.
-        cam: What is tested; it follows the weights of `model`.
+        model: Any of the networks; its weights are restored in the end.
+        cam: Is tested; it follows the weights of `model`.
         pixels: (n, size_px, size_px) uint8.
         seed: Of the new weights. They are independent of the weights that training began with.
-
-    Returns:
-        The rank correlations.
 
     Reference:
         Adebayo et al. 2018, "Sanity checks for saliency maps", arXiv 1810.03292, section 3.
@@ -176,22 +166,22 @@ def randomization_test(model: keras.Model, cam: CamFn, pixels: Pixels, seed: int
     groups = from_the_top(model)
     trained = model.get_weights()
     original = cam(pixels)
-    found = {}
-    steps = progress(groups.items(), len(groups), f"randomise {model.name}", "blocks")
+    correlations = {}
+    steps = progress(groups.items(), len(groups), f"randomize {model.name}", "blocks")
     try:
-        for place, (name, layers) in enumerate(steps):
-            stream = np.random.Philox(key=[seed, RANDOMISE_STREAM], counter=[0, 0, 0, place])
+        for number, (name, layers) in enumerate(steps):
+            stream = np.random.Philox(key=[seed, RANDOMIZATION_STREAM], counter=[0, 0, 0, number])
             generator = np.random.Generator(stream)
             for layer in layers:
                 reinitialise(layer, generator)
-            found[name] = _mean(list(map(rank_correlation, original, cam(pixels))))
+            correlations[name] = _mean(list(map(rank_correlation, original, cam(pixels))))
     finally:
         model.set_weights(trained)
-    return Randomization(found, len(pixels))
+    return Randomization(correlations, len(pixels))
 
 
 def from_the_top(model: keras.Model) -> dict[str, list[keras.Layer]]:
-    """Layers with weights by block: head, then the last block to the first.
+    """Group layers with weights by block: head, then the last block to the first.
 
     A layer whose name has no number of a block belongs to the block above it, the last
     normalisation of DenseNet169 to the last block; a transition of it (pool4) to the block below.
@@ -212,12 +202,7 @@ def _block(layer: keras.Layer) -> str | None:
 
 
 def reinitialise(layer: keras.Layer, generator: np.random.Generator) -> None:
-    """Give a layer new weights as its own initialisers draw them, in place.
-
-    Args:
-        layer: Of Keras, such as a convolution or batch normalisation.
-        generator: Where the initialisers' seeds come from.
-    """
+    """Draw new weights of a layer from its own initialisers, seeded by a generator, in place."""
     for weight in layer.weights:
         # Keras calls the weight of a depthwise convolution kernel, but not its initialiser.
         initializer = getattr(layer, f"{weight.name}_initializer", None)
@@ -230,7 +215,7 @@ def reinitialise(layer: keras.Layer, generator: np.random.Generator) -> None:
 
 
 def rank_correlation(one: Maps, other: Maps) -> float:
-    """Spearman's rank correlation of the absolute values of two maps; NaN where one is constant."""
+    """Compute Spearman's correlation of two maps' absolute values; NaN where one is constant."""
     ranks = [rankdata(np.abs(part), axis=None) for part in (one, other)]
     first, second = (rank - rank.mean() for rank in ranks)
     scale = np.sqrt((first @ first) * (second @ second))

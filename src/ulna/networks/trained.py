@@ -25,21 +25,14 @@ METADATA_KEYS = {"arch", "size_px", "mixed_precision", "network", "weights_sha25
 
 
 def write_trained(folder: Path, model: keras.Model, size_px: int, config: TrainingConfig) -> None:
-    """Write a trained network.
-
-    Args:
-        folder: Made, or replaced once everything is written.
-        model: Trained.
-        size_px: Side of the square images it takes.
-        config: What it was built and trained from.
+    """Write a trained network and the parameters of its training; replace the folder as a whole.
 
     Raises:
         InputError: The disk has no room for it.
     """
     # On a full disk HDF5 ends the process by SIGSEGV, without a word (seen at 5 of 9 places).
-    require_free_space(
-        folder, BYTES_PER_WEIGHT * model.count_params() + OVERHEAD_BYTES, "the network"
-    )
+    needed = BYTES_PER_WEIGHT * model.count_params() + OVERHEAD_BYTES
+    require_free_space(folder, needed, "the network")
     network = config.network
     if isinstance(network, FineTuned):
         # All weights are in this folder; where the backbone's came from may be a local path.
@@ -51,7 +44,7 @@ def write_trained(folder: Path, model: keras.Model, size_px: int, config: Traini
         metadata = {
             "arch": config.name,
             "size_px": size_px,
-            "mixed_precision": config.precision,
+            "mixed_precision": config.train.mixed_precision,
             "network": network.model_dump(mode="json"),
             "weights_sha256": sha256(partial / WEIGHTS),
             # Another class of machines gives other weights: their file says where they come from.
@@ -62,13 +55,7 @@ def write_trained(folder: Path, model: keras.Model, size_px: int, config: Traini
 
 
 def read_metadata(folder: Path) -> dict:
-    """Read what rebuilds a network.
-
-    Args:
-        folder: Written by `write_trained`.
-
-    Returns:
-        `METADATA_KEYS` and their values.
+    """Read `METADATA_KEYS` and their values: what rebuilds a network.
 
     Raises:
         InputError: The file is missing, no JSON, or of another form.
@@ -87,13 +74,7 @@ def read_metadata(folder: Path) -> dict:
 
 
 def load_trained(folder: Path) -> keras.Model:
-    """Rebuild a trained network.
-
-    Args:
-        folder: Written by `write_trained`.
-
-    Returns:
-        The model, uncompiled.
+    """Rebuild a trained network, uncompiled.
 
     Raises:
         InputError: A file is missing or damaged, or the weights are not those of the metadata.

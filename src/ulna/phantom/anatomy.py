@@ -1,7 +1,7 @@
 """Schematic arms: seven body parts as bones, joints and the soft tissue around them.
 
-The fingers point up. What differs between people and between views comes from random streams that
-do not know the label.
+The fingers point up. Differences between people and between views come from random streams that do
+not know the label.
 """
 
 from collections.abc import Callable
@@ -33,6 +33,7 @@ from ulna.phantom.skeleton import (
     build_humerus,
     build_ray,
     go,
+    sample_person,
 )
 
 
@@ -58,9 +59,8 @@ def _hand(person: Person, pose: Generator, view: int) -> Scene:
     flesh.append(Tube("arm", (0, 320), (0, -40), LIMB, wide, density=0.62))
     names = [f"{ray} {segment}" for ray, *_ in RAYS for segment in ("metacarpal", "proximal")]
     sites = tuple(Site(name, 0.25, 0.75) for name in names)
-    return Scene(
-        tuple(bones), tuple(flesh), tuple(joints), sites, (-82, -195, 82, 45), 0.017, 0.085
-    )
+    window = (-82, -195, 82, 45)
+    return Scene(tuple(bones), tuple(flesh), tuple(joints), sites, window, 0.017, 0.085)
 
 
 def _wrist(person: Person, pose: Generator, view: int) -> Scene:
@@ -97,15 +97,8 @@ def _finger(person: Person, pose: Generator, view: int) -> Scene:
     half = pose.uniform(20, 34)
     sites = tuple(Site(f"{name} {segment}", 0.2, 0.75) for segment in ("proximal", "middle"))
     flesh.append(Tube("palm", (-2, 34), (0, -104), PALM, 39 * person.flesh, density=0.42))
-    return Scene(
-        tuple(bones),
-        tuple(flesh),
-        tuple(joints),
-        sites,
-        (x - half, y - 66, x + half, y + 62),
-        0.021,
-        0.11,
-    )
+    window = (x - half, y - 66, x + half, y + 62)
+    return Scene(tuple(bones), tuple(flesh), tuple(joints), sites, window, 0.021, 0.11)
 
 
 def _arm(person: Person, pose: Generator, view: int) -> Scene:
@@ -141,9 +134,7 @@ def _elbow(person: Person, pose: Generator, view: int) -> Scene:
     scene = _arm(person, pose, view)
     x, y = scene.bone("radius").start
     window = (-48.0, y - 80, 95.0, y + 50) if view % 2 == 1 else (-52.0, y - 75, 52.0, y + 85)
-    sites = (
-        Site("humerus", 0.76, 0.9), Site("radius", 0.1, 0.24), Site("ulna", 0.12, 0.26)
-    )  # fmt: skip
+    sites = (Site("humerus", 0.76, 0.9), Site("radius", 0.1, 0.24), Site("ulna", 0.12, 0.26))
     return replace(scene, window=window, sites=sites, bone_mu=0.056, tissue_mu=0.0078)
 
 
@@ -212,31 +203,24 @@ def _humerus(person: Person, pose: Generator, view: int) -> Scene:
 
 
 BUILDERS: dict[str, Callable[[Person, Generator, int], Scene]] = {
-    "ELBOW": _elbow,
-    "FINGER": _finger,
-    "FOREARM": _arm,
-    "HAND": _hand,
-    "HUMERUS": _humerus,
-    "SHOULDER": _shoulder,
-    "WRIST": _wrist,
-}
+    "ELBOW": _elbow, "FINGER": _finger, "FOREARM": _arm, "HAND": _hand, "HUMERUS": _humerus,
+    "SHOULDER": _shoulder, "WRIST": _wrist,
+}  # fmt: skip
 
 
-def build_scene(body_part: str, person: Person, pose: Generator, view: int) -> Scene:
+def build_scene(body_part: str, build: Generator, pose: Generator, view: int) -> Scene:
     """Pose a person's body part for one view: a healthy scene.
 
     Args:
         body_part: One of the seven MURA parts.
-        person: The build, the same in all views of a study.
-        pose: The view's own stream; it must not know the label.
+        build: The study's own stream, see `ulna.phantom.skeleton.sample_person`.
+        pose: The view's own stream. Neither may know the label.
         view: 0 for the first view, which is frontal; later ones are oblique or lateral.
     """
+    person = sample_person(build)
     scene = BUILDERS[body_part](person, pose, view)
     bones = tuple(replace(bone, density=bone.density * person.density) for bone in scene.bones)
-    return replace(scene, bones=bones, metals=_ring(scene) if person.ring else ())
-
-
-def _ring(scene: Scene) -> tuple[Metal, ...]:
-    """A ring, where the ring finger is in view: metal that is no finding."""
-    fingers = [bone for bone in scene.bones if bone.name == "ring proximal"]
-    return tuple(Metal(bone.at(0.45, -1.9), bone.at(0.45, 1.9), 1.5) for bone in fingers)
+    # A ring, where the ring finger is in view: metal that is no finding.
+    fingers = [bone for bone in scene.bones if person.ring and bone.name == "ring proximal"]
+    rings = tuple(Metal(bone.at(0.45, -1.9), bone.at(0.45, 1.9), 1.5) for bone in fingers)
+    return replace(scene, bones=bones, metals=rings)

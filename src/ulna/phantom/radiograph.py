@@ -57,18 +57,14 @@ class Camera:
         angle = math.radians(self.degrees)
         turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
         middle = np.array([self.width_px / 2, self.height_px / 2])
-        mapped: NDArray[np.float64] = moved @ turn * self.pixels_per_mm + middle
-        return mapped
+        return np.asarray(moved @ turn * self.pixels_per_mm + middle)
 
 
 def sample_camera(scene: Scene, side: str, rng: Generator, shift: float = 0.0) -> Camera:
     """Sample the camera of a scene; the longer side of the image is 320 to 512 pixels.
 
-    Args:
-        scene: Gives the window in mm.
-        side: L or R; a right limb is mirrored.
-        rng: The view's own stream; it must not know the label.
-        shift: Moves the part out of the frame by this share of the window's width.
+    A right limb (side R) is mirrored; `shift` moves the part out of the image by this share of its
+    width. `rng` is the view's own stream, which must not know the label.
     """
     left, top, right, bottom = scene.window
     zoom = rng.uniform(0.92, 1.12)
@@ -121,18 +117,17 @@ def _table(outline: Outline) -> NDArray[np.float32]:
     start = np.clip(1 - POSITIONS / outline.start_cap, 0, 1)
     end = np.clip(1 - (1 - POSITIONS) / outline.end_cap, 0, 1)
     rounded = widths * np.sqrt((1 - start**2) * (1 - end**2))[:, None]
-    table: NDArray[np.float32] = rounded.astype(np.float32)
-    return table
+    return np.asarray(rounded, np.float32)
 
 
 def _frame(
-    shape: tuple[int, int], start: NDArray[np.float64], end: NDArray[np.float64], margin: float
+    canvas: Floats, start: NDArray[np.float64], end: NDArray[np.float64], margin: float
 ) -> tuple[tuple[slice, slice], Floats, Floats, float] | None:
     """Pixels near an axis, with position along it (0 to 1) and distance across it in pixels."""
     low = np.floor(np.minimum(start, end) - margin).astype(int)
     high = np.ceil(np.maximum(start, end) + margin).astype(int)
     x0, y0 = max(low[0], 0), max(low[1], 0)
-    x1, y1 = min(high[0], shape[1]), min(high[1], shape[0])
+    x1, y1 = min(high[0], canvas.shape[1]), min(high[1], canvas.shape[0])
     if x0 >= x1 or y0 >= y1:
         return None
     length = float(np.hypot(*(end - start)))
@@ -177,7 +172,7 @@ def add_tube(canvas: Floats, tube: Tube, camera: Camera, scale: float, solid: bo
     ends = camera.pixels(np.array([tube.start, tube.end])) * scale
     step_px = 0.0 if tube.broken is None else abs(tube.broken.step_mm) * px_per_mm
     reach = float((np.abs(section.centre) + np.sqrt(section.outer)).max()) + step_px
-    frame = _frame((canvas.shape[0], canvas.shape[1]), ends[0], ends[1], reach + 2)
+    frame = _frame(canvas, ends[0], ends[1], reach + 2)
     if frame is None:
         return
     window, box_u, box_v, length = frame
@@ -196,8 +191,8 @@ def add_tube(canvas: Floats, tube: Tube, camera: Camera, scale: float, solid: bo
             filled *= _cracked(along_mm, relative, tube.crack, tube.half_width_mm)
     thickness = np.zeros(box_u.size, dtype=np.float32)
     thickness[near] = filled
-    drawn = thickness.reshape(box_u.shape)
-    canvas[window] = np.maximum(canvas[window], drawn) if solid else canvas[window] + drawn
+    add = np.maximum if solid else np.add
+    canvas[window] = add(canvas[window], thickness.reshape(box_u.shape))
 
 
 def _chord(across: Floats, row: NDArray[np.int32], section: _Section) -> Floats:
@@ -234,14 +229,13 @@ def _cracked(
     zigzag = 0.5 * np.abs(((relative * 2.3) % 2) - 1) + crack.slope * relative
     distance = (along_mm - zigzag * half_width_mm) / crack.width_mm
     line = np.exp(-(distance**2)) * (relative < crack.reach)
-    dimmed: Floats = (1 - crack.depth * line).astype(np.float32)
-    return dimmed
+    return np.asarray(1 - crack.depth * line, np.float32)
 
 
 def _apply_blob(bone: Floats, blob: Blob, camera: Camera) -> None:
     centre = camera.pixels(np.array([blob.centre]))[0]
     radii = np.array(blob.radii_mm) * camera.pixels_per_mm
-    frame = _frame((bone.shape[0], bone.shape[1]), centre, centre + [1e-3, 0], radii.max() * 1.3)
+    frame = _frame(bone, centre, centre + [1e-3, 0], radii.max() * 1.3)
     if frame is None:
         return
     window, u, v, _ = frame
@@ -256,7 +250,7 @@ def _apply_blob(bone: Floats, blob: Blob, camera: Camera) -> None:
 def _add_metal(canvas: Floats, metal: Metal, camera: Camera) -> None:
     ends = camera.pixels(np.array([metal.start, metal.end]))
     half = max(metal.half_width_mm * camera.pixels_per_mm, 0.7)
-    frame = _frame((canvas.shape[0], canvas.shape[1]), ends[0], ends[1], half + 2)
+    frame = _frame(canvas, ends[0], ends[1], half + 2)
     if frame is None:
         return
     window, u, v, length = frame
@@ -283,21 +277,17 @@ def expose(scene: Scene, camera: Camera, rng: Generator) -> Pixels:
     The number of draws from `rng`, for noise and texture, does not depend on the scene.
     """
     shape = (camera.height_px, camera.width_px)
-    bone = np.zeros(shape, dtype=np.float32)
-    for tube in scene.bones:
-        add_tube(bone, tube, camera, 1.0, solid=False)
+    bone = _thickness(scene.bones, shape, camera, 1.0, solid=False)
     bone *= 1 + 0.07 * _smooth_noise(rng, shape, 3) + 0.05 * _smooth_noise(rng, shape, 14)
     np.maximum(bone, 0, out=bone)
     for blob in scene.blobs:
         _apply_blob(bone, blob, camera)
 
     small = (shape[0] // TISSUE_STEP + 1, shape[1] // TISSUE_STEP + 1)
-    tissue = np.zeros(small, dtype=np.float32)
-    for tube in scene.tissue:
-        add_tube(tissue, tube, camera, 1 / TISSUE_STEP, solid=True)
-    lung = np.zeros(small, dtype=np.float32)
-    for tube in scene.holes:
-        add_tube(lung, tube, camera, 1 / TISSUE_STEP, solid=True)
+    tissue, lung = (
+        _thickness(tubes, small, camera, 1 / TISSUE_STEP, solid=True)
+        for tubes in (scene.tissue, scene.holes)
+    )
     tissue = np.maximum(tissue - 0.8 * lung, 0)
     tissue *= 1 + 0.08 * _smooth_noise(rng, small, 9)
     attenuation = _resized(gaussian_filter(tissue, 1.2), shape) * np.float32(scene.tissue_mu)
@@ -325,6 +315,15 @@ def expose(scene: Scene, camera: Camera, rng: Generator) -> Pixels:
     return _lettered(grey, camera)
 
 
+def _thickness(
+    tubes: tuple[Tube, ...], shape: tuple[int, int], camera: Camera, scale: float, solid: bool
+) -> Floats:
+    canvas = np.zeros(shape, dtype=np.float32)
+    for tube in tubes:
+        add_tube(canvas, tube, camera, scale, solid)
+    return canvas
+
+
 def _collimator(camera: Camera) -> Floats:
     """1 inside the field, 0.12 outside it, (height, width)."""
     height, width = camera.height_px, camera.width_px
@@ -336,8 +335,7 @@ def _collimator(camera: Camera) -> Floats:
     margin = np.minimum(
         np.minimum(a + 0.5 - left, 0.5 - right - a), np.minimum(b + 0.5 - top, 0.5 - bottom - b)
     )
-    field: Floats = (0.12 + 0.88 * np.clip(margin * 150 + 0.5, 0, 1)).astype(np.float32)
-    return field
+    return np.asarray(0.12 + 0.88 * np.clip(margin * 150 + 0.5, 0, 1), np.float32)
 
 
 def _lettered(grey: Pixels, camera: Camera) -> Pixels:

@@ -84,17 +84,9 @@ DIGIT_HALF_WIDTH_MM = 8.5
 def build_ray(
     person: Person, index: int, squeeze: float, curl: float, spread: float
 ) -> tuple[list[Tube], list[Tube], list[Joint]]:
-    """Build a metacarpal and its finger.
+    """Build a metacarpal and its finger: bones from wrist to tip, their flesh, their joints.
 
-    Args:
-        person: The build.
-        index: Index in `RAYS`.
-        squeeze: See the top of this module.
-        curl: Degrees that each joint bends; the first bends half as much.
-        spread: Degrees that the whole ray is turned.
-
-    Returns:
-        Bones from the wrist to the tip, the flesh around each, the joints between them.
+    Each joint bends by `curl` degrees, the first half as much; `spread` degrees turn the whole ray.
     """
     name, x, y, degrees, lengths, widths = RAYS[index]
     segments = THUMB_SEGMENTS if name == "thumb" else SEGMENTS
@@ -133,7 +125,7 @@ def build_carpals(person: Person, squeeze: float) -> list[Tube]:
 
 
 def build_forearm(person: Person, squeeze: float, cross: float) -> list[Tube]:
-    """Radius and ulna, elbow to wrist; `cross` moves the distal ulna behind the radius (mm)."""
+    """Build radius and ulna; `cross` moves the distal ulna behind the radius (mm)."""
     radius_mm, ulna_mm = 235 * person.lengths[30], 252 * person.lengths[31]
     wide = person.width
     gap = 1.2 * person.gap

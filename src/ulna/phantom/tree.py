@@ -1,6 +1,6 @@
 """The embedded data set: synthetic radiographs in MURA's own layout, annotated, in one .zip.
 
-Everything that is not pathology is drawn from random streams that do not know the label: build,
+Everything that is not pathology is sampled from random streams that do not know the label: build,
 pose, side, exposure, image size, number of views, mode, rings, letters. Each study has streams of
 its own, so the number of workers changes nothing.
 """
@@ -8,10 +8,11 @@ its own, so the number of workers changes nothing.
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,12 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ulna.core.io import atomic_write, require_free_space
-from ulna.core.params import Phantom
 from ulna.core.stage import cores, process_map, progress
 from ulna.phantom.anatomy import build_scene
 from ulna.phantom.pathology import SHARES, insert_finding, sample_finding
 from ulna.phantom.radiograph import Pixels, expose, sample_camera
-from ulna.phantom.skeleton import sample_person
 
 # Studies in MURA v1.1, normal and abnormal, train and valid (counted from its CSV files).
 MURA_STUDIES = {
@@ -41,9 +40,9 @@ SPLITS = ("train", "valid")
 FIRST_PATIENT = {"train": 1, "valid": 11185}  # as in MURA: valid has the higher numbers
 VALID_FRACTION = 0.21
 STUDIES_PER_PATIENT = 1.2
-VIEW_SHARES = (0.22, 0.33, 0.35, 0.10)  # of 1, 2, 3, 4 views
+VIEW_SHARES = {1: 0.22, 2: 0.33, 3: 0.35, 4: 0.10}  # of studies with so many views
 RGB_FRACTION = 0.02
-HIDDEN_FRACTION = 0.05  # of the later views of an abnormal study: the finding is not seen there
+HIDDEN_FRACTION = 0.05  # of the later views of an abnormal study: the finding is not visible
 PROBLEMS = ("inverted",) * 3 + ("blank",) * 2 + ("cut_off",) * 3
 ANNOTATIONS = "annotations.csv"
 ANNOTATION_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
@@ -54,6 +53,8 @@ SHORTCUT_FRACTION = 0.05  # side of the corner marker, of the image's longer sid
 
 # One row of the annotations; a box may be missing, and only a near duplicate has a source.
 Row = tuple[str | int | None, ...]
+
+T = TypeVar("T")
 
 # Streams of random numbers; the last number of a seed sequence keeps them apart.
 PLAN, PERSON, POSE, CAMERA, NOISE, FINDING, VIEW_OF_FINDING, PROBLEM, MODE = range(9)
@@ -96,7 +97,7 @@ class View:
 
 
 def _rounded(weights: Sequence[float], total: int, least: int = 0) -> list[int]:
-    """Integers in proportion to weights that add up to total (largest remainders)."""
+    """Round to integers in proportion to weights that add up to total (largest remainders)."""
     exact = np.array(weights) / np.sum(weights) * (total - least * len(weights))
     counts = np.floor(exact).astype(int)
     order = np.argsort(-(exact - counts), kind="stable")
@@ -105,7 +106,7 @@ def _rounded(weights: Sequence[float], total: int, least: int = 0) -> list[int]:
 
 
 def _split_labels(split: str, studies: int) -> list[tuple[str, bool]]:
-    """Body part and abnormal or not of each study; the abnormal share of a part is MURA's."""
+    """Body part of each study, and whether it is abnormal: as often as in MURA's part."""
     column = SPLITS.index(split)
     # The mean of a part's share in MURA and an equal share: HUMERUS would have 4% else.
     counts = {part: sum(both[column]) for part, both in MURA_STUDIES.items()}
@@ -125,141 +126,132 @@ def _split_labels(split: str, studies: int) -> list[tuple[str, bool]]:
     return labels
 
 
-def plan_studies(phantom: Phantom) -> list[Study]:
+def plan_studies(seed: int, patients: int) -> list[Study]:
     """Plan the studies of both official splits, patients disjoint, sorted by folder.
 
     Some patients have two studies: every third such pair has both labels in two body parts, every
     third the same part.
     """
-    valid = max(4, round(phantom.patients * VALID_FRACTION))
+    valid = max(4, round(patients * VALID_FRACTION))
     studies: list[Study] = []
-    for split, patients in (("train", phantom.patients - valid), ("valid", valid)):
-        rng = np.random.default_rng([phantom.seed, SPLITS.index(split), PLAN])
-        total = round(patients * STUDIES_PER_PATIENT)
+    for split, in_split in (("train", patients - valid), ("valid", valid)):
+        rng = np.random.default_rng([seed, SPLITS.index(split), PLAN])
+        total = round(in_split * STUDIES_PER_PATIENT)
         labels = _split_labels(split, total)
         labels = [labels[k] for k in rng.permutation(total)]
-        kinds = _shuffled_kinds(sum(abnormal for _, abnormal in labels), rng)
-        views = [
-            number
-            for number, count in enumerate(_rounded(VIEW_SHARES, total), start=1)
-            for _ in range(count)
-        ]
-        views = [views[k] for k in rng.permutation(total)]
-        owners = _owners(labels, patients, rng)
-        seen: dict[tuple[int, str], int] = {}
+        findings = _shuffled(SHARES, sum(abnormal for _, abnormal in labels), rng)
+        views = _shuffled(VIEW_SHARES, total, rng)
+        numbers: dict[tuple[int, str], int] = {}
+        owners = _owners(labels, in_split, rng)
         for (part, abnormal), owner, count in zip(labels, owners, views, strict=True):
-            number = seen[owner, part] = seen.get((owner, part), 0) + 1
+            number = numbers[owner, part] = numbers.get((owner, part), 0) + 1
             patient = FIRST_PATIENT[split] + owner
-            finding = kinds.pop() if abnormal else "none"
+            finding = findings.pop() if abnormal else "none"
             studies.append(Study(split, part, patient, number, finding, count, len(studies)))
     return sorted(studies, key=lambda study: study.folder)
 
 
-def _shuffled_kinds(count: int, rng: Generator) -> list[str]:
-    quotas = _rounded(list(SHARES.values()), count)
-    kinds = [kind for kind, quota in zip(SHARES, quotas, strict=True) for _ in range(quota)]
-    return [kinds[k] for k in rng.permutation(count)]
+def _shuffled(shares: Mapping[T, float], total: int, rng: Generator) -> list[T]:
+    counts = _rounded(list(shares.values()), total)
+    values = [value for value, count in zip(shares, counts, strict=True) for _ in range(count)]
+    return [values[k] for k in rng.permutation(total)]
 
 
 def _owners(labels: list[tuple[str, bool]], patients: int, rng: Generator) -> list[int]:
     """Patient of each study: one each, then the rest as second studies."""
     owners = list(range(patients))
     free = [int(k) for k in rng.permutation(patients)]
-    for extra, (part, abnormal) in enumerate(labels[patients:]):
-        wishes = [
-            [k for k in free if labels[k][0] != part and labels[k][1] != abnormal],
-            [k for k in free if labels[k][0] == part],
-            [k for k in free if labels[k][0] != part],
-        ]
-        owner = next(k for wish in (wishes[extra % 3], free) for k in wish)
-        free.remove(owner)
-        owners.append(owner)
+
+    def suits(owner: int, turn: int, part: str, abnormal: bool) -> bool:
+        same_part, same_label = labels[owner][0] == part, labels[owner][1] == abnormal
+        return (not same_part and not same_label, same_part, not same_part)[turn]
+
+    for extra, label in enumerate(labels[patients:]):
+        suited = (owner for owner in free if suits(owner, extra % 3, *label))
+        owners.append(next(suited, free[0]))
+        free.remove(owners[-1])
     return owners
 
 
-def plan_views(studies: list[Study], phantom: Phantom) -> list[View]:
+def plan_views(studies: list[Study], seed: int) -> list[View]:
     """List the views in the order of the studies, and give some of them a quality problem.
 
     3 are inverted, 2 blank, 3 cut off, and 2 are near duplicates of an image of another patient
     with the same label and, where there is one, the same part; the first within official train, the
     second from train into valid.
     """
-    rng = np.random.default_rng([phantom.seed, 0, PROBLEM])
+    rng = np.random.default_rng([seed, 0, PROBLEM])
     views = [View(study, view) for study in studies for view in range(study.views)]
-    # A study with several views keeps a good one.
-    spare = [
-        k for k, view in enumerate(views) if view.view > 0 and view.view == view.study.views - 1
-    ]
-    chosen = [int(k) for k in rng.permutation(spare)]
+    # The last of several views: the study keeps a good one.
+    last = [k for k, view in enumerate(views) if 0 < view.view == view.study.views - 1]
+    chosen = [int(k) for k in rng.permutation(last)]
     for quality in PROBLEMS:
         index = chosen.pop()
         views[index] = replace(views[index], quality=quality)
     for split in SPLITS:
         copy = next(k for k in chosen if views[k].study.split == split)
         chosen.remove(copy)
-        sources = [
-            other
-            for other in views
-            if other.study.split == "train"
-            and other.view == 0
-            and other.study.patient != views[copy].study.patient
-        ]
-        source = max(sources, key=lambda other: _similarity(other.study, views[copy].study))
+        source = _choose_source(views, views[copy].study)
         views[copy] = replace(views[copy], quality="near_duplicate", source=source)
     return views
 
 
-def _similarity(one: Study, other: Study) -> int:
-    """0 if the labels differ, 2 for the same body part too, else 1."""
-    if (one.finding == "none") != (other.finding == "none"):
-        return 0
-    return 2 if one.body_part == other.body_part else 1
+def _choose_source(views: list[View], study: Study) -> View:
+    """First view of another train patient, if possible with the study's label and body part."""
+
+    def similarity(view: View) -> int:
+        if (view.study.finding == "none") != (study.finding == "none"):
+            return 0
+        return 2 if view.study.body_part == study.body_part else 1
+
+    firsts = (view for view in views if view.study.split == "train" and view.view == 0)
+    return max((v for v in firsts if v.study.patient != study.patient), key=similarity)
 
 
-def draw_view(view: View, phantom: Phantom, healthy: bool = False) -> tuple[Pixels, list[int]]:
+def draw_view(
+    view: View, seed: int, marker_shortcut: bool = False, healthy: bool = False
+) -> tuple[Pixels, list[int]]:
     """Draw one image.
 
     Args:
         view: One of `plan_views`.
-        phantom: Seed, corner marker.
+        seed: That of the phantom.
+        marker_shortcut: Put a white square into a corner of abnormal images.
         healthy: Leave the finding out; everything else stays as it is.
 
     Returns:
         Grey levels (height, width), uint8, and the ground-truth box x0, y0, x1, y1 of the finding
         in pixels (empty if none is visible; x1 and y1 are exclusive).
     """
-    if view.source is not None:
-        grey, box = _near_duplicate(view, phantom, healthy)
-    else:
-        grey, box = _radiograph(view, phantom, healthy)
-    if phantom.marker_shortcut and view.study.finding != "none":
+    make = _radiograph if view.source is None else _near_duplicate
+    grey, box = make(view, seed, healthy)
+    if marker_shortcut and view.study.finding != "none":
         grey = grey.copy()
         side = round(SHORTCUT_FRACTION * max(grey.shape))
         grey[side // 2 : side // 2 + side, side // 2 : side // 2 + side] = 255
     return grey, box
 
 
-def _stream(view: View, phantom: Phantom, purpose: int) -> Generator:
-    return np.random.default_rng([phantom.seed, view.study.number, view.view, purpose])
+def _stream(view: View, seed: int, purpose: int) -> Generator:
+    return np.random.default_rng([seed, view.study.number, view.view, purpose])
 
 
-def _radiograph(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels, list[int]]:
+def _radiograph(view: View, seed: int, healthy: bool) -> tuple[Pixels, list[int]]:
     study = view.study
     first = replace(view, view=0)
-    build = _stream(first, phantom, PERSON)
-    person = sample_person(build)
+    build = _stream(first, seed, PERSON)
+    scene = build_scene(study.body_part, build, _stream(view, seed, POSE), view.view)
     side = "LR"[int(build.integers(2))]
-    scene = build_scene(study.body_part, person, _stream(view, phantom, POSE), view.view)
     shift = 0.55 if view.quality == "cut_off" else 0.0
-    camera = sample_camera(scene, side, _stream(view, phantom, CAMERA), shift)
-    noise = _stream(view, phantom, NOISE)
+    camera = sample_camera(scene, side, _stream(view, seed, CAMERA), shift)
+    noise = _stream(view, seed, NOISE)
     if view.quality == "blank":
         shape = (camera.height_px, camera.width_px)
         return (18 + 1.5 * noise.standard_normal(shape)).astype(np.uint8), []
     box: list[int] = []
     if study.finding != "none" and not healthy:
-        of_view = _stream(view, phantom, VIEW_OF_FINDING)
-        finding = sample_finding(study.finding, _stream(first, phantom, FINDING))
+        of_view = _stream(view, seed, VIEW_OF_FINDING)
+        finding = sample_finding(study.finding, _stream(first, seed, FINDING))
         if view.view == 0 or of_view.random() >= HIDDEN_FRACTION:
             abnormal = insert_finding(scene, finding, of_view)
             points = camera.pixels(np.array(abnormal.finding_points))
@@ -270,18 +262,18 @@ def _radiograph(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels, li
 
 
 def _box(points: NDArray[np.float64], width: int, height: int) -> list[int]:
-    """Bounding box inside the image, or nothing if most of it is outside."""
+    """Bounding box inside the image; empty if most of it is outside."""
     low, high = np.floor(points.min(0)), np.ceil(points.max(0))
     inner_low, inner_high = np.maximum(low, 0), np.minimum(high, [width, height])
     seen = np.prod(np.maximum(inner_high - inner_low, 0)) / np.prod(high - low)
     return [int(k) for k in (*inner_low, *inner_high)] if seen >= 0.5 else []
 
 
-def _near_duplicate(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels, list[int]]:
+def _near_duplicate(view: View, seed: int, healthy: bool) -> tuple[Pixels, list[int]]:
     """The source image moved by a few pixels with slightly other grey levels."""
     assert view.source is not None
-    grey, box = _radiograph(view.source, phantom, healthy)
-    rng = _stream(view, phantom, PROBLEM)
+    grey, box = _radiograph(view.source, seed, healthy)
+    rng = _stream(view, seed, PROBLEM)
     dx, dy = (int(k) for k in rng.integers(2, 5, 2))
     levels = np.round(grey * rng.uniform(0.96, 0.99) + rng.uniform(0, 3)).astype(np.uint8)
     moved = np.pad(levels, ((dy, 0), (dx, 0)), mode="edge")[: grey.shape[0], : grey.shape[1]]
@@ -291,27 +283,32 @@ def _near_duplicate(view: View, phantom: Phantom, healthy: bool) -> tuple[Pixels
     return moved, box
 
 
-def write_phantom(path: Path, phantom: Phantom, workers: int | None = None) -> pd.DataFrame:
+def write_phantom(
+    path: Path, seed: int, patients: int, marker_shortcut: bool = False, workers: int | None = None
+) -> pd.DataFrame:
     """Write the data set, and its annotations beside the CSV files, as one .zip that appears whole.
 
     Args:
         path: The .zip to replace; its members lie in a folder of its name, as in MURA's own.
-        phantom: Seed, number of patients, corner marker.
+        seed: The same seed gives the same bytes.
+        patients: In both official splits.
+        marker_shortcut: See `draw_view`.
         workers: Processes; by default one per CPU. The bytes do not depend on it.
 
     Returns:
-        The annotations, one row per image: what is seen and where. Boxes are x0, y0, x1, y1 in
-        pixels of the image, x1 and y1 exclusive, empty where nothing is seen.
+        The annotations, one row per image: the finding and its box, x0, y0, x1, y1 in pixels of the
+        image, x1 and y1 exclusive, empty where none is visible.
 
     Raises:
-        InputError: The disk has no room for it.
+        InputError: The disk has too little free space.
     """
-    studies = plan_studies(phantom)
-    views = plan_views(studies, phantom)
+    studies = plan_studies(seed, patients)
+    views = plan_views(studies, seed)
     require_free_space(path, len(views) * BYTES_PER_VIEW, f"a phantom of {len(views):,} images")
     with atomic_write(path) as target, zipfile.ZipFile(target, "w") as archive:
         rows = []
-        encoded = process_map(partial(_encoder, phantom), views, workers or cores(), BATCH)
+        make = partial(_encoder, seed, marker_shortcut)
+        encoded = process_map(make, views, workers or cores(), BATCH)
         for row, png in progress(encoded, len(views), "phantom"):
             _add(archive, f"{path.stem}/{row[0]}", png)
             rows.append(row)
@@ -324,15 +321,15 @@ def write_phantom(path: Path, phantom: Phantom, workers: int | None = None) -> p
     return annotations
 
 
-def _encoder(phantom: Phantom) -> Callable[[View], tuple[Row, bytes]]:
-    return partial(_encode, phantom)
+def _encoder(seed: int, marker_shortcut: bool) -> Callable[[View], tuple[Row, bytes]]:
+    return partial(_encode, seed, marker_shortcut)
 
 
-def _encode(phantom: Phantom, view: View) -> tuple[Row, bytes]:
+def _encode(seed: int, marker_shortcut: bool, view: View) -> tuple[Row, bytes]:
     """Draw one image: its row of the annotations, and its file."""
-    grey, box = draw_view(view, phantom)
+    grey, box = draw_view(view, seed, marker_shortcut)
     image = Image.fromarray(grey)
-    if _stream(view, phantom, MODE).random() < RGB_FRACTION:
+    if _stream(view, seed, MODE).random() < RGB_FRACTION:
         image = image.convert("RGB")
     png = io.BytesIO()
     image.save(png, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
@@ -346,9 +343,9 @@ def _lists(folder: str, studies: list[Study]) -> dict[str, str]:
     """The four header-less CSV files; paths begin with the folder."""
     texts = {}
     for split in SPLITS:
-        mine = [study for study in studies if study.split == split]
-        images = [View(study, view).path for study in mine for view in range(study.views)]
-        labelled = [f"{study.folder}/,{int(study.finding != 'none')}" for study in mine]
+        in_split = [study for study in studies if study.split == split]
+        images = [View(study, view).path for study in in_split for view in range(study.views)]
+        labelled = [f"{study.folder}/,{int(study.finding != 'none')}" for study in in_split]
         for kind, lines in (("image_paths", images), ("labeled_studies", labelled)):
             texts[f"{split}_{kind}.csv"] = "".join(f"{folder}/{line}\n" for line in lines)
     return texts

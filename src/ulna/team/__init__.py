@@ -1,1 +1,1 @@
-"""What DVC does not say or do for a team: commands of `ulna`."""
+"""Commands of `ulna`: what DVC does not offer a team."""

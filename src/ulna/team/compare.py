@@ -1,4 +1,4 @@
-"""Say which differences between revisions are more than chance, and rank three or more.
+"""Tell which differences between revisions are significant, and rank three or more.
 
     ulna compare main                          the workspace against the branch main
     ulna compare main brave-newt               the experiment brave-newt against it
@@ -7,7 +7,7 @@
 
 `dvc metrics diff` gives two numbers. Here each difference has its 95% interval: both revisions are
 evaluated on the same test patients, which the bootstrap replicates in pairs. A difference whose
-interval holds 0 is not significant. Each revision's thresholds are chosen on its own val. What
+interval includes 0 is not significant. Each revision's thresholds are chosen on its own val. What
 another seed of training would change is not in the intervals: train several.
 """
 
@@ -20,13 +20,12 @@ import numpy as np
 import pandas as pd
 
 from ulna.core import InputError
-from ulna.core.params import Evaluate
 from ulna.evaluation.bootstrap import METRICS, bootstrap_weights, metrics_with_ci
 from ulna.evaluation.comparison import differences
 from ulna.evaluation.conclusions import METRICS as METRIC_NAMES
 from ulna.evaluation.conclusions import NAMES
-from ulna.evaluation.evaluate import LEVELS, apply_thresholds
-from ulna.evaluation.metrics import score
+from ulna.evaluation.metrics import compute_metrics
+from ulna.evaluation.thresholds import LEVELS, apply_thresholds
 from ulna.team.revisions import (
     NETWORKS,
     WORKSPACE,
@@ -47,7 +46,7 @@ COLUMNS = (
 SIGNIFICANT, NOT_SIGNIFICANT, NO_INTERVAL = "significant", "not_significant", "no_interval"
 BEST, OTHER_TEST = "best", "other_test"
 HEADLINE = "auroc"
-# Code of a conclusion -> its words.
+# Code of a conclusion -> its sentence.
 CONCLUSIONS = {
     "better": "{after} is better than {before}",
     "worse": "{after} is worse than {before}",
@@ -58,16 +57,17 @@ CONCLUSIONS = {
     "no_interval": "too few patients, or no variation: no difference has an interval",
 }
 LIMITS = (
-    "Intervals are over test patients, of these networks as they are trained, and each holds for "
-    "itself: of twenty between equally good ones about one misses 0. Another seed of training is "
-    "not in them: before a small difference is called an effect, train both with several seeds."
+    "Intervals are over test patients, of these networks as they are trained, and not adjusted for "
+    "the number of comparisons: of twenty between equally good ones about one excludes 0. Another "
+    "seed of training is not in them: train both with several seeds before a small difference is "
+    "called an effect."
 )
-# What of a table must be the same for two revisions to be comparable.
+# Must be the same in two tables for these to be comparable.
 SAME = ("patient", "study", "body_part", "label")
 
 
 def differing_images(before: pd.DataFrame, after: pd.DataFrame, split: str) -> int:
-    """The number of images in a split that only one has, or that have another label or study."""
+    """Count the images of a split that only one has, or that have another label or study."""
     one, two = (
         table[table["split"] == split].set_index("image")[list(SAME)] for table in (before, after)
     )
@@ -76,47 +76,41 @@ def differing_images(before: pd.DataFrame, after: pd.DataFrame, split: str) -> i
     return unequal + len(one) + len(two) - 2 * len(shared)
 
 
-def compare_tables(
-    before: tuple[pd.DataFrame, Evaluate],
-    after: tuple[pd.DataFrame, Evaluate],
-    seed: int,
-    levels: Sequence[str] = LEVELS,
+def evaluated(revision: Revision, network: str, level: str, split: str) -> pd.DataFrame:
+    """Rows of a split with their thresholds, in an order that all revisions share."""
+    table, _ = apply_thresholds(revision.tables[network], level, revision.evaluate)
+    return table[table["split"] == split].sort_values(level, ignore_index=True)
+
+
+def compare_network(
+    before: Revision, after: Revision, network: str, levels: Sequence[str], seed: int
 ) -> pd.DataFrame:
     """Paired differences of a network between two revisions with the same test set.
 
-    Args:
-        before: A checked prediction table, and how its revision evaluates it.
-        after: The same of the other revision, whose section also rules the bootstrap.
-        seed: Of the bootstrap.
-        levels: study, image or both.
-
     Returns:
-        One row per level and metric, columns `COLUMNS` but network: difference is after less
-        before, NaN where undefined.
+        One row per level and metric, columns `COLUMNS`: difference is after less before, NaN where
+        undefined. The bootstrap follows the section evaluate of `after`.
     """
     rows = []
     for level in levels:
-        old, new = (_test(table, level, evaluate) for table, evaluate in (before, after))
-        replicates = bootstrap_weights(new["patient"], after[1].bootstrap_replicates, seed)
-        paired = differences(new, old, replicates, after[1].min_patients)
-        was, now = (score(t["label"], t["probability"], t["threshold"]) for t in (old, new))
-        sizes = {"level": level, "n": paired["n"], "patients": paired["patients"]}
+        old, new = (evaluated(each, network, level, "test") for each in (before, after))
+        replicates = bootstrap_weights(new["patient"], after.evaluate.bootstrap_replicates, seed)
+        paired = differences(new, old, replicates, after.evaluate.min_patients)
+        was, now = (
+            compute_metrics(t["label"], t["probability"], t["threshold"]) for t in (old, new)
+        )
+        sizes = {"network": network, "level": level, "n": paired["n"]}
+        sizes["patients"] = paired["patients"]
         for metric in METRICS:
             row = sizes | {"metric": metric, "before": was[metric], "after": now[metric]}
             rows.append(row | paired[metric] | {"significance": significance(paired[metric])})
-    table = pd.DataFrame(rows, columns=list(COLUMNS[1:]))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     table.loc[table["difference"].isna(), ["before", "after"]] = np.nan
     return table
 
 
-def _test(images: pd.DataFrame, level: str, evaluate: Evaluate) -> pd.DataFrame:
-    """The test rows in an order that all revisions share."""
-    table, _ = apply_thresholds(images, level, evaluate)
-    return table[table["split"] == "test"].sort_values(level, ignore_index=True)
-
-
 def significance(difference: Mapping[str, float]) -> str:
-    """The code of a difference: whether its interval holds 0.
+    """The code of a difference: whether its interval excludes 0.
 
     Example:
         >>> significance({"difference": 0.04, "low": 0.01, "high": 0.07})
@@ -148,20 +142,18 @@ def compare_revisions(
 ) -> pd.DataFrame:
     """All differences between two revisions, in columns `COLUMNS`.
 
-    Significant ones come first, the largest before all, then the others, then those without an
-    interval. Predictions that are stale are left out; other test sets are refused.
+    Significant ones come first, the largest at the top, then the others, then those without an
+    interval. Stale predictions are left out; different test sets are an InputError.
     """
     compared = []
     for network in fresh_tables([before, after]):
-        tables = before.tables[network], after.tables[network]
-        if count := differing_images(*tables, "test"):
+        if count := differing_images(before.tables[network], after.tables[network], "test"):
             raise InputError(
                 f"{before.name} and {after.name} have different test sets, in {count} images: "
                 "their scores cannot be compared, take the same data and the same data.body_parts"
             )
-        pair = (tables[0], before.evaluate), (tables[1], after.evaluate)
-        compared.append(compare_tables(*pair, after.seed, levels).assign(network=network))
-    rows = pd.concat(compared, ignore_index=True)[list(COLUMNS)]
+        compared.append(compare_network(before, after, network, levels, after.seed))
+    rows = pd.concat(compared, ignore_index=True)
     order = rows["significance"].map({SIGNIFICANT: 0, NOT_SIGNIFICANT: 1, NO_INTERVAL: 2})
     size = -rows["difference"].abs().fillna(0)
     return rows.iloc[np.lexsort((size, order))].reset_index(drop=True)
@@ -178,13 +170,13 @@ def conclude(rows: pd.DataFrame, seed_alone: bool = False) -> str:
     if not known[["difference", "low", "high"]].to_numpy().any():
         return "same"
     headline = known[known["metric"] == HEADLINE]
-    # Of one other metric alone, that one.
-    headline = known if headline.empty else headline
+    headline = known if headline.empty else headline  # --metric chose another one
     signs = set(np.sign(headline["difference"][headline["significance"] == SIGNIFICANT]))
-    if signs and seed_alone:
+    if not signs:
+        return "not_significant"
+    if seed_alone:
         return "seed"
-    codes = {frozenset[float](): "not_significant", frozenset({1.0}): "better"}
-    return codes.get(frozenset(signs), "worse" if signs == {-1.0} else "mixed")
+    return "mixed" if len(signs) > 1 else "better" if signs == {1.0} else "worse"
 
 
 def rank(revisions: Sequence[Revision], network: str, level: str, metric: str) -> pd.DataFrame:
@@ -203,33 +195,37 @@ def rank(revisions: Sequence[Revision], network: str, level: str, metric: str) -
     best = order[0]
     rows = []
     for each in order:
-        table, first = each.tables[network], best.tables[network]
-        test = _test(table, level, each.evaluate)
-        replicates = bootstrap_weights(
-            test["patient"], each.evaluate.bootstrap_replicates, each.seed
-        )
-        result = metrics_with_ci(test, replicates, each.evaluate.min_patients)
-        row = {"name": each.name, "val": scores[each.name], "significance": BEST}
-        ends = {"test": "", "low": "_low", "high": "_high"}
-        row |= {column: result[f"{metric}{end}"] for column, end in ends.items()}
-        row |= dict.fromkeys(("behind", "behind_low", "behind_high"), np.nan)
-        row |= {"other_val": differing_images(first, table, "val") > 0}
-        if differing_images(first, table, "test"):
-            row["significance"] = OTHER_TEST
+        test, evaluate = evaluated(each, network, level, "test"), each.evaluate
+        replicates = bootstrap_weights(test["patient"], evaluate.bootstrap_replicates, each.seed)
+        result = metrics_with_ci(test, replicates, evaluate.min_patients)
+        tables = best.tables[network], each.tables[network]
+        paired = {"difference": np.nan, "low": np.nan, "high": np.nan, "significance": BEST}
+        if differing_images(*tables, "test"):
+            paired["significance"] = OTHER_TEST
         elif each is not best:
-            pair = (first, best.evaluate), (table, each.evaluate)
-            paired = compare_tables(*pair, best.seed, [level]).set_index("metric").loc[metric]
-            row |= {"behind": paired["difference"], "behind_low": paired["low"]}
-            row |= {"behind_high": paired["high"], "significance": paired["significance"]}
-        rows.append(row)
+            rows_of = compare_network(best, each, network, [level], best.seed)
+            paired = rows_of.set_index("metric").loc[metric].to_dict()
+        rows.append(
+            {
+                "name": each.name,
+                "val": scores[each.name],
+                "test": result[metric],
+                "low": result[f"{metric}_low"],
+                "high": result[f"{metric}_high"],
+                "behind": paired["difference"],
+                "behind_low": paired["low"],
+                "behind_high": paired["high"],
+                "significance": paired["significance"],
+                "other_val": differing_images(*tables, "val") > 0,
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def val_score(revision: Revision, network: str, level: str, metric: str) -> float:
-    """A metric on val: what a choice may look at."""
-    table, _ = apply_thresholds(revision.tables[network], level, revision.evaluate)
-    val = table[table["split"] == "val"]
-    return float(score(val["label"], val["probability"], val["threshold"])[metric])
+    """A metric on val, the only split that a choice may be made on."""
+    val = evaluated(revision, network, level, "val")
+    return float(compute_metrics(val["label"], val["probability"], val["threshold"])[metric])
 
 
 def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -259,43 +255,36 @@ def notes(revisions: Sequence[Revision]) -> list[str]:
     ]
 
 
-def _span(value: float, low: float, high: float, sign: str = "") -> str:
+def _with_ci(value: float, low: float, high: float, sign: str = "") -> str:
     if np.isnan(low):
         return "" if np.isnan(value) else f"{value:{sign}.3f}"
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
-def _difference_cells(row: Mapping[str, Any]) -> list[str]:
-    values = [f"{row[key]:.3f}" for key in ("before", "after")]
-    span = _span(row["difference"], row["low"], row["high"], "+z")
-    name = NAMES[row["network"]], METRIC_NAMES[row["metric"]]
-    return [*name, *values, span, row["significance"].replace("_", " ")]
-
-
-def _rank_cells(row: Mapping[str, Any]) -> list[str]:
-    behind = [row[key] for key in ("behind", "behind_low", "behind_high")]
-    return [
-        row["name"],
-        f"{row['val']:.3f}{' (other val)' if row['other_val'] else ''}",
-        _span(row["test"], row["low"], row["high"]),
-        _span(behind[0], behind[1], behind[2], "+z"),
-        row["significance"].replace("_", " "),
-    ]
-
-
 def _table(rows: Sequence[Sequence[str]], markdown: bool) -> list[str]:
-    """Columns for a terminal, or a table of a pull request; the first row is the header."""
+    """Lines of a table, the first row is the header: for a terminal or a pull request."""
     if markdown:
         return [f"| {' | '.join(row)} |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-def _text(lines: Sequence[str], markdown: bool) -> str:
-    """Paragraphs, wrapped for a terminal."""
-    if markdown:
-        return "\n".join(lines)
-    return "\n".join(textwrap.fill(line, 100) if ". " in line else line for line in lines)
+def _join(lines: Sequence[str], markdown: bool) -> str:
+    """Join lines; for a terminal, paragraphs are wrapped."""
+    return "\n".join(
+        textwrap.fill(line, 100) if ". " in line and not markdown else line for line in lines
+    )
+
+
+def _difference_cells(row: Any) -> list[str]:
+    difference = _with_ci(row.difference, row.low, row.high, "+z")
+    values = f"{row.before:.3f}", f"{row.after:.3f}", difference
+    return [
+        NAMES[row.network],
+        METRIC_NAMES[row.metric],
+        *values,
+        row.significance.replace("_", " "),
+    ]
 
 
 def render(
@@ -308,32 +297,35 @@ def render(
     lines = [f"- {name}: {old} -> {new}" for name, old, new in params] or ["No parameter differs."]
     lines += [f"- {len(code)} files of code or data: {', '.join(code[:5])}"] if code else []
     lines += [f"- {note}." for note in notes(pair)]
-    for level in rows["level"].unique():
-        part = rows[rows["level"] == level]
-        words = CONCLUSIONS[conclude(part, seed_alone)].format(before=before, after=after)
+    for level, part in rows.groupby("level", sort=False):
+        conclusion = CONCLUSIONS[conclude(part, seed_alone)].format(before=before, after=after)
         size = f"n = {part['n'].iloc[0]}, {part['patients'].iloc[0]} patients of the test split"
         header = ["network", "metric", before, after, "difference (95% interval)", ""]
-        cells = [_difference_cells(row) for row in part.to_dict("records")]
-        lines += ["", f"Per {level}: {words} ({size})", "", *_table([header, *cells], markdown)]
-    return _text([*lines, "", LIMITS], markdown)
+        cells = [header, *map(_difference_cells, part.itertuples())]
+        lines += ["", f"Per {level}: {conclusion} ({size})", "", *_table(cells, markdown)]
+    return _join([*lines, "", LIMITS], markdown)
 
 
 def render_ranking(rows: pd.DataFrame, title: str, markdown: bool = False) -> str:
     """The ranking as text, what it is worth, and what to do next."""
-    header = ["revision", "val", "test (95% interval)", "behind the first on test", ""]
-    cells = [_rank_cells(row) for row in rows.to_dict("records")]
-    lines = [f"Ranked by {title} on val:", "", *_table([header, *cells], markdown), ""]
+    cells = [["revision", "val", "test (95% interval)", "behind the first on test", ""]]
+    for row in rows.itertuples():
+        val = f"{row.val:.3f}{' (other val)' if row.other_val else ''}"
+        behind = _with_ci(row.behind, row.behind_low, row.behind_high, "+z")
+        test = _with_ci(row.test, row.low, row.high)
+        cells.append([row.name, val, test, behind, row.significance.replace("_", " ")])
     count = rows["significance"].isin([NOT_SIGNIFICANT, NO_INTERVAL]).sum()
-    lines += [
+    lines = [
+        *(f"Ranked by {title} on val:", "", *_table(cells, markdown), ""),
         f"{count} of {len(rows) - 1} cannot be told from the first on test. Taking the best on "
-        "test instead flatters it by the choice. Another seed of training is not in the intervals."
+        "test instead flatters it by the choice. Another seed of training is not in the intervals.",
     ]
     if rows["other_val"].any():
         lines += [
             "Those with another val, as after a change of seed, split.val_fraction or "
             "data.body_parts, cannot be ranked with the others. The easiest val may come first."
         ]
-    return _text(lines, markdown)
+    return _join(lines, markdown)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -351,29 +343,27 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the comparison of two, or the ranking of more."""
     names = list(dict.fromkeys(arguments.revisions))
     names += [WORKSPACE] if len(names) == 1 else []
+    networks = (arguments.network,) if arguments.network else NETWORKS
     with open_repo() as repo:
         commits = [name if name == WORKSPACE else resolve(repo, name) for name in names]
-        networks = (arguments.network,) if arguments.network else NETWORKS
         revisions = [read_revision(repo, name, networks) for name in names]
-    say = _compared if len(revisions) == 2 else _ranked
-    print(say(revisions, commits, arguments, arguments.format == "markdown"))
+    print((_compared if len(revisions) == 2 else _ranked)(revisions, commits, arguments))
+
+
+def _ranked(revisions: Sequence[Revision], _: object, arguments: argparse.Namespace) -> str:
+    network, metric = fresh_tables(revisions)[0], arguments.metric or HEADLINE
+    rows = rank(revisions, network, arguments.level, metric)
+    title = f"{METRIC_NAMES[metric]} of {NAMES[network]} per {arguments.level}"
+    return render_ranking(rows, title, arguments.format == "markdown")
 
 
 def _compared(
-    pair: Sequence[Revision], commits: Sequence[str], arguments: argparse.Namespace, markdown: bool
+    pair: Sequence[Revision], commits: Sequence[str], arguments: argparse.Namespace
 ) -> str:
+    markdown = arguments.format == "markdown"
     rows = compare_revisions(pair[0], pair[1], LEVELS if markdown else [arguments.level])
     if arguments.metric:
         rows = rows[rows["metric"] == arguments.metric]
     # git compares a commit with the workspace, not the other way round; the files are the same.
     old, new = sorted(commits, key=lambda commit: commit == WORKSPACE)
     return render(rows, pair, [] if old == new else different_code(old, new), markdown)
-
-
-def _ranked(
-    revisions: Sequence[Revision], _: Sequence[str], arguments: argparse.Namespace, markdown: bool
-) -> str:
-    network, metric = fresh_tables(revisions)[0], arguments.metric or HEADLINE
-    rows = rank(revisions, network, arguments.level, metric)
-    title = f"{METRIC_NAMES[metric]} of {NAMES[network]} per {arguments.level}"
-    return render_ranking(rows, title, markdown)

@@ -20,14 +20,14 @@ import psutil
 from dvc.repo import Repo
 from dvc.utils.serialize import load_yaml, modify_yaml
 
-# Stages that depend on this folder or a file in it take longest and need most memory: they go
-# first, and only as many at once as fit. Training DenseNet169 took 1.4 GiB at 96 px with 32 images
-# per batch; as much again is left to larger images. All others stay below 0.3 GiB.
+# Stages that depend on this folder take longest and need most memory: they start first, and only as
+# many at once as fit. Training DenseNet169 took 1.4 GiB at 96 px with 32 images per batch; as much
+# again is left to larger images. All others stay below 0.3 GiB.
 NETWORKS, LOCK, STAGE_GIB = Path("src/ulna/networks"), Path("dvc.lock"), 3.0
 # A DVC that ends when this process is killed, and with it the stage that it runs.
 WATCHED = (
-    "import psutil, sys; from ulna.core.stage import exit_with; exit_with(psutil.Process().parent()); "
-    "from dvc.cli import main; "
+    "import psutil, sys; from ulna.core.stage import exit_with; "
+    "exit_with(psutil.Process().parent()); from dvc.cli import main; "
     "sys.exit(main(['--wait-for-lock', 'repro', '--single-item', *sys.argv[1:]]))"
 )
 Needs = dict[str, set[str]]  # stage -> those that it waits for
@@ -52,7 +52,7 @@ def may_run(graph: nx.DiGraph, heavy: set[str], changed: set[str]) -> Needs:
 
 
 def choose(waiting: list[str], needs: Needs, done: Collection[str], full: set[str]) -> list[str]:
-    """Stages that wait for nothing more, and are none of those of which there are enough."""
+    """Stages whose upstream stages are done, without those in `full`."""
     return [stage for stage in waiting if needs[stage] <= set(done) and stage not in full]
 
 
@@ -125,7 +125,7 @@ def repro(jobs: int, stage_gib: float) -> int:
     finally:
         put_lock_in_order([*before, *nx.dfs_postorder_nodes(graph)])
     for stage, code in failed.items():
-        print(f"{stage} ended with code {code}: see its lines above", file=sys.stderr)
+        print(f"{stage} ended with code {code}: see its output above", file=sys.stderr)
     return 1 if failed else subprocess.run([sys.executable, "-m", "dvc", "repro"]).returncode
 
 

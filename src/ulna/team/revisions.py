@@ -1,4 +1,4 @@
-"""What a commit, a branch, a tag, an experiment or the workspace holds: parameters, predictions."""
+"""Parameters and predictions of a commit, branch, tag, experiment or of the workspace."""
 
 import json
 import shutil
@@ -21,7 +21,9 @@ from ulna.core.predictions import read_predictions
 WORKSPACE = "workspace"
 NETWORKS = (*TABLE, paths.ENSEMBLE)
 LOCK = Path("dvc.lock")
-# What of a revision is code, and what `dvc add` keeps of data: params.yaml says neither.
+# Keys of the section evaluate in older revisions. Their ensemble lay in `paths.PREDICTIONS`.
+RENAMED = {"bootstrap_draws": "bootstrap_replicates"}
+# Code, and data that `dvc add` keeps: params.yaml names neither.
 CODE = ("src", "stages", "dvc.yaml", "*.dvc")
 
 
@@ -34,9 +36,7 @@ class Revision:
     evaluate: Evaluate
     seed: int
     tables: Mapping[str, pd.DataFrame]  # of each network
-    # Network -> what its table was made with and is no more so, see `find_stale`, as after an
-    # experiment that stopped before this network.
-    stale: Mapping[str, Mapping[str, Any]]
+    stale: Mapping[str, Mapping[str, Any]]  # network -> `find_stale`; without those not stale
 
 
 @contextmanager
@@ -59,13 +59,13 @@ def open_repo() -> Iterator[Any]:
 
 
 def in_full(error: BaseException | None) -> str:
-    """An error's message, and those of what it came from: DVC keeps the reason in its cause."""
-    words: list[str] = []
+    """An error's message and those of its causes: DVC keeps the reason in the cause."""
+    messages: list[str] = []
     while error is not None:
         message = " ".join(str(error).split()) or type(error).__name__
-        words += [message] if not any(message in word for word in words) else []
+        messages += [message] if not any(message in other for other in messages) else []
         error = error.__cause__
-    return ": ".join(words)
+    return ": ".join(messages)
 
 
 def git(*arguments: str) -> str:
@@ -94,13 +94,7 @@ def resolve(repo: Any, name: str) -> str:
 
 
 def read_revision(repo: Any, name: str, networks: Sequence[str] = NETWORKS) -> Revision:
-    """Read parameters and at least one prediction table, from DVC's cache or else its remote.
-
-    Args:
-        repo: See `open_repo`.
-        name: A commit, branch, tag, experiment, or workspace.
-        networks: Whose predictions to read.
-    """
+    """Read parameters and at least one prediction table, from DVC's cache or else its remote."""
     if name == WORKSPACE:
         return _read(repo, name, networks)
     with repo.switch(resolve(repo, name)):
@@ -111,24 +105,28 @@ def _read(repo: Any, name: str, networks: Sequence[str]) -> Revision:
     params = _read_yaml(repo, paths.PARAMS, name)
     stages = _read_yaml(repo, LOCK, name).get("stages", {})
     try:
-        evaluate, seed = Evaluate.model_validate(params["evaluate"]), int(params["seed"])
-    except (ValidationError, KeyError, TypeError, ValueError):
+        section = {RENAMED.get(key, key): value for key, value in params["evaluate"].items()}
+        evaluate, seed = Evaluate.model_validate(section), int(params["seed"])
+    except (ValidationError, KeyError, TypeError, ValueError, AttributeError):
         raise InputError(
             f"{name}: seed or the section evaluate of its {paths.PARAMS} is missing, faulty or of "
             "another version: compare revisions of one"
         ) from None
-    tables = {}
+    tables, stale = {}, {}
     for network in networks:
-        if (table := _read_table(repo, paths.predictions(network))) is not None:
-            tables[network] = table
+        current = paths.predictions(network)
+        for path in dict.fromkeys((current, paths.PREDICTIONS / current.name)):
+            if (table := _read_table(repo, path)) is not None:
+                tables[network] = table
+                if old := find_stale(stages, path, params):
+                    stale[network] = old
+                break
     if not tables:
         raise InputError(
             f"{name} has no predictions: where its dvc.lock names data/predictions, `dvc pull` "
             "(workspace), `dvc fetch -A` (commits) or `dvc exp pull REMOTE NAME` takes them from "
             "whoever pushed them; else `dvc repro` there, and commit dvc.lock"
         )
-    found = {network: find_stale(stages, paths.predictions(network), params) for network in tables}
-    stale = {network: old for network, old in found.items() if old}
     return Revision(name, params, evaluate, seed, tables, stale)
 
 
@@ -184,10 +182,10 @@ def flatten(values: Any, above: str = "") -> dict[str, Any]:
     """
     if not isinstance(values, Mapping):
         return {above: values}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in values.items():
-        found |= flatten(value, f"{above}.{name}" if above else str(name))
-    return found
+        flat |= flatten(value, f"{above}.{name}" if above else str(name))
+    return flat
 
 
 def show(value: Any) -> str:
@@ -200,25 +198,26 @@ def show(value: Any) -> str:
 def producer(stages: Mapping[str, Any], path: str) -> str | None:
     """The stage of dvc.lock that writes a file, or a folder around it."""
     for stage, recorded in stages.items():
-        for out in recorded.get("outs", ()):
-            if path == out["path"] or path.startswith(f"{out['path']}/"):
-                return stage
+        if any(f"{path}/".startswith(f"{out['path']}/") for out in recorded.get("outs", ())):
+            return stage
     return None
 
 
-def stages_behind(stages: Mapping[str, Any], path: str) -> list[str]:
+def upstream_stages(stages: Mapping[str, Any], path: str) -> list[str]:
     """The stage that writes a file, and all before it."""
-    waiting, found = [path], list[str]()
+    waiting, upstream = [path], list[str]()
     while waiting:
         stage = producer(stages, waiting.pop())
-        if stage is not None and stage not in found:
-            found.append(stage)
+        if stage is not None and stage not in upstream:
+            upstream.append(stage)
             waiting += [dep["path"] for dep in stages[stage].get("deps", ())]
-    return found
+    return upstream
 
 
 def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file was made with, by the stages of dvc.lock, where that is not what there is now.
+    """Compare what a file was made with, by the stages of dvc.lock, with what there is now.
+
+    As after an experiment that stopped before this network.
 
     Returns:
         Of the stage that wrote the file and of those before it: dotted name of a parameter -> its
@@ -229,17 +228,17 @@ def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any])
     made = {
         out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", ())
     }
-    found: dict[str, Any] = {}
-    for stage in stages_behind(stages, path.as_posix()):
+    stale: dict[str, Any] = {}
+    for stage in upstream_stages(stages, path.as_posix()):
         used = flatten(stages[stage].get("params", {}).get(str(paths.PARAMS), {}))
-        found |= {name: value for name, value in used.items() if now.get(name) != value}
+        stale |= {name: value for name, value in used.items() if now.get(name) != value}
         for dep in stages[stage].get("deps", ()):
             if made.get(dep["path"], dep.get("md5")) != dep.get("md5"):
-                found[dep["path"]] = dep.get("md5")
-    return found
+                stale[dep["path"]] = dep.get("md5")
+    return stale
 
 
 def different_code(first: str, second: str) -> list[str]:
-    """The files of code and `.dvc` files in which a commit differs from another, or from here."""
+    """List files of code and `.dvc` files that differ between two commits, or from here."""
     revisions = [first] if second == WORKSPACE else [first, second]
     return git("diff", "--name-only", *revisions, "--", *CODE).splitlines()

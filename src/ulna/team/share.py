@@ -3,8 +3,8 @@
 `dvc push --run-cache` sends what dvc.lock names and the records of all runs, but not what these
 runs made, nor metrics that git holds: a colleague who asks for the focal experiment trains it. Here
 the experiments go as well, to the git remote and with their data. First everything is hashed, so
-that no damaged file is sent; in the end the remote is listed, since DVC goes by what it remembers
-to have sent. manifest.sha256 is brought up to date. With all of it sent, in another clone
+that no damaged file is sent; in the end the remote is listed, since DVC trusts its own record
+of what it sent. manifest.sha256 is brought up to date. With all of it sent, in another clone
 
     dvc repro --pull --allow-missing     or     dvc exp run --pull --allow-missing -S loss=focal
 
@@ -44,8 +44,8 @@ from ulna.team.verify import (
     scan,
 )
 
+VERIFY = "./ulna verify names every such file and its repair"
 # refs/exps/<the commit it began from, in two parts>/<name>; DVC keeps other things beside these.
-VERIFY = "./ulna verify names every such file and what mends it"
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/.+")
 
 
@@ -66,7 +66,7 @@ def dvc(*arguments: str) -> None:
         )
 
 
-def hold_to_hashes(repo: Any, name: str) -> None:
+def verify_downloads(repo: Any, name: str) -> None:
     """Let DVC hash what it takes from a remote: else it trusts an object that is read-only."""
     if repo.config["remote"][name].get("verify"):
         return
@@ -79,7 +79,7 @@ def hold_to_hashes(repo: Any, name: str) -> None:
 
 
 def wanted_objects(
-    found: Iterable[Output], cache: ObjectStore, remote: ObjectStore
+    known: Iterable[Output], cache: ObjectStore, remote: ObjectStore
 ) -> dict[str, str]:
     """MD5 -> path of every object that the remote must hold for these outputs.
 
@@ -87,7 +87,7 @@ def wanted_objects(
     stage that writes metrics is not restored from the run cache but run.
     """
     wanted, metrics = dict[str, str](), dict[str, str]()
-    for output in dict.fromkeys(output for output in found if not output.imported):
+    for output in dict.fromkeys(output for output in known if not output.imported):
         if output.in_git:
             metrics[output.md5] = output.path
         else:
@@ -160,7 +160,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Hash, send, and look whether it is there."""
+    """Hash, send, and list what arrived."""
     with open_repo() as repo, open_remote(repo, arguments.remote) as remote:
         name = arguments.remote or repo.config["core"]["remote"]
         cache = ObjectStore(CACHE, repo.cache.local)
@@ -175,7 +175,7 @@ def run(arguments: argparse.Namespace) -> None:
         known = chain(current, *map(outputs, commits))
         wanted = wanted_objects(known, cache, remote)
         check_objects(wanted, cache, remote)
-        hold_to_hashes(repo, name)
+        verify_downloads(repo, name)
         dvc("push", "--remote", name, "--run-cache")
         # Data of experiments and other commits, metrics, and what DVC wrongly takes for sent.
         send(remote, unsent(cache, remote, wanted))

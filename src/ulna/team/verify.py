@@ -1,13 +1,13 @@
 """Hash every output and data set anew, in the workspace, the DVC cache and, where asked, a remote.
 
-Each is held against its MD5 in dvc.lock or its .dvc file and its SHA-256 in manifest.sha256. What
-does not match is named with a code and the command that mends it; the exit code is then 1.
+Each is compared with its MD5 in dvc.lock or its .dvc file and its SHA-256 in manifest.sha256. Every
+mismatch is named with a code and the command that repairs it; the exit code is then 1.
 
 DVC itself trusts what it once hashed: an object that changed on the disk is checked out in silence.
-manifest.sha256 is in git, so that bytes that somebody exchanged can be told from those that were
-made: MD5 no longer stands against intent. `sha256sum --check` reads it. Names of files in a data
-set may tell of patients: what a .dvc file tracks, and a folder of many files, has one digest, that
-of the list which `find . -type f | LC_ALL=C sort | xargs sha256sum` prints inside the folder.
+manifest.sha256 is in git, since MD5 does not protect against intent: other bytes of the same MD5
+can be made. `sha256sum --check` reads it. Names of files in a data set may identify patients: what
+a .dvc file tracks, and a folder of many files, has one digest, that of the list which
+`find . -type f | LC_ALL=C sort | xargs sha256sum` prints inside the folder.
 """
 
 import argparse
@@ -58,6 +58,10 @@ class Output(NamedTuple):
     in_git: bool = False
     imported: bool = False  # from another repository: DVC sends it to no remote
 
+    def is_kept_in(self, store: str) -> bool:
+        """Whether DVC keeps it in its cache, or in a remote."""
+        return not self.in_git and not (self.imported and store == REMOTE)
+
 
 class Digest(NamedTuple):
     """The hashes of a file that was read."""
@@ -67,7 +71,7 @@ class Digest(NamedTuple):
 
 
 class Mismatch(NamedTuple):
-    """A file (from the root of the repository) that is not as it was, where, and what mends it."""
+    """A file (from the root of the repository) that does not match, where, and its repair."""
 
     path: str
     place: str
@@ -116,10 +120,9 @@ class ObjectStore:
         top = fs.join(fs.parent(fs.parent(self.odb.path)), "runs")
         paths = list(fs.find(top)) if fs.exists(top) else []
         with ThreadPoolExecutor(JOBS) as pool:
-            sizes = list(pool.map(fs.size, paths))
-        return top, {
-            "/".join(fs.parts(path)[-3:]): size for path, size in zip(paths, sizes, strict=True)
-        }
+            sizes = pool.map(fs.size, paths)
+            names = ("/".join(fs.parts(path)[-3:]) for path in paths)
+            return top, dict(zip(names, sizes, strict=True))
 
     def read(self, md5: str) -> Digest | None:
         """Hash an object; None if there is none."""
@@ -177,7 +180,7 @@ def outputs(commit: str = "") -> list[Output]:
     here = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     command = ("ls-tree", "-r", "-z", "--name-only", commit) if commit else here
     tracked = dict.fromkeys(git(*command).split("\0"))
-    found: list[Output] = []
+    known: list[Output] = []
     for name in tracked:
         path = PurePosixPath(name)
         if path.name != LOCK.name and path.suffix != ".dvc":
@@ -190,8 +193,8 @@ def outputs(commit: str = "") -> list[Output]:
                 raise
             print(f"left out: {error}")  # a conflict that was committed: nobody can mend the past
             continue
-        found += _outs(path, content.get("stages", {name: content}), tracked)
-    return found
+        known += _outs(path, content.get("stages", {name: content}), tracked)
+    return known
 
 
 def _outs(path: PurePosixPath, stages: Any, tracked: Collection[str]) -> Iterator[Output]:
@@ -230,57 +233,51 @@ def hash_all(
 
 @dataclass(frozen=True)
 class Scan:
-    """The outputs, their files (path -> MD5; none if a folder's list is lost), and what was read.
-
-    `seen` is by place, and there by path in the workspace, by MD5 in a store.
-    """
+    """All outputs and what was read of them."""
 
     outputs: Sequence[Output]
-    files: Mapping[str, Mapping[str, str]]
-    seen: Mapping[str, Mapping[str, Digest | None]]
+    files: Mapping[str, Mapping[str, str]]  # output -> path -> MD5; none if a folder's list is lost
+    digests: Mapping[str, Mapping[str, Digest | None]]  # place -> path, in a store MD5 -> digest
 
     def intact(self, output: Output, place: str) -> dict[str, str]:
         """The files of an output that have their MD5 in a place: path -> SHA-256."""
-        found = {}
+        intact = {}
         for path, md5 in self.files[output.path].items():
-            seen = self.seen[place].get(path if place == WORKSPACE else md5)
-            if seen is not None and seen.md5 == md5:
-                found[path] = seen.sha256
-        return found
+            digest = self.digests[place].get(path if place == WORKSPACE else md5)
+            if digest is not None and digest.md5 == md5:
+                intact[path] = digest.sha256
+        return intact
 
 
-def scan(found: Sequence[Output], stores: Sequence[ObjectStore]) -> Scan:
+def scan(known: Sequence[Output], stores: Sequence[ObjectStore]) -> Scan:
     """Read and hash everything, in the workspace and in the stores: the cache, and a remote."""
-    files = {output.path: files_of(output, stores) or {} for output in found}
+    files = {output.path: files_of(output, stores) or {} for output in known}
     names = [name for path in files if os.path.lexists(path) for name in files[path]]
-    seen = {WORKSPACE: hash_all(names, lambda name: digest_of(lambda: open(name, "rb")), WORKSPACE)}
+    read = {WORKSPACE: hash_all(names, lambda name: digest_of(lambda: open(name, "rb")), WORKSPACE)}
     for store in stores:
-        wanted = _wanted(found, files, store.name)
+        kept = (output for output in known if output.is_kept_in(store.name))
+        wanted = set[str]().union(*(objects_of(output, files[output.path]) for output in kept))
         there = hash_all(store.sizes(wanted), store.read, store.name)
-        seen[store.name] = dict.fromkeys(wanted) | there
-    return Scan(found, files, seen)
-
-
-def _wanted(found: Sequence[Output], files: Mapping[str, Any], place: str) -> set[str]:
-    kept = [o for o in found if not o.in_git and not (o.imported and place == REMOTE)]
-    return set[str]().union(*(objects_of(output, files[output.path]) for output in kept))
+        read[store.name] = dict.fromkeys(wanted) | there
+    return Scan(known, files, read)
 
 
 def find_mismatches(read: Scan, manifest: Mapping[str, Record]) -> list[Mismatch]:
-    """Name what is not as dvc.lock and the manifest say, in the order of the outputs."""
-    found: list[Mismatch] = []
+    """List what differs from dvc.lock and the manifest, in the order of the outputs."""
+    mismatches: list[Mismatch] = []
     for output in read.outputs:
         objects = objects_of(output, read.files[output.path])
         here = output.in_git or os.path.lexists(output.path)
-        if here or any(read.seen[CACHE].get(md5) for md5 in objects):
-            found += _in_store(output, CACHE, read)
-            found += _in_workspace(output, read) if here else ()
-        elif REMOTE not in read.seen:  # a clone that has not pulled this lacks nothing
+        if here or any(read.digests[CACHE].get(md5) for md5 in objects):
+            mismatches += _in_store(output, CACHE, read)
+            mismatches += _in_workspace(output, read) if here else ()
+        elif REMOTE not in read.digests:  # a clone that has not pulled this lacks nothing
             fix = f"dvc pull {quote(output.path)}, or ./ulna verify --remote"
-            found.append(Mismatch(output.path, WORKSPACE, ABSENT, fix))
-        found += [*_in_store(output, REMOTE, read), *_unlike_manifest(output, read, manifest)]
+            mismatches.append(Mismatch(output.path, WORKSPACE, ABSENT, fix))
+        mismatches += _in_store(output, REMOTE, read)
+        mismatches += _in_manifest(output, read, manifest.get(output.path))
     gone = manifest.keys() - {output.path for output in read.outputs}
-    return found + [Mismatch(path, MANIFEST.name, OUTDATED, WRITE) for path in sorted(gone)]
+    return mismatches + [Mismatch(path, MANIFEST.name, OUTDATED, WRITE) for path in sorted(gone)]
 
 
 def _in_workspace(output: Output, read: Scan) -> Iterator[Mismatch]:
@@ -293,10 +290,10 @@ def _in_workspace(output: Output, read: Scan) -> Iterator[Mismatch]:
 
 
 def _in_store(output: Output, place: str, read: Scan) -> Iterator[Mismatch]:
-    here, seen = read.intact(output, WORKSPACE), read.seen.get(place, {})
+    here, digests = read.intact(output, WORKSPACE), read.digests.get(place, {})
     for md5, path in objects_of(output, read.files[output.path]).items():
-        found = seen.get(md5)
-        if md5 not in seen or (found is not None and found.md5 == md5.removesuffix(LIST)):
+        digest = digests.get(md5)
+        if md5 not in digests or (digest is not None and digest.md5 == md5.removesuffix(LIST)):
             continue
         stored = f"files/md5/{md5[:2]}/{md5[2:]}"
         fix = f"rm -f $(dvc cache dir)/{stored} && dvc fetch {quote(output.path)}"
@@ -304,18 +301,15 @@ def _in_store(output: Output, place: str, read: Scan) -> Iterator[Mismatch]:
             fix = f"remove {stored} there, if it is, then ./ulna share from a clone that has it"
         elif path in here:  # not `dvc commit`: it would record whatever else has changed
             fix = f"install -D -m 444 {quote(path)} $(dvc cache dir)/{stored}"
-        yield Mismatch(path, place, CHANGED if found else MISSING, fix)
+        yield Mismatch(path, place, CHANGED if digest else MISSING, fix)
 
 
-def _unlike_manifest(
-    output: Output, read: Scan, manifest: Mapping[str, Record]
-) -> Iterator[Mismatch]:
-    record = manifest.get(output.path)
+def _in_manifest(output: Output, read: Scan, record: Record | None) -> Iterator[Mismatch]:
     if record is None or record.md5 != output.md5:
         yield Mismatch(output.path, MANIFEST.name, OUTDATED if record else UNRECORDED, WRITE)
         return
     fix = f"git log -- {MANIFEST}; if that is as it should be, do not use these bytes"
-    for place in read.seen:
+    for place in read.digests:
         count = len(read.files[output.path])
         for path in _exchanged(output, read.intact(output, place), record, count):
             yield Mismatch(path, place, OTHER_SHA256, fix)
@@ -355,11 +349,7 @@ def write_manifest(path: Path, records: Mapping[str, Record]) -> None:
 
 
 def read_manifest(path: Path) -> dict[str, Record]:
-    """Read the records, path of the output -> record; none if there is no manifest.
-
-    Raises:
-        InputError: A line is none that `write_manifest` writes.
-    """
+    """Read the records, path of the output -> record; none if there is no manifest."""
     records: dict[str, Record] = {}
     output = ""
     for number, line in enumerate(path.read_text("utf-8").splitlines() if path.exists() else (), 1):
@@ -380,17 +370,13 @@ def read_manifest(path: Path) -> dict[str, Record]:
 
 
 def refresh(read: Scan, former: Mapping[str, Record]) -> None:
-    """Write the manifest anew: former records of the MD5 of dvc.lock, else from intact bytes.
-
-    Raises:
-        InputError: The bytes of an output are nowhere intact, and it has no former record.
-    """
+    """Write the manifest anew: former records of the MD5 of dvc.lock, else from intact bytes."""
     records = {}
     for output in read.outputs:
         record = former.get(output.path)
         if record is None or record.md5 != output.md5:
             known: dict[str, str] = {}
-            for place in read.seen:
+            for place in read.digests:
                 known = read.intact(output, place) | known
             if not 0 < len(known) == len(read.files[output.path]):
                 raise InputError(
@@ -411,7 +397,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Look, and write where asked; the exit code is 1 if anything does not match."""
+    """Scan, write the manifest if asked to, print; the exit code is 1 if anything mismatches."""
     with open_repo() as repo, ExitStack() as stack:
         stores = [ObjectStore(CACHE, repo.cache.local)]
         if arguments.remote is not None:
@@ -421,12 +407,12 @@ def run(arguments: argparse.Namespace) -> None:
         former: dict[str, Record] = {}
         with suppress(InputError):  # such as what a merge left
             former = read_manifest(MANIFEST)
-        # What it says of outputs that are here is not asked: it may be what is wrong.
+        # Records of outputs that are here are dropped: they may be what is wrong.
         refresh(read, {path: former[path] for path in former if not os.path.lexists(path)})
-    found = find_mismatches(read, read_manifest(MANIFEST))
-    for mismatch in found:
+    mismatches = find_mismatches(read, read_manifest(MANIFEST))
+    for mismatch in mismatches:
         print(f"{mismatch.path}\n  {mismatch.place}: {mismatch.code}\n  fix: {mismatch.fix}")
-    places = ", ".join(read.seen)
-    print(f"verify: {len(read.outputs)} outputs, in {places}: {len(found)} mismatches")
-    if found:
+    places = ", ".join(read.digests)
+    print(f"verify: {len(read.outputs)} outputs, in {places}: {len(mismatches)} mismatches")
+    if mismatches:
         raise SystemExit(1)
