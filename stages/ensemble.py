@@ -12,7 +12,8 @@ from ulna.evaluation.ensemble import average, common, sha256_of_members
 
 def ensemble() -> None:
     """Load the prediction tables of all networks, average them, write the ensemble's."""
-    networks = load_params(paths.PARAMS).networks
+    params = load_params(paths.PARAMS)
+    networks = params.networks
     tables = {arch: read_predictions(paths.predictions(arch)) for arch in networks}
     provenances = [read_provenance(paths.provenance(arch)) for arch in networks]
     mean = average(tables)
