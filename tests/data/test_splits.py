@@ -19,8 +19,9 @@ import stages.learning_curve
 from ulna.core import InputError, paths
 from ulna.core.io import write_csv
 from ulna.core.predictions import read_predictions
+from ulna.data import SPLIT_COLUMNS
 from ulna.data.mura import parse_index, select_body_parts
-from ulna.data.samples import SPLIT_COLUMNS, add_split, check_disjoint, read_splits
+from ulna.data.samples import add_split, check_disjoint, read_splits
 from ulna.data.splits import (
     SIZE_COLUMNS,
     assign_splits,

@@ -8,7 +8,7 @@ import hashlib
 import io
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -208,6 +208,14 @@ def mask_region(images: Pixels, boxes: Boxes, region: Region) -> Pixels:
             after[top:bottom, left:right] = 0
             after[centre] = before[centre]
     return masked
+
+
+def hide_region(
+    images: pd.DataFrame, size_px: int, fit: Fit, region: Region
+) -> Callable[[Pixels, npt.NDArray[np.int64]], Pixels]:
+    """Prepare `mask_region` for batches of images with width_px and height_px, and their rows."""
+    boxes = content_boxes(images, size_px, fit)  # padding is part of neither region
+    return lambda squares, rows: mask_region(squares, boxes[rows], region)
 
 
 def measure(decoded: Decoded) -> Measurements:

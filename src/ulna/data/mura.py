@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from ulna.core import InputError, first_ten
+from ulna.data import IMAGE_COLUMNS
 from ulna.data.source import (
     CSV_FILES,
     OFFICIAL_SPLITS,
@@ -22,8 +23,6 @@ from ulna.data.source import (
     read_file,
     reject_mura_v1_0,
 )
-
-IMAGE_COLUMNS = ["image", "official_split", "body_part", "patient", "study", "label"]
 
 # Names are ASCII: \d would take any script's digits.
 STUDY = (

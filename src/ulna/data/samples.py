@@ -7,11 +7,8 @@ from typing import Literal
 import pandas as pd
 
 from ulna.core import InputError, first_ten
-from ulna.data.cache import Cache
-from ulna.data.mura import IMAGE_COLUMNS
+from ulna.data import IMAGE_COLUMNS, SPLIT_COLUMNS, SPLITS, Cache
 
-SPLITS = ("train", "val", "test")
-SPLIT_COLUMNS = ["patient", "split"]
 SAMPLE_COLUMNS = ["image", "patient", "study", "body_part", "split", "label", "row"]
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ulna.core import InputError
 from ulna.core.io import read_table
-from ulna.data.samples import SPLIT_COLUMNS, SPLITS
+from ulna.data import SPLIT_COLUMNS, SPLITS
 
 SIZES = "sizes.csv"
 SIZE_COLUMNS = ("fraction", "patients", "studies", "images")

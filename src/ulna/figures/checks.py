@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from ulna.checks.shortcuts import AUROC, CHANCE, SHOWN, occlusion_example
-from ulna.data.cache import Cache, gather_samples
+from ulna.data import Cache
 from ulna.data.images import Fit
 from ulna.evaluation import conclusions
 from ulna.evaluation.conclusions import BASELINES, NOTES
@@ -320,6 +320,6 @@ def draw(
     }
     for arch, (gallery, maps) in galleries.items():
         said = conclusions.randomization(metrics[f"explain_{arch}"]["randomization"], arch)
-        pixels = gather_samples(cache, gallery)
+        pixels = cache.gather_samples(gallery)
         drawn[f"{arch}/saliency"] = saliency_gallery(arch, gallery, pixels, maps, said)
     return drawn

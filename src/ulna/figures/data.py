@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from ulna.checks.audit import FINDINGS
 from ulna.checks.audit import choose_examples as choose_odd
-from ulna.data.cache import Cache, gather_samples
+from ulna.data import Cache
 from ulna.data.samples import select_examples
 from ulna.evaluation.conclusions import number
 from ulna.figures.style import (
@@ -194,9 +194,9 @@ def draw(
     shown = select_examples(rows, images=12)
     odd = choose_odd(tables["audit"].fillna({"other_image": ""}), images=6)
     seen = rows[rows["image"].isin([*odd["image"], *odd["other_image"]])]
-    squares = dict(zip(seen["image"], gather_samples(cache, seen), strict=True))
+    squares = dict(zip(seen["image"], cache.gather_samples(seen), strict=True))
     return {
         "splits": split_sizes(tables["splits"]),
-        "examples": example_images(shown, gather_samples(cache, shown)),
+        "examples": example_images(shown, cache.gather_samples(shown)),
         "audit": edge_cases(odd, squares, audit["findings"], FINDINGS, audit["images"]),
     }

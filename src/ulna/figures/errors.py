@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from ulna.data.cache import Cache, gather_samples
+from ulna.data import Cache
 from ulna.data.samples import first_views
 from ulna.evaluation.conclusions import number
 from ulna.figures.style import (
@@ -71,5 +71,5 @@ def draw(
     chosen = {
         arch: first_views(rows, tables[f"{arch}/disagreements"].head(COLUMNS)) for arch in networks
     }
-    pixels = {arch: gather_samples(cache, table) for arch, table in chosen.items()}
+    pixels = {arch: cache.gather_samples(table) for arch, table in chosen.items()}
     return {"disagreements": review_sheet(chosen, pixels)}

@@ -16,8 +16,8 @@ import pandas as pd
 import tensorflow as tf
 
 from ulna.core.params import Augment
+from ulna.data import Cache
 from ulna.data.augmentation import augment_images, image_key, sample_params
-from ulna.data.cache import Cache, gather
 
 ORDER_STREAM = 1  # of Philox; augmentation draws from another
 WORKERS = 2  # batches that are made at a time
@@ -285,7 +285,7 @@ def _specs(source: Examples) -> tuple[tf.TensorSpec, ...]:
 
 
 def _arrays(source: Examples, chosen: npt.NDArray[np.int64]) -> Arrays:
-    images = gather(source.cache, source.body_parts[chosen], source.rows[chosen])
+    images = source.cache.gather(source.body_parts[chosen], source.rows[chosen])
     return images[..., np.newaxis], source.labels[chosen, np.newaxis], source.weights[chosen]
 
 

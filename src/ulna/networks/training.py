@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 
 from ulna.core.params import NETWORKS, Augment, Cnn, FineTuned, Section, Train, TrainingConfig
-from ulna.data.cache import Cache
+from ulna.data import Cache
 from ulna.networks import dataset, models, runtime
 from ulna.networks.callbacks import BestEpoch, Checkpointing, ProgressLogger, tensorboard
 from ulna.networks.graph import freeze_below, make_predict_fn, predict_batches, split_model
