@@ -88,7 +88,7 @@ def build_cache(
     Args:
         images: One row per image: image (path in the data set), body_part.
         root: The data set, a folder or .zip.
-        folder: The cache to write or replace.
+        folder: The cache to replace; it stays where an InputError is raised.
         size_px: Side of the squares.
         fit: See `ulna.data.images.content_box`.
         max_bad_fraction: Share of the images that may be rejected, 0 to 1.
@@ -98,10 +98,6 @@ def build_cache(
 
     Returns:
         The rejected images: image, reason.
-
-    Raises:
-        InputError: More images are rejected than `max_bad_fraction` allows, or the disk has too
-            little free space. The old cache stays.
     """
     what = f"the cache of {len(images):,} images of {size_px} x {size_px} pixels"
     require_free_space(folder, len(images) * size_px**2, what)
@@ -125,14 +121,12 @@ def build_cache(
 
 def _allocate(images: pd.DataFrame, folder: Path, size_px: int) -> list[Job]:
     """Make the arrays, all black, and the jobs that fill them."""
-    files, starts = {}, {}
+    starts = {}
     for part, count in images.groupby("body_part").size().items():
-        files[part] = folder / f"{part}.npy"
-        shape = (count, size_px, size_px)
-        array = np.lib.format.open_memmap(files[part], mode="w+", dtype=np.uint8, shape=shape)
-        starts[part] = array.offset
+        file, shape = folder / f"{part}.npy", (count, size_px, size_px)
+        starts[part] = np.lib.format.open_memmap(file, "w+", dtype=np.uint8, shape=shape).offset
     return [
-        (image, files[part], starts[part] + row * size_px**2)
+        (image, folder / f"{part}.npy", starts[part] + row * size_px**2)
         for image, part, row in images[["image", "body_part", "row"]].itertuples(index=False)
     ]
 

@@ -163,9 +163,8 @@ def count_by_body_part(images: pd.DataFrame) -> dict[str, dict[str, Counts]]:
 def compare_with_official(images: pd.DataFrame) -> list[Difference]:
     """List the counts of a whole data set that are not those of MURA v1.1.
 
-    Returns:
-        The differences, those of body parts before those of `all`: these alone mean that patients
-        were merged or cut apart. Nothing for MURA v1.1.
+    Those of body parts come before those of `all`: these alone mean that patients were merged or
+    cut apart.
     """
     counts, nothing = count_by_body_part(images), Counts(0, 0, 0, 0, 0)
     # Capitals sort before `all`.

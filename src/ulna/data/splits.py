@@ -106,13 +106,8 @@ def nested_subsets(
 ) -> dict[float, pd.DataFrame]:
     """Choose patients for each fraction, those of a smaller one among those of every larger one.
 
-    Nested, so that a step along the curve adds patients and exchanges none. Patients are whole:
-    all of a patient's images are in, or none.
-
-    Args:
-        training: The training images: patient, body_part, label.
-        fractions: Of the patients, each in (0, 1), in any order.
-        seed: The same patients and seed give the same subsets.
+    Nested, so that a step along the curve adds patients and exchanges none. All of a patient's
+    images (patient, body_part, label) are in, or none.
 
     Returns:
         Fraction -> its rows of `training`, in order; the smallest first.

@@ -26,17 +26,10 @@ def score_images(
     label: str,
     transform: Transform | None = None,
 ) -> pd.DataFrame:
-    """Score cached images with a network that is traced already.
-
-    Args:
-        predict: See `ulna.networks.graph.make_predict_fn`.
-        cache: The cached images.
-        rows: See `ulna.data.samples.join_samples`.
-        label: Of the progress line.
-        transform: See `ulna.networks.dataset.plain_batches`.
+    """Score cached images with a network that is traced already; `label` is the progress line's.
 
     Returns:
-        The prediction table, in the order of `rows`.
+        The prediction table, in the order of `rows`, see `ulna.data.samples.join_samples`.
     """
     source = examples(cache, rows, np.ones(len(rows), np.float32))
     logits = predict_batches(predict, plain_batches(source, BATCH_SIZE, transform), label)
