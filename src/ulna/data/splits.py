@@ -6,12 +6,10 @@ is in one split over all body parts: in MURA's train 1,467 patients have images 
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from ulna.core import InputError
-from ulna.core.io import read_table
 from ulna.data import SPLIT_COLUMNS, SPLITS
 
 SIZES = "sizes.csv"
@@ -165,17 +163,6 @@ def count_sizes(subsets: Mapping[float, pd.DataFrame]) -> pd.DataFrame:
         for fraction, table in subsets.items()
     ]
     return pd.DataFrame(rows, columns=list(SIZE_COLUMNS))
-
-
-def read_sizes(path: Path) -> pd.DataFrame:
-    """Read the table of `count_sizes`; a missing file or other columns are an InputError."""
-    sizes = read_table(path)
-    if list(sizes.columns) != list(SIZE_COLUMNS):
-        raise InputError(
-            f"{path} has the columns {', '.join(sizes.columns)}, expected "
-            f"{', '.join(SIZE_COLUMNS)}: run `dvc repro learning_curve`"
-        )
-    return sizes
 
 
 def _every_kth(patients: Sequence[str], fraction: float, start: bytes) -> set[str]:
