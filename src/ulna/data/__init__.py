@@ -1,6 +1,7 @@
 """From files to cached pixels: index, splits, decoding, the cache that networks read from."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from ulna.core import InputError
 IMAGE_COLUMNS = ["image", "official_split", "body_part", "patient", "study", "label"]
 SPLIT_COLUMNS = ["patient", "split"]
 SPLITS = ("train", "val", "test")
+
+Fit = Literal["pad", "stretch"]  # of an image into its square, see `ulna.data.images.content_box`
 
 
 @dataclass(frozen=True)

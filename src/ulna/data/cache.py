@@ -16,8 +16,8 @@ import pandas as pd
 from ulna.core import InputError, first_ten
 from ulna.core.io import atomic_directory, require_free_space, write_csv
 from ulna.core.stage import cores, process_map, progress
-from ulna.data import Cache
-from ulna.data.images import Fit, Measurements, decode, letterbox, measure
+from ulna.data import Cache, Fit
+from ulna.data.images import Measurements, decode, letterbox, measure
 from ulna.data.source import image_reader
 
 IMAGES = "images.csv"

@@ -21,8 +21,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from ulna.core import InputError
+from ulna.data import Fit
 
-Fit = Literal["pad", "stretch"]
 # Half of an image each: the frame (borders and corners) has markers, letters, collimators and the
 # edges of a cassette, the centre most bone. As their areas are equal, a network loses the same
 # share of the image with either of them masked.

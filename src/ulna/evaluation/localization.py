@@ -12,9 +12,9 @@ import pandas as pd
 
 from ulna.core import InputError
 from ulna.core.io import atomic_directory, read_table, write_csv
-from ulna.data import Cache
+from ulna.data import Cache, Fit
 from ulna.data.annotations import BOX
-from ulna.data.images import Fit, Pixels, content_box
+from ulna.data.images import Pixels, content_box
 from ulna.evaluation.bootstrap import (
     Replicates,
     bootstrap_mean,

@@ -15,8 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from ulna.checks.shortcuts import AUROC, CHANCE, SHOWN, occlusion_example
-from ulna.data import Cache
-from ulna.data.images import Fit
+from ulna.data import Cache, Fit
 from ulna.evaluation import conclusions
 from ulna.evaluation.conclusions import BASELINES, NOTES
 from ulna.evaluation.localization import OUTCOMES

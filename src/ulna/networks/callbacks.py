@@ -165,7 +165,7 @@ class Checkpointing(keras.callbacks.Callback):
             **_collect(self.model.optimizer.variables, "optimizer"),
             **{f"best/{at}": weight for at, weight in enumerate(self.record.best_weights)},
         }
-        self.checkpoints.save(epoch + 1, State(values, arrays))
+        self.checkpoints.write(epoch + 1, State(values, arrays))
 
 
 def _collect(variables: list[keras.Variable], prefix: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Checkpoints:
     folder: Path
     key: str  # the same for trainings that give the same bytes, see `training_key`
 
-    def save(self, number: int, state: State) -> None:
+    def write(self, number: int, state: State) -> None:
         """Write a checkpoint, number larger than before; remove older ones and other trainings'."""
         path = self.folder / f"{self.key[:KEY_DIGITS]}-{number:06d}.checkpoint"
         with atomic_write(path) as partial:
