@@ -36,14 +36,10 @@ class Cache:
     def gather(
         self, body_parts: npt.NDArray[np.object_], rows: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.uint8]:
-        """Copy images into memory; a body part that the cache lacks is an InputError.
+        """Copy images into memory: (images, size_px, size_px) uint8, in the order asked for.
 
-        Args:
-            body_parts: (images,) text.
-            rows: (images,) integers, the row in the body part's array.
-
-        Returns:
-            (images, size_px, size_px) uint8, in the order asked for.
+        `rows` are those in the arrays of the body parts; a part that the cache lacks is an
+        InputError.
         """
         unknown = sorted(set(body_parts) - set(self.arrays))
         if unknown:

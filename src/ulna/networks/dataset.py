@@ -73,7 +73,7 @@ def digest(*sets: Examples) -> str:
 
 @lru_cache(maxsize=2)  # each step of an epoch asks for it, and two epochs meet ahead of the network
 def order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-    """Draw the order of an epoch, counted from 0: (count,) int64, 0 to count - 1; read-only."""
+    """Draw the order of an epoch (from 0): a permutation of 0 to count - 1, int64, read-only."""
     stream = np.random.Philox(key=[seed, ORDER_STREAM], counter=[0, 0, 0, epoch])
     permutation = np.random.Generator(stream).permutation(count)
     permutation.flags.writeable = False
