@@ -88,7 +88,7 @@ def build_cache(
     Args:
         images: One row per image: image (path in the data set), body_part.
         root: The data set, a folder or .zip.
-        folder: The cache to replace; it stays where an InputError is raised.
+        folder: The cache to write or replace.
         size_px: Side of the squares.
         fit: See `ulna.data.images.content_box`.
         max_bad_fraction: Share of the images that may be rejected, 0 to 1.
@@ -98,6 +98,10 @@ def build_cache(
 
     Returns:
         The rejected images: image, reason.
+
+    Raises:
+        InputError: More images are rejected than `max_bad_fraction` allows, or the disk has too
+            little free space. The old cache stays.
     """
     what = f"the cache of {len(images):,} images of {size_px} x {size_px} pixels"
     require_free_space(folder, len(images) * size_px**2, what)
