@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from ulna.data.cache import Cache
+from ulna.data import Cache
 from ulna.networks.dataset import Examples, examples
 
 

@@ -9,7 +9,7 @@ from ulna.core.params import check_arch, load_params
 from ulna.core.predictions import read_predictions
 from ulna.core.stage import run
 from ulna.data.annotations import read_annotations
-from ulna.data.cache import gather_samples, load_cache
+from ulna.data.cache import load_cache
 from ulna.evaluation import conclusions, localization
 from ulna.evaluation.thresholds import apply_thresholds
 
@@ -33,7 +33,7 @@ def explain(arch: str) -> None:
     model = load_trained(paths.trained(arch))
     layer = saliency.target_layer(model)
     cam = saliency.make_cam_fn(model, layer)
-    sample = gather_samples(cache, localization.choose_sample(test, params.seed))
+    sample = cache.gather_samples(localization.choose_sample(test, params.seed))
     check = saliency.randomization_test(model, cam, sample, params.seed)
     explained = partial(localization.compute_maps, cam, saliency.upsample, cache)
     annotated, cells = test[test["x0"].notna()], layer.output.shape[1]

@@ -9,7 +9,7 @@ from ulna.core.io import read_json, read_table, write_csv, write_json
 from ulna.core.params import NETWORKS, load_params
 from ulna.core.predictions import read_predictions
 from ulna.core.stage import run
-from ulna.data.splits import SIZES, count_sizes, read_sizes
+from ulna.data.splits import SIZE_COLUMNS, SIZES, count_sizes
 from ulna.evaluation import conclusions
 from ulna.evaluation.overfitting import (
     conclude_learning_curve,
@@ -39,7 +39,8 @@ def overfitting() -> None:
         summary[arch] = {"course": course} | summarize_splits(splits[arch])
         print(conclusions.history(course, arch), conclusions.overfitting(summary[arch], arch))
 
-    arch, sizes = params.learning_curve.arch, read_sizes(paths.LEARNING_CURVE / SIZES)
+    arch = params.learning_curve.arch
+    sizes = read_table(paths.LEARNING_CURVE / SIZES, SIZE_COLUMNS)
     tables = {f: read_predictions(paths.fraction_predictions(f)) for f in sizes["fraction"]}
     if tables:
         whole = count_sizes({1.0: filter_body_parts(train[arch], parts)})

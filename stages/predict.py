@@ -8,8 +8,8 @@ from ulna.core.predictions import SPLITS, write_predictions
 from ulna.core.provenance import write_provenance
 from ulna.core.stage import run
 from ulna.data.cache import load_cache
-from ulna.data.images import REGIONS
-from ulna.data.samples import load_samples
+from ulna.data.images import REGIONS, hide_region
+from ulna.data.samples import join_measurements, load_samples
 
 
 def predict(arch: str) -> None:
@@ -30,7 +30,7 @@ def predict(arch: str) -> None:
     # TensorFlow takes 5 s to import: bad input has been refused by here.
     from ulna.networks import runtime
     from ulna.networks.graph import make_predict_fn
-    from ulna.networks.predict import score_hidden, score_images
+    from ulna.networks.predict import score_images
     from ulna.networks.trained import load_trained, read_metadata
 
     metadata = read_metadata(paths.trained(arch))
@@ -39,17 +39,16 @@ def predict(arch: str) -> None:
 
     table = score_images(network, cache, to_predict, f"predict {arch}, val and test")
     write_predictions(paths.predictions(arch), table)
-    write_provenance(
-        paths.provenance(arch),
-        metadata["weights_sha256"],
-        metadata["environment"],
-        runtime.environment()["fingerprint"],
-    )
+    here = runtime.environment()["fingerprint"]
+    trained = metadata["weights_sha256"], metadata["environment"]
+    write_provenance(paths.provenance(arch), *trained, here)
     training = score_images(network, cache, train, f"predict {arch}, train")
     write_predictions(paths.extra_predictions(arch, "train"), training, ("train",))
+    measured = join_measurements(test, cache)
     for region in REGIONS:
         label = f"predict {arch}, test without its {region}"
-        hidden = score_hidden(network, cache, test, label, region, params.image.fit)
+        hide = hide_region(measured, cache.size_px, params.image.fit, region)
+        hidden = score_images(network, cache, test, label, hide)
         write_predictions(paths.extra_predictions(arch, f"{region}_hidden"), hidden, ("test",))
     print(f"{arch}: {len(table)} images scored, {len(cache.rejected)} were rejected by preprocess")
 

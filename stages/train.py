@@ -23,6 +23,7 @@ def train(arch: str) -> None:
     print(f"{arch}: {len(training)} training images, {len(validation)} validation images")
 
     # TensorFlow takes 5 s to import: bad input has been refused by here.
+    from ulna.networks import runtime
     from ulna.networks.losses import describe_weights, image_weights
     from ulna.networks.resume import delete_checkpoints
     from ulna.networks.trained import write_trained
@@ -33,7 +34,7 @@ def train(arch: str) -> None:
     checkpoints = paths.checkpoints(f"train-{arch}")
     images, history = (cache, training, validation), paths.history(arch)
     model = train_model(config, pretrained, *images, history, checkpoints)
-    write_trained(paths.trained(arch), model, cache.size_px, config)
+    write_trained(paths.trained(arch), model, cache.size_px, config, runtime.environment())
     delete_checkpoints(checkpoints)
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from keras import layers
 
 from ulna.core.params import Augment
-from ulna.data.cache import Cache
+from ulna.data import Cache
 from ulna.networks.dataset import Examples, examples
 
 STILL = Augment(

@@ -32,7 +32,8 @@ from ulna.checks.shortcuts import (
 from ulna.core import InputError
 from ulna.core.predictions import COLUMNS, by_study
 from ulna.core.predictions import COLUMNS as TABLE
-from ulna.data.cache import Cache, build_cache, gather, load_cache
+from ulna.data import Cache
+from ulna.data.cache import build_cache, load_cache
 from ulna.data.images import REGIONS, content_boxes, letterbox, mask_region
 from ulna.data.mura import read_index
 from ulna.data.samples import join_measurements, join_samples
@@ -660,7 +661,7 @@ def test_the_example_is_an_abnormal_image_as_the_networks_see_it():
 
 def tables_of_one_layer(rows, cache):
     """A network of one layer on the brightest pixel of each patch of 4 x 4, fitted on train."""
-    pixels = gather(cache, rows["body_part"].to_numpy(object), rows["row"].to_numpy())
+    pixels = cache.gather_samples(rows)
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
 
     def features(pixels):

@@ -16,7 +16,7 @@ from cache_files import BAD, IMAGE, NAMES, content, files, table, write_root
 
 import ulna.data.cache
 from ulna.core import InputError
-from ulna.data.cache import _keep_freed_memory, build_cache, gather, load_cache
+from ulna.data.cache import _keep_freed_memory, build_cache, load_cache
 from ulna.data.images import decode, letterbox
 
 SRC = Path(__file__).resolve().parents[2] / "src"
@@ -360,17 +360,17 @@ def test_gather_gives_images_in_the_order_asked_for(folder):
     cache = load_cache(folder)
     parts = np.array(["WRIST", "ELBOW", "WRIST", "WRIST"], object)
     rows = np.array([5, 2, 0, 5])
-    pixels = gather(cache, parts, rows)
+    pixels = cache.gather(parts, rows)
     assert pixels.shape == (4, 32, 32) and pixels.dtype == np.uint8
     for k in range(4):
         assert np.array_equal(pixels[k], cache.arrays[parts[k]][rows[k]])
 
 
 def test_gather_of_nothing_is_empty(folder):
-    empty = gather(load_cache(folder), np.array([], object), np.array([], int))
+    empty = load_cache(folder).gather(np.array([], object), np.array([], int))
     assert empty.shape == (0, 32, 32)
 
 
 def test_gather_refuses_an_unknown_body_part(folder):
     with pytest.raises(InputError, match="SKULL, .*ELBOW, WRIST"):
-        gather(load_cache(folder), np.array(["SKULL"], object), np.array([0]))
+        load_cache(folder).gather(np.array(["SKULL"], object), np.array([0]))

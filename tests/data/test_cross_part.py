@@ -16,10 +16,9 @@ import stages.transfer
 from ulna.core import InputError
 from ulna.core.io import write_csv
 from ulna.core.predictions import read_predictions
+from ulna.data import IMAGE_COLUMNS, SPLIT_COLUMNS
 from ulna.data.cache import COLUMNS as CACHE_COLUMNS
 from ulna.data.cross_part import Network, available, network_named, plan, select_training_images
-from ulna.data.mura import IMAGE_COLUMNS
-from ulna.data.samples import SPLIT_COLUMNS
 from ulna.networks import runtime
 
 PARTS = ["ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST"]

@@ -14,8 +14,8 @@ from mura_tree import (
 
 from ulna.core import InputError
 from ulna.core.io import write_csv
+from ulna.data import IMAGE_COLUMNS
 from ulna.data.mura import (
-    IMAGE_COLUMNS,
     MURA_V1_1,
     Counts,
     check_files,

@@ -4,8 +4,8 @@ from mura_tree import small_studies, tables
 
 from ulna.core import InputError
 from ulna.core.io import write_csv
-from ulna.data.cache import Cache
-from ulna.data.mura import IMAGE_COLUMNS, parse_index
+from ulna.data import IMAGE_COLUMNS, Cache
+from ulna.data.mura import parse_index
 from ulna.data.samples import (
     count_splits,
     first_views,

@@ -17,10 +17,11 @@ from mura_tree import official_studies, tables
 
 import stages.learning_curve
 from ulna.core import InputError, paths
-from ulna.core.io import write_csv
+from ulna.core.io import read_table, write_csv
 from ulna.core.predictions import read_predictions
+from ulna.data import SPLIT_COLUMNS
 from ulna.data.mura import parse_index, select_body_parts
-from ulna.data.samples import SPLIT_COLUMNS, add_split, check_disjoint, read_splits
+from ulna.data.samples import add_split, check_disjoint, read_splits
 from ulna.data.splits import (
     SIZE_COLUMNS,
     assign_splits,
@@ -29,7 +30,6 @@ from ulna.data.splits import (
     describe,
     nested_subsets,
     order_patients,
-    read_sizes,
 )
 from ulna.networks import runtime
 
@@ -385,20 +385,20 @@ def test_sizes_count_the_training_images_and_read_back(tmp_path):
         "images": [20, 40, 60],
     }
     write_csv(tmp_path / "sizes.csv", sizes)
-    assert read_sizes(tmp_path / "sizes.csv").equals(sizes)
+    assert read_table(tmp_path / "sizes.csv", SIZE_COLUMNS).equals(sizes)
 
 
 def test_no_fractions_leave_a_header_alone(tmp_path):
     write_csv(tmp_path / "sizes.csv", count_sizes({}))
     assert (tmp_path / "sizes.csv").read_text() == ",".join(SIZE_COLUMNS) + "\n"
-    assert read_sizes(tmp_path / "sizes.csv").empty
+    assert read_table(tmp_path / "sizes.csv", SIZE_COLUMNS).empty
 
 
 @pytest.mark.parametrize("text", ["", "a,b\n1,2\n"])
 def test_sizes_of_another_form_are_refused(tmp_path, text):
     (tmp_path / "sizes.csv").write_text(text or "fraction\n")
     with pytest.raises(InputError, match="sizes.csv"):
-        read_sizes(tmp_path / "sizes.csv")
+        read_table(tmp_path / "sizes.csv", SIZE_COLUMNS)
 
 
 def write_repository(folder: Path, fractions: list[float]) -> None:
@@ -467,4 +467,5 @@ def test_the_stage_trains_on_nested_patients_none_of_them_tested_and_twice_the_s
         table = read_predictions(paths.fraction_predictions(fraction))
         assert set(table["split"]) == {"val", "test"}
         assert not large & set(table["patient"])
-    assert read_sizes(Path("data/learning_curve/sizes.csv"))["patients"].tolist() == [5, 10]
+    sizes = read_table(Path("data/learning_curve/sizes.csv"), SIZE_COLUMNS)
+    assert sizes["patients"].tolist() == [5, 10]

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ulna.core import InputError
+from ulna.data import Cache
 from ulna.data.annotations import BOX
-from ulna.data.cache import Cache
 from ulna.data.images import letterbox
 from ulna.evaluation.bootstrap import bootstrap_weights
 from ulna.evaluation.localization import (

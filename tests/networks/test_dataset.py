@@ -9,7 +9,7 @@ import tensorflow as tf
 from spots import LIVELY, STILL
 from tensorflow.python.framework import config
 
-from ulna.data.cache import Cache
+from ulna.data import Cache
 from ulna.networks.dataset import (
     Examples,
     augmented_batches,

@@ -4,10 +4,12 @@ import pytest
 from spots import SIDE, table
 
 from ulna.core.predictions import check_predictions
-from ulna.data.cache import Cache
+from ulna.data import Cache
+from ulna.data.images import hide_region
+from ulna.data.samples import join_measurements
 from ulna.networks.graph import make_predict_fn
 from ulna.networks.models import build_network
-from ulna.networks.predict import predict_images, score_hidden
+from ulna.networks.predict import predict_images, score_images
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,11 @@ def sized(width_px: int, height_px: int):
     return Cache(files, cache.rejected, cache.arrays), rows
 
 
+def score_hidden(model, cache, rows, region, fit):
+    hide = hide_region(join_measurements(rows, cache), cache.size_px, fit, region)
+    return score_images(make_predict_fn(model), cache, rows, "test", hide)
+
+
 @pytest.mark.parametrize("region", ["frame", "centre"])
 def test_a_hidden_region_is_scored_as_an_image_that_is_black_there(model, region):
     """The centre of 32 x 32 is 23 x 22 = 506 pixels of 1,024; the black is drawn by hand."""
@@ -52,7 +59,7 @@ def test_a_hidden_region_is_scored_as_an_image_that_is_black_there(model, region
     centre[4:27, 5:27] = True
     seen = np.where(centre == (region == "frame"), cache.arrays["WRIST"], np.uint8(0))
     by_hand = predict_images(model, Cache(cache.images, cache.rejected, {"WRIST": seen}), rows)
-    hidden = score_hidden(make_predict_fn(model), cache, rows, "test", region, "pad")
+    hidden = score_hidden(model, cache, rows, region, "pad")
     np.testing.assert_allclose(hidden["logit"], by_hand["logit"], atol=1e-5)
     whole = predict_images(model, cache, rows)
     assert (hidden["logit"] != whole["logit"]).all()
@@ -64,11 +71,8 @@ def test_each_row_is_hidden_in_its_own_content_box(model):
     files = cache.images.assign(height_px=np.where(np.arange(40) < 20, 50, 100))
     cache = Cache(files, cache.rejected, cache.arrays)
     turned = rows.iloc[::-1].reset_index(drop=True)
-    one, other = (
-        score_hidden(make_predict_fn(model), cache, each, "test", "centre", "pad")
-        for each in (rows, turned)
-    )
+    one, other = (score_hidden(model, cache, each, "centre", "pad") for each in (rows, turned))
     np.testing.assert_allclose(one["logit"], other["logit"][::-1], atol=1e-5)
-    stretched = score_hidden(make_predict_fn(model), cache, rows, "test", "centre", "stretch")
+    stretched = score_hidden(model, cache, rows, "centre", "stretch")
     same = np.isclose(one["logit"], stretched["logit"], atol=1e-6)
     assert not same[:20].any() and same[20:].all()

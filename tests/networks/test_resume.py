@@ -47,8 +47,8 @@ class DyingAfter(Checkpoints):
 
     epoch: int
 
-    def save(self, number: int, state: State) -> None:
-        super().save(number, state)
+    def write(self, number: int, state: State) -> None:
+        super().write(number, state)
         if number == self.epoch:
             raise Killed
 
@@ -222,14 +222,14 @@ def same(one: State, two: State) -> bool:
 def test_a_state_reads_back_as_it_was(tmp_path):
     kept = Checkpoints(tmp_path / "c", KEY)
     assert kept.load() is None
-    kept.save(1, state(1))
+    kept.write(1, state(1))
     assert same(state(1), kept.load())
 
 
 def test_the_newest_and_the_one_before_are_kept(tmp_path):
     kept = Checkpoints(tmp_path, KEY)
     for epoch in (1, 2, 10):
-        kept.save(epoch, state(epoch))
+        kept.write(epoch, state(epoch))
     assert [path.name[-17:] for path in sorted(tmp_path.iterdir())] == [
         "000002.checkpoint",
         "000010.checkpoint",
@@ -239,17 +239,17 @@ def test_the_newest_and_the_one_before_are_kept(tmp_path):
 
 @pytest.mark.promise("C20")
 def test_a_checkpoint_of_another_training_is_not_used_and_goes_with_the_first_of_this(tmp_path):
-    Checkpoints(tmp_path, OTHER).save(5, state(5))
+    Checkpoints(tmp_path, OTHER).write(5, state(5))
     kept = Checkpoints(tmp_path, KEY)
     assert kept.load() is None
     assert len(list(tmp_path.iterdir())) == 1, "it may still be gone on with"
-    kept.save(1, state(1))
+    kept.write(1, state(1))
     assert Checkpoints(tmp_path, OTHER).load() is None
 
 
 @pytest.mark.promise("C20")
 def test_a_checkpoint_under_the_name_of_another_is_not_used(tmp_path):
-    Checkpoints(tmp_path, OTHER).save(5, state(5))
+    Checkpoints(tmp_path, OTHER).write(5, state(5))
     (path,) = tmp_path.iterdir()
     path.rename(path.with_name(path.name.replace(OTHER[:16], KEY[:16])))
     assert Checkpoints(tmp_path, KEY).load() is None
@@ -276,7 +276,7 @@ def test_a_torn_file_is_seen_wherever_it_ends(length):
 def test_after_a_damaged_checkpoint_the_one_before_is_used(tmp_path, capsys):
     kept = Checkpoints(tmp_path, KEY)
     for epoch in (1, 2):
-        kept.save(epoch, state(epoch))
+        kept.write(epoch, state(epoch))
     newest = max(tmp_path.iterdir())
     newest.write_bytes(newest.read_bytes()[:-1])
     assert same(state(1), kept.load())
@@ -287,18 +287,18 @@ def test_after_a_damaged_checkpoint_the_one_before_is_used(tmp_path, capsys):
 def test_when_all_are_damaged_new_ones_are_kept_all_the_same(tmp_path):
     kept = Checkpoints(tmp_path, KEY)
     for epoch in (5, 6):
-        kept.save(epoch, state(epoch))
+        kept.write(epoch, state(epoch))
     for path in tmp_path.iterdir():
         path.write_bytes(path.read_bytes()[:-1])
     assert kept.load() is None
-    kept.save(1, state(1))
+    kept.write(1, state(1))
     assert same(state(1), kept.load())
 
 
 def test_of_a_training_that_is_over_the_newest_stays(tmp_path):
     kept = Checkpoints(tmp_path, KEY)
     for epoch in (1, 2):
-        kept.save(epoch, state(epoch))
+        kept.write(epoch, state(epoch))
     two = kept.size_bytes()
     kept.prune()
     assert same(state(2), kept.load())
@@ -307,11 +307,11 @@ def test_of_a_training_that_is_over_the_newest_stays(tmp_path):
 
 def test_one_that_was_half_written_when_its_process_was_killed_is_no_checkpoint(tmp_path):
     kept = Checkpoints(tmp_path, KEY)
-    kept.save(1, state(1))
+    kept.write(1, state(1))
     half = tmp_path / f".partial-1-{KEY[:16]}-000002.checkpoint"
     half.write_bytes(encode(KEY, state(2))[:50])
     assert same(state(1), kept.load())
-    kept.save(2, state(2))
+    kept.write(2, state(2))
     assert not half.exists()
 
 
@@ -321,6 +321,6 @@ def test_the_same_state_has_the_same_bytes():
 
 def test_after_its_end_a_training_starts_over(tmp_path):
     kept = Checkpoints(tmp_path / "c", KEY)
-    kept.save(1, state(1))
+    kept.write(1, state(1))
     delete_checkpoints(tmp_path / "c")
     assert kept.load() is None

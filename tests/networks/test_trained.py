@@ -18,6 +18,7 @@ from ulna.core.io import sha256
 from ulna.core.params import TrainingConfig
 from ulna.networks.models import build_network
 from ulna.networks.predict import predict_images
+from ulna.networks.runtime import environment
 from ulna.networks.trained import METADATA, WEIGHTS, load_trained, read_metadata, write_trained
 
 
@@ -33,7 +34,7 @@ def model(tiny) -> keras.Model:
 
 
 def test_a_trained_model_gives_the_same_predictions_bit_for_bit(tiny, model, tmp_path):
-    write_trained(tmp_path / "cnn", model, SIDE, tiny)
+    write_trained(tmp_path / "cnn", model, SIDE, tiny, environment())
     cache, images = table(10, 2)
     again = predict_images(load_trained(tmp_path / "cnn"), cache, images)
     np.testing.assert_array_equal(again["logit"], predict_images(model, cache, images)["logit"])
@@ -54,7 +55,7 @@ model, metadata = load_trained(folder), read_metadata(folder)
 np.save(scores, predict_images(model, *table(40, 2))["logit"].to_numpy())
 config = load_params(Path(sys.argv[4])).training("cnn")
 config = replace(config, network=Cnn(**metadata["network"]))
-write_trained(copy, model, metadata["size_px"], config)
+write_trained(copy, model, metadata["size_px"], config, metadata["environment"])
 """
 
 
@@ -65,7 +66,7 @@ def test_another_process_scores_to_the_bit_and_writes_the_same_bytes(tiny, model
     draw = np.random.default_rng(5)
     # As after a training: moving variances too, which are positive.
     model.set_weights([draw.uniform(0.1, 1, w.shape).astype(w.dtype) for w in model.get_weights()])
-    write_trained(tmp_path / "cnn", model, SIDE, tiny)
+    write_trained(tmp_path / "cnn", model, SIDE, tiny, environment())
     ours = predict_images(model, *table(40, 2))["logit"]
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     here = Path(__file__).parents[1]
@@ -93,7 +94,7 @@ def test_another_process_scores_to_the_bit_and_writes_the_same_bytes(tiny, model
 
 @pytest.mark.promise("D25")
 def test_a_trained_model_with_other_weights_is_refused(tiny, model, tmp_path):
-    write_trained(tmp_path / "cnn", model, SIDE, tiny)
+    write_trained(tmp_path / "cnn", model, SIDE, tiny, environment())
     weights = tmp_path / "cnn" / WEIGHTS
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
@@ -128,7 +129,7 @@ def test_damaged_metadata_says_which_stage_makes_it(tmp_path, text):
     ],
 )
 def test_metadata_of_another_network_is_refused(tiny, model, tmp_path, key, value):
-    write_trained(tmp_path / "cnn", model, SIDE, tiny)
+    write_trained(tmp_path / "cnn", model, SIDE, tiny, environment())
     metadata = read_metadata(tmp_path / "cnn")
     changed = metadata["network"] | value if key == "network" and value else value
     (tmp_path / "cnn" / METADATA).write_text(json.dumps(metadata | {key: changed}))
@@ -138,7 +139,7 @@ def test_metadata_of_another_network_is_refused(tiny, model, tmp_path, key, valu
 
 def test_a_trained_model_replaces_the_one_before_and_leaves_nothing_else(tiny, model, tmp_path):
     for _ in range(2):
-        write_trained(tmp_path / "cnn", model, SIDE, tiny)
+        write_trained(tmp_path / "cnn", model, SIDE, tiny, environment())
     assert [path.name for path in tmp_path.iterdir()] == ["cnn"]
     metadata = read_metadata(tmp_path / "cnn")
     assert metadata["weights_sha256"] == sha256(tmp_path / "cnn" / WEIGHTS)
@@ -148,7 +149,7 @@ def test_a_trained_model_does_not_say_where_pretrained_weights_lay(params, model
     update = {"weights": "/home/somebody/weights.h5", "weights_sha256": "0" * 64}
     config = params.training("densenet169")
     config = replace(config, network=config.network.model_copy(update=update))
-    write_trained(tmp_path / "densenet169", model, SIDE, config)
+    write_trained(tmp_path / "densenet169", model, SIDE, config, environment())
     assert "somebody" not in (tmp_path / "densenet169" / METADATA).read_text()
 
 
@@ -156,7 +157,7 @@ def test_a_trained_model_holds_no_state_of_the_optimizer(tiny, model, tmp_path):
     model.compile(optimizer="adam", loss="mse")
     cache, _ = table(10, 2)
     model.fit(cache.arrays["WRIST"][..., None], np.zeros((10, 1)), verbose=0)
-    write_trained(tmp_path / "cnn", model, SIDE, tiny)
+    write_trained(tmp_path / "cnn", model, SIDE, tiny, environment())
     with h5py.File(tmp_path / "cnn" / WEIGHTS) as file:
         assert "optimizer" not in file
         assert "layers" in file
@@ -169,5 +170,5 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(InputError, match="9 MB"):
-        write_trained(tmp_path / "cnn", model, SIDE, tiny)
+        write_trained(tmp_path / "cnn", model, SIDE, tiny, environment())
     assert list(tmp_path.iterdir()) == []

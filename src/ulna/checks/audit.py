@@ -18,7 +18,7 @@ from ulna.checks.duplicates import LARGE_PX, Resize, add_correlation, find_confl
 from ulna.checks.quality import SMALL_PX, measure_images, resize_content, similarity
 from ulna.core import InputError
 from ulna.core.stage import progress
-from ulna.data.images import Fit
+from ulna.data import Fit
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from ulna.data.images import Fit, crop_padding
+from ulna.data import Fit
+from ulna.data.images import crop_padding
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]

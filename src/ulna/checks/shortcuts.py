@@ -24,7 +24,8 @@ from ulna.core import InputError
 from ulna.core.params import Evaluate
 from ulna.core.predictions import COLUMNS, align, by_study, check_predictions
 from ulna.core.stage import progress
-from ulna.data.images import REGIONS, Fit, content_boxes, mask_region
+from ulna.data import Fit
+from ulna.data.images import REGIONS, content_boxes, mask_region
 from ulna.evaluation.bootstrap import SIZES, bootstrap_weights, ci_columns, metrics_with_ci
 from ulna.evaluation.comparison import differences
 from ulna.evaluation.thresholds import apply_thresholds

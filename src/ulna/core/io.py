@@ -9,7 +9,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -190,9 +190,15 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV file that an earlier stage wrote; a missing one is an InputError."""
-    return pd.read_csv(io.StringIO(_read(path)))
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read a CSV file of an earlier stage; if missing or of other columns, an InputError."""
+    table = pd.read_csv(io.StringIO(_read(path)))
+    if columns is not None and list(table.columns) != list(columns):
+        raise InputError(
+            f"{path} has the columns {', '.join(table.columns)}, expected {', '.join(columns)}: "
+            "run `dvc repro`"
+        )
+    return table
 
 
 def read_json(path: Path) -> Any:

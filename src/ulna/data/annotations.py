@@ -17,10 +17,8 @@ TYPES = {"image": str} | dict.fromkeys(BOX, "float64")
 def find_annotations(root: Root, images: pd.DataFrame) -> pd.DataFrame:
     """Read and check the ground-truth boxes of these images.
 
-    Args:
-        root: The data set. Its `annotations.csv`, if it has one, holds one row per image: boxes in
-            pixels of the original image, x1 and y1 exclusive, empty where no finding is visible.
-        images: A table with the column image.
+    `annotations.csv` of the data set, if it has one, holds one row per image: boxes in pixels of
+    the original image, x1 and y1 exclusive, empty where no finding is visible.
 
     Returns:
         image and x0, y0, x1, y1 (float64, NaN for no box), in the order of `images`; no row where

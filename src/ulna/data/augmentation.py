@@ -28,12 +28,7 @@ def image_key(image: str) -> int:
 
 
 def sample_params(seed: int, epoch: int, keys: npt.NDArray[np.uint64]) -> Params:
-    """Sample seven uniform random numbers per image, the parameters of its augmentation.
-
-    Args:
-        seed: The run's seed.
-        epoch: Counted from 0.
-        keys: (images,) uint64, see `image_key`.
+    """Sample seven uniform random numbers per image (`image_key`), the parameters of an epoch.
 
     Returns:
         (images, 7) float32 in [-1, 1): rotation, shift down, shift right, zoom, flip, brightness,
@@ -75,26 +70,11 @@ def exposures(params: Params, augment: Augment) -> Pixels:
 
 
 def augment_images(images: Pixels, params: Params, augment: Augment) -> Pixels:
-    """Transform and re-expose a batch.
-
-    Args:
-        images: (images, size_px, size_px) uint8.
-        params: (images, 7), see `sample_params`.
-        augment: The ranges.
-
-    Returns:
-        The same shape; what comes from outside the image is black.
-    """
+    """Transform and re-expose (images, size_px, size_px) uint8; black comes in from outside."""
     size = images.shape[2], images.shape[1]
     augmented = np.empty_like(images)
-    batch = zip(
-        images,
-        transforms(params, augment, size[0]),
-        exposures(params, augment),
-        augmented,
-        strict=True,
-    )
-    for image, transform, levels, out in batch:
+    changes = transforms(params, augment, size[0]), exposures(params, augment)
+    for image, transform, levels, out in zip(images, *changes, augmented, strict=True):
         # OpenCV interpolates between the four pixels around a point that it rounds to 1/32 of a
         # pixel, in whole numbers: the same bytes for any processor and number of threads.
         moved = cv2.warpAffine(

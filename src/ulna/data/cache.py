@@ -6,18 +6,18 @@ depends neither on the splits nor on the number of processes that made it.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ulna.core import InputError, first_ten
 from ulna.core.io import atomic_directory, require_free_space, write_csv
 from ulna.core.stage import cores, process_map, progress
-from ulna.data.images import Fit, Measurements, Pixels, decode, letterbox, measure
+from ulna.data import Cache, Fit
+from ulna.data.images import Measurements, decode, letterbox, measure
 from ulna.data.source import image_reader
 
 IMAGES = "images.csv"
@@ -43,23 +43,6 @@ BATCH = 16
 FREED_BYTES = 16 * 2**20
 
 Job = tuple[str, Path, int]  # image, file of its body part, position in bytes
-
-
-@dataclass(frozen=True)
-class Cache:
-    """The cached images."""
-
-    # Without rejected images: image, body_part, row, and what `Measurements` has.
-    images: pd.DataFrame
-    rejected: pd.DataFrame  # image, reason
-    # Body part -> (images, size_px, size_px) uint8, read-only and memory-mapped. The row of a
-    # rejected image is black.
-    arrays: dict[str, np.memmap]
-
-    @property
-    def size_px(self) -> int:
-        """Side of the square images."""
-        return int(next(iter(self.arrays.values())).shape[1])
 
 
 def load_cache(folder: Path) -> Cache:
@@ -88,37 +71,6 @@ def load_cache(folder: Path) -> Cache:
         if not in_part.is_unique or not in_part.between(0, len(arrays[part]) - 1).all():
             raise _unsound(folder / IMAGES, f"lists rows of {part} twice or outside its array")
     return Cache(images, rejected, arrays)
-
-
-def gather(
-    cache: Cache, body_parts: npt.NDArray[np.object_], rows: npt.NDArray[np.int64]
-) -> Pixels:
-    """Copy images into memory; a body part that the cache lacks is an InputError.
-
-    Args:
-        cache: The cached images.
-        body_parts: (images,) text.
-        rows: (images,) integers, the row in the body part's array.
-
-    Returns:
-        (images, size_px, size_px) uint8, in the order asked for.
-    """
-    unknown = sorted(set(body_parts) - set(cache.arrays))
-    if unknown:
-        raise InputError(
-            f"the cache holds no {unknown[0]}, only {', '.join(cache.arrays)}: "
-            "run `dvc repro preprocess`"
-        )
-    pixels = np.empty((len(rows), cache.size_px, cache.size_px), np.uint8)
-    for part in set(body_parts):
-        chosen = body_parts == part
-        pixels[chosen] = cache.arrays[part][rows[chosen]]
-    return pixels
-
-
-def gather_samples(cache: Cache, samples: pd.DataFrame) -> Pixels:
-    """Copy the images of a table with body_part and row: (images, size_px, size_px) uint8."""
-    return gather(cache, samples["body_part"].to_numpy(object), samples["row"].to_numpy())
 
 
 def build_cache(
@@ -173,14 +125,12 @@ def build_cache(
 
 def _allocate(images: pd.DataFrame, folder: Path, size_px: int) -> list[Job]:
     """Make the arrays, all black, and the jobs that fill them."""
-    files, starts = {}, {}
+    starts = {}
     for part, count in images.groupby("body_part").size().items():
-        files[part] = folder / f"{part}.npy"
-        shape = (count, size_px, size_px)
-        array = np.lib.format.open_memmap(files[part], mode="w+", dtype=np.uint8, shape=shape)
-        starts[part] = array.offset
+        file, shape = folder / f"{part}.npy", (count, size_px, size_px)
+        starts[part] = np.lib.format.open_memmap(file, "w+", dtype=np.uint8, shape=shape).offset
     return [
-        (image, files[part], starts[part] + row * size_px**2)
+        (image, folder / f"{part}.npy", starts[part] + row * size_px**2)
         for image, part, row in images[["image", "body_part", "row"]].itertuples(index=False)
     ]
 

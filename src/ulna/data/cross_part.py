@@ -18,25 +18,18 @@ AND = "+"
 
 @dataclass(frozen=True)
 class Network:
-    """One network of the comparison.
+    """One network of the comparison."""
 
-    Attributes:
-        name: WRIST, FOREARM+HUMERUS or "without WRIST"; also the name of its prediction table.
-        parts: The body parts that it is trained on, sorted.
-    """
-
-    name: str
-    parts: tuple[str, ...]
+    name: str  # WRIST, FOREARM+HUMERUS or "without WRIST"; also that of its prediction table
+    parts: tuple[str, ...]  # that it is trained on, sorted
 
 
 def plan(train_on: Literal["all"] | Sequence[str], present: Sequence[str]) -> list[Network]:
     """List the networks to train; a part that is not present is an InputError.
 
-    Args:
-        train_on: Body parts, for one network trained on these together; or all, for one network on
-            each part, and from three parts on, last, one without each part (of two, the network
-            without the first is that on the second).
-        present: The body parts of the data set.
+    `train_on` names body parts, for one network trained on these together; or all, for one network
+    on each part, and from three parts on, last, one without each part (of two, the network without
+    the first is that on the second).
 
     Example:
         >>> [network.name for network in plan("all", ["HAND", "ELBOW", "WRIST"])]
@@ -55,11 +48,7 @@ def plan(train_on: Literal["all"] | Sequence[str], present: Sequence[str]) -> li
 def available(
     train_on: Literal["all"] | Sequence[str], body_parts: pd.Series
 ) -> tuple[Literal["all"] | Sequence[str], list[str]]:
-    """Limit the named body parts to those in the data.
-
-    Args:
-        train_on: Body parts, or all.
-        body_parts: (images,) the body part of each image.
+    """Limit the named body parts to those of (images,) `body_parts`.
 
     Returns:
         The named parts that are present, or the most frequent part where none is; and the named
@@ -98,10 +87,6 @@ def select_training_images(
     samples: pd.DataFrame, network: Network
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Select the training and validation images of a network: those of its body parts, in order.
-
-    Args:
-        samples: Of any split and body part, see `ulna.data.samples.join_samples`.
-        network: The network to train.
 
     Raises:
         InputError: One of the two has not both labels, or a patient is in two splits, over all body

@@ -8,7 +8,7 @@ import hashlib
 import io
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -21,8 +21,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from ulna.core import InputError
+from ulna.data import Fit
 
-Fit = Literal["pad", "stretch"]
 # Half of an image each: the frame (borders and corners) has markers, letters, collimators and the
 # edges of a cassette, the centre most bone. As their areas are equal, a network loses the same
 # share of the image with either of them masked.
@@ -76,13 +76,9 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
     the brightest pixel, so 12-bit data in a 16-bit file is not black. An image whose brightest
     pixel is below 1024 is therefore shown four times as bright as its neighbour that reaches 4095.
 
-    Args:
-        data: The whole file.
-        max_megapixels: Larger images are refused from their header, before memory is taken.
-
     Raises:
-        InputError: It is neither PNG nor JPEG, too large, damaged, cut off, animated, or has 16
-            bits per colour; the message is the reason alone.
+        InputError: It is neither PNG nor JPEG, too large (from its header, before memory is taken),
+            damaged, cut off, animated, or has 16 bits per colour; the message is the reason alone.
     """
     if not data:
         raise InputError("the file is empty")
@@ -115,12 +111,8 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
 def content_box(width_px: int, height_px: int, size_px: int, fit: Fit) -> tuple[int, int, int, int]:
     """Box of an image of this size in its square: the square without its padding.
 
-    Args:
-        width_px: Width of the original image.
-        height_px: Its height.
-        size_px: Side of the square.
-        fit: `pad` scales the longer side to `size_px` and centres the image (an odd rest goes right
-            or below); `stretch` fills the square.
+    `pad` scales the longer side to `size_px` and centres the image (an odd rest goes right or
+    below); `stretch` fills the square.
 
     Returns:
         left, top, right, bottom in pixels of the square, right and bottom exclusive; a sliver is at
@@ -189,12 +181,9 @@ def centre_box(box: npt.ArrayLike) -> tuple[int, int, int, int]:
 
 
 def mask_region(images: Pixels, boxes: Boxes, region: Region) -> Pixels:
-    """Copy images with the frame or the centre black; each pixel lies in one of the two.
+    """Copy squares (images, size_px, size_px, ...) with the frame or the centre of each black.
 
-    Args:
-        images: (images, size_px, size_px, ...) uint8, squares; their padding stays as it is.
-        boxes: (images, 4), see `content_boxes`.
-        region: The half to mask.
+    Each pixel of the `content_boxes` lies in one of the two; the padding stays as it is.
     """
     masked = images.copy()
     for before, after, box in zip(images, masked, boxes, strict=True):
@@ -210,19 +199,21 @@ def mask_region(images: Pixels, boxes: Boxes, region: Region) -> Pixels:
     return masked
 
 
+def hide_region(
+    images: pd.DataFrame, size_px: int, fit: Fit, region: Region
+) -> Callable[[Pixels, npt.NDArray[np.int64]], Pixels]:
+    """Prepare `mask_region` for batches of images with width_px and height_px, and their rows."""
+    boxes = content_boxes(images, size_px, fit)  # padding is part of neither region
+    return lambda squares, rows: mask_region(squares, boxes[rows], region)
+
+
 def measure(decoded: Decoded) -> Measurements:
     """Measure an image at full size."""
     height, width = decoded.pixels.shape
     digest = hashlib.sha256(f"{height} x {width}\n".encode())
     digest.update(np.ascontiguousarray(decoded.pixels).data)
-    return Measurements(
-        mode=decoded.mode,
-        bit_depth=decoded.bit_depth,
-        width_px=width,
-        height_px=height,
-        mean=round(_sum(decoded.pixels) / decoded.pixels.size, 4),
-        pixel_sha256=digest.hexdigest(),
-    )
+    mean = round(_sum(decoded.pixels) / decoded.pixels.size, 4)
+    return Measurements(decoded.mode, decoded.bit_depth, width, height, mean, digest.hexdigest())
 
 
 def _sum(pixels: Pixels) -> int:

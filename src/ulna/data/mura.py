@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from ulna.core import InputError, first_ten
+from ulna.data import IMAGE_COLUMNS
 from ulna.data.source import (
     CSV_FILES,
     OFFICIAL_SPLITS,
@@ -22,8 +23,6 @@ from ulna.data.source import (
     read_file,
     reject_mura_v1_0,
 )
-
-IMAGE_COLUMNS = ["image", "official_split", "body_part", "patient", "study", "label"]
 
 # Names are ASCII: \d would take any script's digits.
 STUDY = (
@@ -164,9 +163,8 @@ def count_by_body_part(images: pd.DataFrame) -> dict[str, dict[str, Counts]]:
 def compare_with_official(images: pd.DataFrame) -> list[Difference]:
     """List the counts of a whole data set that are not those of MURA v1.1.
 
-    Returns:
-        The differences, those of body parts before those of `all`: these alone mean that patients
-        were merged or cut apart. Nothing for MURA v1.1.
+    Those of body parts come before those of `all`: these alone mean that patients were merged or
+    cut apart.
     """
     counts, nothing = count_by_body_part(images), Counts(0, 0, 0, 0, 0)
     # Capitals sort before `all`.

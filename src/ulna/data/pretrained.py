@@ -20,10 +20,7 @@ CONNECT_SECONDS = 10
 def find_weights(config: TrainingConfig, folder: Path) -> Path | None:
     """Find and check the file that `weights` names in a network's section; None for random weights.
 
-    Args:
-        config: Of the network, with `weights` (none, imagenet, or a path) and `weights_sha256`. A
-            network that is trained from scratch has neither.
-        folder: Holds the ImageNet file, downloaded unless it is here or in Keras' own folder.
+    ImageNet's is downloaded into `folder` unless it is there or in Keras' own folder.
 
     Raises:
         InputError: There is no such file (or no internet to fetch ImageNet's from), it has another

@@ -7,11 +7,8 @@ from typing import Literal
 import pandas as pd
 
 from ulna.core import InputError, first_ten
-from ulna.data.cache import Cache
-from ulna.data.mura import IMAGE_COLUMNS
+from ulna.data import IMAGE_COLUMNS, SPLIT_COLUMNS, SPLITS, Cache
 
-SPLITS = ("train", "val", "test")
-SPLIT_COLUMNS = ["patient", "split"]
 SAMPLE_COLUMNS = ["image", "patient", "study", "body_part", "split", "label", "row"]
 
 
@@ -47,10 +44,6 @@ def add_split(images: pd.DataFrame, splits: pd.DataFrame) -> pd.DataFrame:
 def check_disjoint(images: pd.DataFrame, splits: pd.DataFrame) -> None:
     """Stop unless every patient is in one split, and test is the official valid.
 
-    Args:
-        images: All or some images: official_split, patient.
-        splits: One row per patient, of all patients.
-
     Raises:
         InputError: A patient has two rows or none, a split has another name, or a patient of the
             official train is in test or one of the official valid is not.
@@ -70,11 +63,6 @@ def check_disjoint(images: pd.DataFrame, splits: pd.DataFrame) -> None:
 
 def join_samples(images: pd.DataFrame, splits: pd.DataFrame, cache: Cache) -> pd.DataFrame:
     """Give every cached image its label and split; rejected images drop out here.
-
-    Args:
-        images: See `read_images`.
-        splits: See `read_splits`.
-        cache: Of the same images.
 
     Returns:
         One row per cached image, in the order of the index: image, patient, study, body_part,
@@ -105,8 +93,7 @@ def select_samples(
 ) -> pd.DataFrame:
     """Keep the samples of one split and of some or all body parts, numbered from 0.
 
-    Raises:
-        InputError: A part is unknown, or no image or only one label is left.
+    An unknown part is an InputError, as are no image or only one label that is left.
     """
     present = sorted(samples["body_part"].unique())
     unknown = [] if body_parts == "all" else sorted(set(body_parts) - set(present))
@@ -138,10 +125,7 @@ def count_splits(samples: pd.DataFrame) -> pd.DataFrame:
 def select_examples(samples: pd.DataFrame, images: int) -> pd.DataFrame:
     """Select train images to show: first views of evenly spread studies, by body part and label.
 
-    Args:
-        samples: See `join_samples`.
-        images: About how many to select of each label; each body part gets an equal share, at
-            least two.
+    About `images` of each label; each body part gets an equal share, at least two.
 
     Returns:
         The selected rows with a column `place`, counted from 0 within a body part and label; fewer

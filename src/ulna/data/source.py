@@ -97,8 +97,7 @@ def display_path(root: Root, name: str) -> str:
 def image_reader(path: Path) -> Callable[[str], bytes]:
     """Bind `read_file` to the data set that `data.root` names; a .zip is opened once.
 
-    The function may be called from several threads. It cannot be sent to another process: each
-    makes its own.
+    Threads may share the function; it cannot be sent to another process: each makes its own.
     """
     return partial(read_file, open_root(path))
 

@@ -6,13 +6,11 @@ is in one split over all body parts: in MURA's train 1,467 patients have images 
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from ulna.core import InputError
-from ulna.core.io import read_table
-from ulna.data.samples import SPLIT_COLUMNS, SPLITS
+from ulna.data import SPLIT_COLUMNS, SPLITS
 
 SIZES = "sizes.csv"
 SIZE_COLUMNS = ("fraction", "patients", "studies", "images")
@@ -106,13 +104,8 @@ def nested_subsets(
 ) -> dict[float, pd.DataFrame]:
     """Choose patients for each fraction, those of a smaller one among those of every larger one.
 
-    Nested, so that a step along the curve adds patients and exchanges none. Patients are whole:
-    all of a patient's images are in, or none.
-
-    Args:
-        training: The training images: patient, body_part, label.
-        fractions: Of the patients, each in (0, 1), in any order.
-        seed: The same patients and seed give the same subsets.
+    Nested, so that a step along the curve adds patients and exchanges none. All of a patient's
+    images (patient, body_part, label) are in, or none.
 
     Returns:
         Fraction -> its rows of `training`, in order; the smallest first.
@@ -170,17 +163,6 @@ def count_sizes(subsets: Mapping[float, pd.DataFrame]) -> pd.DataFrame:
         for fraction, table in subsets.items()
     ]
     return pd.DataFrame(rows, columns=list(SIZE_COLUMNS))
-
-
-def read_sizes(path: Path) -> pd.DataFrame:
-    """Read the table of `count_sizes`; a missing file or other columns are an InputError."""
-    sizes = read_table(path)
-    if list(sizes.columns) != list(SIZE_COLUMNS):
-        raise InputError(
-            f"{path} has the columns {', '.join(sizes.columns)}, expected "
-            f"{', '.join(SIZE_COLUMNS)}: run `dvc repro learning_curve`"
-        )
-    return sizes
 
 
 def _every_kth(patients: Sequence[str], fraction: float, start: bytes) -> set[str]:

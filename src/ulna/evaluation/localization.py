@@ -12,9 +12,9 @@ import pandas as pd
 
 from ulna.core import InputError
 from ulna.core.io import atomic_directory, read_table, write_csv
+from ulna.data import Cache, Fit
 from ulna.data.annotations import BOX
-from ulna.data.cache import Cache, gather_samples
-from ulna.data.images import Fit, Pixels, content_box
+from ulna.data.images import Pixels, content_box
 from ulna.evaluation.bootstrap import (
     Replicates,
     bootstrap_mean,
@@ -340,7 +340,7 @@ def compute_maps(
         `images` with map_x_px and map_y_px, see `map_maxima`; pixels, (n, size_px, size_px) uint8;
         maps, upsampled to them.
     """
-    pixels = gather_samples(cache, images)
+    pixels = cache.gather_samples(images)
     cells = cam(pixels)
     x, y = map_maxima(cells, cache.size_px).T
     return images.assign(map_x_px=x, map_y_px=y), pixels, upsample(cells, cache.size_px)

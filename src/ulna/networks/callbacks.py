@@ -63,16 +63,12 @@ class BestEpoch(keras.callbacks.Callback):
             self.records = [record | {"best": 0} for record in self.records]
         row = {"epoch": epoch + 1, "phase": self.phase, "learning_rate": rate}
         self.records.append(row | measures | {"best": best})
-        self.write()
+        write_csv(self.history, pd.DataFrame(self.records))
         if not sys.stdout.isatty():
             numbers = ", ".join(f"{name} {value:.3f}" for name, value in measures.items())
             seconds = monotonic() - self._began
             of = f"{epoch + 1} of at most {self.params['epochs']}"
             print(f"{self.phase} epoch {of}: {numbers} ({seconds:.1f} s)", flush=True)
-
-    def write(self) -> None:
-        """Write the training curves so far."""
-        write_csv(self.history, pd.DataFrame(self.records))
 
     def restore_weights(self) -> None:
         """Set the network to the weights of its best epoch."""
@@ -86,7 +82,7 @@ class BestEpoch(keras.callbacks.Callback):
         self.best_loss = state.values["best_loss"]
         count = len(self.network.get_weights())
         self.best_weights = [state.arrays[f"best/{at}"] for at in range(count)]
-        self.write()
+        write_csv(self.history, pd.DataFrame(self.records))
 
 
 class ProgressLogger(keras.callbacks.Callback):
@@ -130,21 +126,13 @@ class Checkpointing(keras.callbacks.Callback):
         phase: tuple[int, int],
         state: State | None,
     ) -> None:
-        """Prepare for one phase.
-
-        Args:
-            checkpoints: Where to write.
-            record: The epochs so far.
-            stateful: The phase's callbacks of the kinds in `CARRIED`.
-            phase: Its number, counted from 0, and the epoch that it began with.
-            state: Of the checkpoint that this phase resumes from; None at its beginning.
-        """
+        """Prepare for one phase."""
         super().__init__()
         self.checkpoints = checkpoints
         self.record = record
-        self.stateful = stateful
-        self.phase = phase
-        self.state = state
+        self.stateful = stateful  # the phase's callbacks of the kinds in `CARRIED`
+        self.phase = phase  # its number, counted from 0, and the epoch that it began with
+        self.state = state  # of the checkpoint that this phase resumes from; None at its beginning
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Restore the optimizer and the callbacks, which have just reset their counts."""
@@ -177,15 +165,12 @@ class Checkpointing(keras.callbacks.Callback):
             **_collect(self.model.optimizer.variables, "optimizer"),
             **{f"best/{at}": weight for at, weight in enumerate(self.record.best_weights)},
         }
-        self.checkpoints.save(epoch + 1, State(values, arrays))
+        self.checkpoints.write(epoch + 1, State(values, arrays))
 
 
 def _collect(variables: list[keras.Variable], prefix: str) -> dict[str, Any]:
-    """The values of variables by prefix and position: Keras' names are not unique."""
-    return {
-        f"{prefix}/{at}": keras.ops.convert_to_numpy(variable)
-        for at, variable in enumerate(variables)
-    }
+    # By position: Keras' names are not unique.
+    return {f"{prefix}/{at}": keras.ops.convert_to_numpy(v) for at, v in enumerate(variables)}
 
 
 def _assign(variables: list[keras.Variable], state: State, prefix: str) -> None:
@@ -194,11 +179,7 @@ def _assign(variables: list[keras.Variable], state: State, prefix: str) -> None:
 
 
 def tensorboard(history: Path) -> list[keras.callbacks.Callback]:
-    """Return the callback that logs for TensorBoard if `ULNA_TENSORBOARD` names a folder.
-
-    Raises:
-        InputError: The package that writes logs is not installed.
-    """
+    """Return the callback that logs for TensorBoard if `ULNA_TENSORBOARD` names a folder."""
     # Not a parameter: logs hold times, so they are no output, and must not cause a new training.
     folder = os.environ.get("ULNA_TENSORBOARD")
     if not folder:
@@ -208,6 +189,5 @@ def tensorboard(history: Path) -> list[keras.callbacks.Callback]:
             "ULNA_TENSORBOARD is set, but the package tensorboard is not installed: "
             "`pip install tensorboard`, or unset it"
         )
-    # The name of the run.
-    name = history.parent.name if history.stem == "history" else history.stem
-    return [keras.callbacks.TensorBoard(str(Path(folder) / name), write_graph=False)]
+    run = history.parent.name if history.stem == "history" else history.stem
+    return [keras.callbacks.TensorBoard(str(Path(folder) / run), write_graph=False)]

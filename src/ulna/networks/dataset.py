@@ -16,8 +16,8 @@ import pandas as pd
 import tensorflow as tf
 
 from ulna.core.params import Augment
+from ulna.data import Cache
 from ulna.data.augmentation import augment_images, image_key, sample_params
-from ulna.data.cache import Cache, gather
 
 ORDER_STREAM = 1  # of Philox; augmentation draws from another
 WORKERS = 2  # batches that are made at a time
@@ -31,23 +31,14 @@ Transform = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64]], npt.NDArray
 
 @dataclass(frozen=True)
 class Examples:
-    """Cached images with their labels, in a fixed order.
-
-    Attributes:
-        cache: The cached images.
-        body_parts: (images,) text; with `rows`, where an image lies in the cache.
-        rows: (images,) int64.
-        keys: (images,) uint64; what augmentation knows an image by, a hash of its path.
-        labels: (images,) float32, 0 normal or 1 abnormal.
-        weights: (images,) float32, weight of an image in the loss.
-    """
+    """Cached images with their labels, in a fixed order; all but `cache` are (images,)."""
 
     cache: Cache
-    body_parts: npt.NDArray[np.object_]
+    body_parts: npt.NDArray[np.object_]  # with `rows`, where an image lies in the cache
     rows: npt.NDArray[np.int64]
-    keys: npt.NDArray[np.uint64]
-    labels: npt.NDArray[np.float32]
-    weights: npt.NDArray[np.float32]
+    keys: npt.NDArray[np.uint64]  # what augmentation knows an image by, a hash of its path
+    labels: npt.NDArray[np.float32]  # 0 normal or 1 abnormal
+    weights: npt.NDArray[np.float32]  # of an image in the loss
 
     def __len__(self) -> int:
         """Count the images."""
@@ -82,16 +73,7 @@ def digest(*sets: Examples) -> str:
 
 @lru_cache(maxsize=2)  # each step of an epoch asks for it, and two epochs meet ahead of the network
 def order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
-    """Draw the order of an epoch's images.
-
-    Args:
-        seed: The run's seed.
-        epoch: Counted from 0.
-        count: Number of images.
-
-    Returns:
-        (count,) int64, a permutation of 0 to count - 1; read-only.
-    """
+    """Draw the order of an epoch (from 0): a permutation of 0 to count - 1, int64, read-only."""
     stream = np.random.Philox(key=[seed, ORDER_STREAM], counter=[0, 0, 0, epoch])
     permutation = np.random.Generator(stream).permutation(count)
     permutation.flags.writeable = False
@@ -101,17 +83,11 @@ def order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
 def training_batch(
     source: Examples, step: int, batch_size: int, seed: int, augment: Augment
 ) -> Arrays:
-    """Make the batch of one step of training: shuffled, augmented.
-
-    Args:
-        source: The training images.
-        step: Counted from 0 over all epochs; an epoch has `steps(len(source), batch_size)`.
-        batch_size: Images per batch; the last of an epoch may hold fewer.
-        seed: The run's seed.
-        augment: The ranges of the changes.
+    """Make the shuffled, augmented batch of a step of training, counted from 0 over all epochs.
 
     Returns:
-        Images (batch, height, width, 1) uint8, labels (batch, 1) and weights (batch,) float32.
+        Images (batch, height, width, 1) uint8, labels (batch, 1) and weights (batch,) float32; the
+        last batch of an epoch may hold fewer than `batch_size`.
     """
     epoch, chosen = _shuffled(step, len(source), batch_size, seed)
     return _augmented(source, chosen, seed, epoch, augment)
@@ -143,13 +119,7 @@ def augmented_batches(
 def plain_batches(
     source: Examples, batch_size: int, transform: Transform | None = None
 ) -> tf.data.Dataset:
-    """Make batches of every image once, in order and not augmented, for validation and prediction.
-
-    Args:
-        source: The images.
-        batch_size: Images per batch.
-        transform: Applied to the images of each batch.
-    """
+    """Make batches of every image once, in order, for validation and prediction."""
 
     def batch(step: int) -> Arrays:
         chosen = _in_order(step, len(source), batch_size)
@@ -169,13 +139,8 @@ def shuffled_features(
 ) -> tf.data.Dataset:
     """Make endless batches of features, epoch after epoch, in the order of `training_batches`.
 
-    Args:
-        passes: (images, channels) each: features of the images as augmented in epoch 0, epoch 1,
-            and so on; later epochs begin with the first again.
-        source: The images that they are features of.
-        batch_size: Images per batch.
-        seed: The run's seed.
-        first_epoch: Epoch to begin with, counted from 0.
+    `passes` are (images, channels) each: features of the images as augmented in epoch 0, epoch 1,
+    and so on; later epochs begin with the first again.
 
     Returns:
         Batches of features (batch, channels), labels (batch, 1) and weights (batch,) float32.
@@ -245,15 +210,9 @@ def _in_order(step: int, count: int, batch_size: int) -> npt.NDArray[np.int64]:
 def from_arrays(
     counter: tf.data.Dataset, batch: Callable[[int], Arrays], specs: Sequence[tf.TensorSpec]
 ) -> tf.data.Dataset:
-    """Make batches with a NumPy function.
+    """Make a batch of each number of `counter`, a step, with a NumPy function.
 
-    Args:
-        counter: Numbers of steps.
-        batch: Number of a step -> arrays.
-        specs: Shape and type of each of the arrays.
-
-    Returns:
-        The arrays, as tensors; as many batches as `counter` has numbers.
+    `specs` are the shapes and types of the arrays that it returns.
     """
 
     def load(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -285,7 +244,7 @@ def _specs(source: Examples) -> tuple[tf.TensorSpec, ...]:
 
 
 def _arrays(source: Examples, chosen: npt.NDArray[np.int64]) -> Arrays:
-    images = gather(source.cache, source.body_parts[chosen], source.rows[chosen])
+    images = source.cache.gather(source.body_parts[chosen], source.rows[chosen])
     return images[..., np.newaxis], source.labels[chosen, np.newaxis], source.weights[chosen]
 
 

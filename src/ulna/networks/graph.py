@@ -27,15 +27,9 @@ def make_predict_fn(model: keras.Model) -> PredictFn:
 def predict_batches(
     predict: PredictFn, batches: tf.data.Dataset, label: str
 ) -> npt.NDArray[np.float32]:
-    """Run a network of one output on batches, in order.
+    """Run a network of one output on batches, in order: (rows of all batches, ...) float32.
 
-    Args:
-        predict: See `make_predict_fn`.
-        batches: Tuples that begin with the input; of known number.
-        label: Of the progress line.
-
-    Returns:
-        (rows of all batches, ...) float32.
+    `batches` are tuples that begin with the input, of known number; `label` is the progress line's.
     """
     outputs = [
         tf.cast(predict(batch), tf.float32).numpy()
@@ -45,11 +39,7 @@ def predict_batches(
 
 
 def split_model(model: keras.Model, index: int) -> tuple[keras.Model, keras.Model]:
-    """Split a network in two.
-
-    Args:
-        model: Of one input; its layers are in the order in which they run.
-        index: That in `model.layers` of the first layer above the split, at least 1.
+    """Split a network of one input, its layers in the order in which they run, below layer `index`.
 
     Returns:
         The networks below and above, with the layers and so the weights of `model`. The output of
@@ -98,11 +88,9 @@ class Frozen(keras.layers.Layer):
 
 
 def freeze_below(model: keras.Model, index: int) -> keras.Model:
-    """Rebuild a network, with the same weights, so that nothing below a layer is trained.
+    """Rebuild a network, with the same weights, so that nothing below layer `index` is trained.
 
-    Args:
-        model: See `split_model`.
-        index: That in `model.layers` of the first layer that may be trained; 0 gives `model` back.
+    See `split_model`; index 0 gives `model` back.
     """
     if index == 0:
         return model

@@ -15,10 +15,8 @@ def build_loss(
 ) -> keras.losses.Loss:
     """Build a loss of labels (batch, 1) in {0, 1} and logits (batch, 1).
 
-    Args:
-        loss: bce; weighted_bce, which is bce with the weights of `image_weights`; or focal.
-        gamma: Of the focal loss.
-        alpha: Of the focal loss: weight of the abnormal class; normal gets 1 - alpha.
+    weighted_bce is bce, with the weights of `image_weights`. `gamma` and `alpha` are of the focal
+    loss: an abnormal image weighs alpha, a normal one 1 - alpha.
 
     Reference:
         Lin et al., "Focal Loss for Dense Object Detection", arXiv 1708.02002, equation 5.
@@ -36,13 +34,9 @@ def image_weights(
     loss: Literal["bce", "weighted_bce", "focal"],
     class_weights: Literal["none", "balanced"],
 ) -> npt.NDArray[np.float32]:
-    """Weigh each image in the loss, from counts of the training images.
+    """Weigh each image (body_part, label) in the loss, from counts of the training images.
 
-    Args:
-        images: The images to weigh: body_part, label.
-        train: The training images, which are counted: body_part, label.
-        loss: weighted_bce weighs by body part, see `paper_weights`.
-        class_weights: balanced weighs by label, see `balanced_weights`.
+    weighted_bce weighs by `paper_weights`; else class weights "balanced" by `balanced_weights`.
 
     Raises:
         InputError: Under weighted_bce, a body part has no training images of one of the labels.
@@ -80,9 +74,6 @@ def paper_weights(train: pd.DataFrame) -> dict[tuple[str, int], float]:
     An abnormal image of body part T weighs N_T / (A_T + N_T), a normal one A_T / (A_T + N_T), where
     A_T and N_T count T's abnormal and normal training images.
 
-    Returns:
-        (body part, label) -> weight in [0, 1].
-
     Example:
         MURA v1.1's hands (1,484 abnormal, 4,059 normal):
 
@@ -103,9 +94,6 @@ def paper_weights(train: pd.DataFrame) -> dict[tuple[str, int], float]:
 
 def balanced_weights(train: pd.DataFrame) -> dict[int, float]:
     """Compute weights with the same sum per label: n / (2 n_label), as scikit-learn's "balanced".
-
-    Returns:
-        Label -> weight; the mean weight of a training image is 1.
 
     Example:
         >>> balanced_weights(pd.DataFrame({"label": [0, 0, 0, 1]}))

@@ -104,17 +104,9 @@ def build_finetuned(
     """Build a network of keras.applications as a feature extractor under a head of its own.
 
     The head: global average pooling, batch normalisation, dropout, a dense layer with ReLU, dropout
-    and one logit. Its layers' names begin with `head_`.
-
-    Args:
-        name: Of the model.
-        application: Of keras.applications; it gets random weights.
-        normalize: RGB in [0, 1] -> the input that the pretrained weights expect.
-        size_px: Side of the square images.
-        network: `head_units` and `dropout`.
-
-    Returns:
-        A flat model: `finetune_from` can name any layer of the application.
+    and one logit. Its layers' names begin with `head_`. The model is flat: `finetune_from` can name
+    any layer of the application. `normalize` maps RGB in [0, 1] to the input that the pretrained
+    weights expect.
     """
     inputs = keras.Input((size_px, size_px, 1), dtype="uint8", name="pixels")
     x = layers.Rescaling(1 / 255, name="rescale")(inputs)
@@ -140,14 +132,10 @@ BUILDERS: dict[str, Callable[[int, Any], keras.Model]] = {
 
 
 def load_backbone(model: keras.Model, path: Path) -> None:
-    """Load pretrained weights into the backbone; the head keeps its own.
-
-    Args:
-        model: See `build_finetuned`.
-        path: A Keras .h5 file of the application without its top, as keras.applications publishes.
+    """Load pretrained weights into the backbone of `build_finetuned`; the head keeps its own.
 
     Raises:
-        InputError: The file holds another network.
+        InputError: The file is no Keras .h5 file of the application without its top.
     """
     backbone = keras.Model(model.input, model.get_layer(f"{HEAD}average_pooling").input)
     try:
@@ -169,12 +157,8 @@ def head_index(model: keras.Model) -> int:
 def layer_index(model: keras.Model, name: str) -> int:
     """Find the index in `model.layers` of a layer of the backbone.
 
-    Args:
-        model: See `build_finetuned`.
-        name: Of a layer or of its block, such as conv5_block1; first is the whole backbone.
-
-    Raises:
-        InputError: No layer of the backbone has this name.
+    `name` is that of a layer or its block, such as conv5_block1; first is the whole backbone. Any
+    other is an InputError.
     """
     backbone = [layer.name for layer in model.layers if not layer.name.startswith(HEAD)]
     for index, layer in enumerate(backbone):

@@ -44,19 +44,14 @@ class State:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one training.
+    """The checkpoints of one training."""
 
-    Attributes:
-        folder: Holds those of the last training that wrote to it; one process at a time may do so,
-            see `ulna.core.stage.exclusive_lock`.
-        key: 64 hexadecimal digits: the same for trainings that give the same bytes, see
-            `training_key`.
-    """
-
+    # Holds those of the last training that wrote to it, one process at a time, see
+    # `ulna.core.stage.exclusive_lock`.
     folder: Path
-    key: str
+    key: str  # the same for trainings that give the same bytes, see `training_key`
 
-    def save(self, number: int, state: State) -> None:
+    def write(self, number: int, state: State) -> None:
         """Write a checkpoint, number larger than before; remove older ones and other trainings'."""
         path = self.folder / f"{self.key[:KEY_DIGITS]}-{number:06d}.checkpoint"
         with atomic_write(path) as partial:
@@ -147,14 +142,11 @@ def code() -> bytes:
 
 
 def training_key(settings: Mapping[str, Any], weights: Path | None) -> str:
-    """Name a training by all that its bytes depend on, the modules of this package included.
+    """Name a training by all that its bytes depend on: 64 hexadecimal digits.
 
     Args:
         settings: See `ulna.networks.training.describe_training`; what JSON can hold.
         weights: The file of weights that it starts from, if any.
-
-    Returns:
-        64 hexadecimal digits.
     """
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     total.update(code())

@@ -21,10 +21,8 @@ THREADS = 2
 def configure(seed: int, mixed_precision: str = "none") -> None:
     """Seed Python, NumPy and Keras, make TensorFlow deterministic, set the layers' precision.
 
-    Args:
-        seed: Of weight initialisation and dropout.
-        mixed_precision: none, or bfloat16 or float16 (weights stay float32; float16 needs a GPU to
-            be faster and gets Keras' dynamic loss scaling).
+    `mixed_precision` bfloat16 or float16 keeps weights float32; float16 needs a GPU to be faster
+    and gets Keras' dynamic loss scaling.
 
     Raises:
         InputError: TF_CONFIG asks for training on several computers, or there are several GPUs.

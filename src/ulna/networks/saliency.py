@@ -37,15 +37,10 @@ ALL_LIMIT = 0.5
 
 @dataclass(frozen=True)
 class Randomization:
-    """Result of the cascading randomization test.
+    """Result of the cascading randomization test, as a mean over images."""
 
-    Attributes:
-        correlations: Last part that is random, "head" first, then block after block -> Spearman's
-            rank correlation of absolute maps, mean over images; NaN where it is undefined for more
-            than half of them (a constant map has no ranks).
-        images: Number of images.
-    """
-
+    # Last part that is random, "head" first, then block after block -> Spearman's rank correlation
+    # of absolute maps; NaN where over half of them have none (a constant map has no ranks).
     correlations: Mapping[str, float]
     images: int
 
@@ -107,13 +102,9 @@ def make_cam_fn(model: keras.Model, layer: keras.Layer) -> CamFn:
     with average pooling, the gradient is the same in all cells, and it is Grad-CAM / cells, here
     without its ReLU. Else it is HiResCAM, which keeps the gradient of each cell.
 
-    Args:
-        model: Any of the networks; the function follows later changes of its weights.
-        layer: See `target_layer`.
-
     Returns:
         A function of (n, size_px, size_px) uint8 to (n, rows, columns) float32, in units of the
-        logit, traced once.
+        logit, traced once; it follows later changes of the network's weights.
 
     Reference:
         Zhou et al. 2016, arXiv 1512.04150 (CAM); Selvaraju et al. 2017, arXiv 1610.02391
@@ -149,16 +140,11 @@ def upsample(maps: Maps, size_px: int) -> Maps:
 
 
 def randomization_test(model: keras.Model, cam: CamFn, pixels: Pixels, seed: int) -> Randomization:
-    """Run the cascading randomization test of maps.
+    """Run the cascading randomization test of the maps `cam` of (n, size_px, size_px) uint8 pixels.
 
     From the top down, the head and then block after block get new random weights, and stay random.
-    A map that explains the network must change; one that finds edges of any image does not.
-
-    Args:
-        model: Any of the networks; its weights are restored in the end.
-        cam: Is tested; it follows the weights of `model`.
-        pixels: (n, size_px, size_px) uint8.
-        seed: Of the new weights. They are independent of the weights that training began with.
+    A map that explains the network must change; one that finds edges of any image does not. The
+    seed's weights are independent of those that training began with; `model` gets its own back.
 
     Reference:
         Adebayo et al. 2018, "Sanity checks for saliency maps", arXiv 1810.03292, section 3.

@@ -6,7 +6,9 @@ Weights are stored as Keras' `.weights.h5`, which has the same bytes each time i
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -14,7 +16,6 @@ from ulna.core import InputError
 from ulna.core.io import atomic_directory, require_free_space, sha256, write_csv, write_json
 from ulna.core.params import NETWORKS, FineTuned, TrainingConfig, check_arch
 from ulna.networks.models import build_network, describe_layers
-from ulna.networks.runtime import environment
 
 WEIGHTS = "model.weights.h5"
 METADATA = "model.json"
@@ -24,7 +25,13 @@ OVERHEAD_BYTES = 4 * 2**20  # names and structure: of DenseNet169 1.9 MB
 METADATA_KEYS = {"arch", "size_px", "mixed_precision", "network", "weights_sha256", "environment"}
 
 
-def write_trained(folder: Path, model: keras.Model, size_px: int, config: TrainingConfig) -> None:
+def write_trained(
+    folder: Path,
+    model: keras.Model,
+    size_px: int,
+    config: TrainingConfig,
+    environment: Mapping[str, Any],
+) -> None:
     """Write a trained network and the parameters of its training; replace the folder as a whole.
 
     Raises:
@@ -48,7 +55,7 @@ def write_trained(folder: Path, model: keras.Model, size_px: int, config: Traini
             "network": network.model_dump(mode="json"),
             "weights_sha256": sha256(partial / WEIGHTS),
             # Another class of machines gives other weights: their file says where they come from.
-            "environment": environment(),
+            "environment": environment,
         }
         write_json(partial / METADATA, metadata)
         write_csv(partial / LAYERS, describe_layers(model))

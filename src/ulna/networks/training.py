@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 
 from ulna.core.params import NETWORKS, Augment, Cnn, FineTuned, Section, Train, TrainingConfig
-from ulna.data.cache import Cache
+from ulna.data import Cache
 from ulna.networks import dataset, models, runtime
 from ulna.networks.callbacks import BestEpoch, Checkpointing, ProgressLogger, tensorboard
 from ulna.networks.graph import freeze_below, make_predict_fn, predict_batches, split_model
@@ -29,7 +29,7 @@ def train_model(
     history: Path,
     checkpoints: Path,
 ) -> keras.Model:
-    """Build a network and train it on cached images; resume a training that was killed.
+    """Build a network and train it on cached images; return it with the weights of its best epoch.
 
     The process is set up anew (`ulna.networks.runtime.configure`): a network does not depend on
     those that the process has trained before it.
@@ -37,16 +37,11 @@ def train_model(
     Args:
         config: See `ulna.core.params.Params.training`.
         weights: Pretrained ones of its backbone, see `ulna.data.pretrained.find_weights`.
-        cache: The cached images.
-        train: Rows of the training images, see `ulna.data.samples.join_samples`; the weights of
-            images in the loss are counted on them.
-        val: Rows that choose the epoch.
+        cache: Holds the images of both.
+        train: See `ulna.data.samples.join_samples`; the weights in the loss are counted on them.
+        val: Choose the epoch.
         history: CSV file for the training curves.
-        checkpoints: Folder that a killed training resumes from; to be removed once the outputs are
-            on disk.
-
-    Returns:
-        The model with the weights of its best epoch.
+        checkpoints: Folder that a killed training resumes from; remove it once all is written.
 
     Raises:
         InputError: The loss is not finite, the parameters do not fit the network, its file of
@@ -123,11 +118,7 @@ def scratch_phases(model: keras.Model, network: Cnn, data: TrainingData) -> list
 
 
 def finetune_phases(model: keras.Model, network: FineTuned, data: TrainingData) -> list[Phase]:
-    """Plan the head on a frozen backbone, then fine-tuning from a named layer.
-
-    Raises:
-        InputError: There is no such layer.
-    """
+    """Plan the head on a frozen backbone, then fine-tuning from a named layer."""
     phases = []
     if network.head_epochs:
         passes = min(network.head_passes, network.head_epochs)
@@ -197,20 +188,10 @@ def fit(
     """Train a network in phases and leave it with the weights of its best epoch.
 
     The best epoch is the one with the lowest validation loss over all phases; each phase starts
-    from the best so far.
-
-    Args:
-        network: Its weights are changed.
-        phases: In order.
-        steps_per_epoch: Training batches per epoch.
-        loss: Of labels and logits.
-        train: Early stopping and reduction of the learning rate.
-        history: CSV file for the training curves: epoch (from 1), phase, learning_rate, `MEASURES`
-            (image level, train under augmentation), best.
-        checkpoints: One is written after each epoch; training resumes from the newest.
-
-    Raises:
-        InputError: The loss is not finite.
+    from the best so far. `loss` is of labels and logits; one that is not finite is an InputError.
+    `history`, the CSV file of the training curves: epoch (from 1), phase, learning_rate, `MEASURES`
+    (image level, train under augmentation), best. A checkpoint is written after each epoch;
+    training resumes from the newest.
     """
     best = BestEpoch(network, history)
     state = _resume(best, checkpoints) if checkpoints else None

@@ -149,22 +149,17 @@ def _shoulder(person: Person, pose: Generator, view: int) -> Scene:
     humerus = Tube("humerus", cap, end, HUMERUS, 10.5 * wide, -2.5, 3.8 * person.cortex * wide)
     gap = 27 * wide + 3.5 * person.gap
     turn = pose.normal(0, 3)
-    bones = [
-        Tube(
-            "rib", (60 + 8 * i * 0.2, -30 + 27 * i), (150, -52 + 30 * i), ROD, 5.2, 18 - 2 * i,
-            1.4, 0.5,
-        )
-        for i in range(6)
-    ]  # fmt: skip
+    bones = []
+    for i in range(6):
+        start, tip = (60 + 8 * i * 0.2, -30 + 27 * i), (150, -52 + 30 * i)
+        bones.append(Tube("rib", start, tip, ROD, 5.2, 18 - 2 * i, 1.4, 0.5))
     bones += [
         Tube("blade", (gap + 4, 4), (gap + 62, 128), BLADE, 26, 0, 1.2, 0.2),
         Tube("spine", (gap + 84, -8 + turn), (gap - 10, -25), ROUND, 6, 3, 1.5, 0.5),
         Tube("glenoid", (gap, -17), (gap + 5, 22), ROUND, 6.5 * wide, 0, 2.0, 0.75),
         Tube("coracoid", (gap + 16, -16), (gap - 4, -10), ROUND, 6.0, 2, 1.5, 0.5),
         Tube("acromion", (gap + 6, -36), (-14, -33), ROUND, 6.5, -3, 1.6, 0.6),
-        Tube(
-            "clavicle", (140, -46 + turn), (4, -42), ROD, 6.0 * wide, -7, 2.2 * person.cortex, 0.8
-        ),
+        Tube("clavicle", (140, -46 + turn), (4, -42), ROD, 6 * wide, -7, 2.2 * person.cortex, 0.8),
         humerus,
     ]
     joints = (Joint("humerus", 0, "glenoid", 0), Joint("clavicle", 1, "acromion", 0))
@@ -177,9 +172,8 @@ def _shoulder(person: Person, pose: Generator, view: int) -> Scene:
         Tube("neck", (185, 60), (185, -260), ROUND, 62),
     )
     holes = (Tube("lung", (112, -30), (140, 300), ROUND, 48),)
-    return Scene(
-        tuple(bones), tissue, joints, sites, (-72, -85, 118, 135), 0.0058, 0.042, holes=holes
-    )
+    window = (-72, -85, 118, 135)
+    return Scene(tuple(bones), tissue, joints, sites, window, 0.0058, 0.042, holes=holes)
 
 
 def _humerus(person: Person, pose: Generator, view: int) -> Scene:
@@ -209,13 +203,10 @@ BUILDERS: dict[str, Callable[[Person, Generator, int], Scene]] = {
 
 
 def build_scene(body_part: str, build: Generator, pose: Generator, view: int) -> Scene:
-    """Pose a person's body part for one view: a healthy scene.
+    """Pose a person's body part, one of MURA's seven, for one view: a healthy scene.
 
-    Args:
-        body_part: One of the seven MURA parts.
-        build: The study's own stream, see `ulna.phantom.skeleton.sample_person`.
-        pose: The view's own stream. Neither may know the label.
-        view: 0 for the first view, which is frontal; later ones are oblique or lateral.
+    `build` is the study's own stream, `pose` the view's; neither may know the label. View 0 is
+    frontal, later ones are oblique or lateral.
     """
     person = sample_person(build)
     scene = BUILDERS[body_part](person, pose, view)

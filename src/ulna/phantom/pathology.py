@@ -17,12 +17,9 @@ from ulna.phantom.scene import ROUND, Blob, Break, Crack, Joint, Metal, Point, S
 # network trained from scratch on official train reached a study AUROC of 0.84 to 0.87 on official
 # valid (73 studies, +/- 0.05); with 0.42 plates and milder lesions 0.74.
 SHARES = {
-    "plate": 0.54,
-    "displaced_fracture": 0.13,
-    "lesion": 0.25,
-    "degeneration": 0.04,
+    "plate": 0.54, "displaced_fracture": 0.13, "lesion": 0.25, "degeneration": 0.04,
     "hairline_fracture": 0.04,
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,10 +40,8 @@ def sample_finding(kind: str, rng: Generator) -> Finding:
 def insert_finding(scene: Scene, finding: Finding, rng: Generator) -> Scene:
     """Insert a synthetic finding into a healthy view; the box of `finding_points` contains it.
 
-    Args:
-        scene: The healthy view.
-        finding: The same one in all views of a study.
-        rng: The finding's stream of this view: from which side a plate is seen.
+    The finding is the same in all views of a study; `rng` is its stream of this view: from which
+    side a plate is seen.
     """
     if finding.kind == "degeneration":
         joint = scene.joints[int(finding.site * len(scene.joints))]
@@ -164,17 +159,13 @@ def _degenerate(scene: Scene, joint: Joint, looks: tuple[float, ...]) -> Scene:
     points: list[Point] = []
     spurs: list[Tube] = []
     severity = 0.5 + 0.5 * looks[0]
-    for bone, end, look in (
-        (first, joint.first_end, looks[1]),
-        (second, joint.second_end, looks[2]),
-    ):
+    ends = (first, joint.first_end, looks[1]), (second, joint.second_end, looks[2])
+    for bone, end, look in ends:
         inner = 0.06 if end == 0 else 0.94
         half = _half_width(bone, inner)
         angle = math.degrees(math.atan2(bone.end[0] - bone.start[0], bone.start[1] - bone.end[1]))
-        dense = bone.half_width_mm * bone.density
-        blobs.append(
-            Blob(bone.at(end), (half * 0.95, half * 0.38), angle, 1.0, severity * dense * 1.2)
-        )
+        dense = severity * (bone.half_width_mm * bone.density) * 1.2
+        blobs.append(Blob(bone.at(end), (half * 0.95, half * 0.38), angle, 1.0, dense))
         if look < 0.5:
             cyst = bone.at(inner, look - 0.25)
             blobs.append(Blob(cyst, (half * 0.25, half * 0.25), angle, 0.5, 0.0))

@@ -161,8 +161,7 @@ def _section(tube: Tube, px_per_mm: float, mirrored: bool, solid: bool) -> _Sect
     cortex = tube.cortex_mm * px_per_mm / np.maximum(1, flare * 1.4 - 0.4) ** 1.3
     marrow = np.zeros_like(radius) if solid else np.maximum(radius - cortex, 0)
     depth = 2 / px_per_mm * tube.density * np.minimum(1, 1.35 / np.maximum(flare, 0.1))
-    narrow = [array.astype(np.float32) for array in (centre, radius**2, marrow**2, depth)]
-    return _Section(*narrow)
+    return _Section(*(a.astype(np.float32) for a in (centre, radius**2, marrow**2, depth)))
 
 
 def add_tube(canvas: Floats, tube: Tube, camera: Camera, scale: float, solid: bool) -> None:
@@ -268,7 +267,7 @@ def _smooth_noise(rng: Generator, shape: tuple[int, int], step: int) -> Floats:
 
 def _resized(small: Floats, shape: tuple[int, int]) -> Floats:
     image = Image.fromarray(small).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-    return np.asarray(image, dtype=np.float32)
+    return np.asarray(image, np.float32)
 
 
 def expose(scene: Scene, camera: Camera, rng: Generator) -> Pixels:
@@ -299,10 +298,8 @@ def expose(scene: Scene, camera: Camera, rng: Generator) -> Pixels:
     attenuation += metal * np.float32(METAL_MU)
 
     signal = 1 - np.exp(-camera.exposure * attenuation)
-    reduced = np.asarray(
-        Image.fromarray(signal).resize((small[1], small[0]), Image.Resampling.BOX), dtype=np.float32
-    )
-    scatter = _resized(gaussian_filter(reduced, 10), shape)
+    reduced = Image.fromarray(signal).resize((small[1], small[0]), Image.Resampling.BOX)
+    scatter = _resized(gaussian_filter(np.asarray(reduced, np.float32), 10), shape)
     signal = 0.9 * signal + 0.1 * scatter
     signal += camera.noise * rng.standard_normal(shape, dtype=np.float32)
     signal = gaussian_filter(signal, camera.blur_px, truncate=3)
@@ -344,14 +341,10 @@ def _lettered(grey: Pixels, camera: Camera) -> Pixels:
     size = max(14, round(0.045 * max(grey.shape)))
     stamp = Image.new("L", (2 * size, 2 * size))
     font = ImageFont.load_default(size)
-    ImageDraw.Draw(stamp).text(
-        (size, size), camera.letter, fill=255, font=font, anchor="mm", stroke_width=1
-    )
+    ImageDraw.Draw(stamp).text((size, size), camera.letter, 255, font, "mm", stroke_width=1)
     stamp = stamp.rotate(camera.letter_degrees, Image.Resampling.BILINEAR)
     image = Image.fromarray(grey)
-    corner = (
-        round(camera.letter_at[0] * (grey.shape[1] - size) - size / 2),
-        round(camera.letter_at[1] * (grey.shape[0] - size) - size / 2),
-    )
-    image.paste(205, corner, stamp)
+    sides = zip(camera.letter_at, (grey.shape[1], grey.shape[0]), strict=True)
+    left, top = (round(at * (side - size) - size / 2) for at, side in sides)
+    image.paste(205, (left, top), stamp)
     return np.asarray(image)

@@ -123,12 +123,7 @@ class Tube:
         return math.dist(self.start, self.end)
 
     def at(self, position: float, side: float = 0.0) -> Point:
-        """Point beside the axis, in mm.
-
-        Args:
-            position: 0 at the start, 1 at the end.
-            side: Distance from the axis in half-widths of the outline there, positive to the right.
-        """
+        """Point beside the axis, in mm; `side` in half-widths there, positive to the right."""
         stations = np.array(self.outline.stations)
         column = 2 if side > 0 else 1
         half = float(np.interp(position, stations[:, 0], stations[:, column])) * self.half_width_mm
@@ -136,10 +131,7 @@ class Tube:
         ex = (self.end[0] - self.start[0]) / self.length_mm
         ey = (self.end[1] - self.start[1]) / self.length_mm
         along = position * self.length_mm
-        return (
-            self.start[0] + ex * along - ey * across,
-            self.start[1] + ey * along + ex * across,
-        )
+        return (self.start[0] + ex * along - ey * across, self.start[1] + ey * along + ex * across)
 
 
 @dataclass(frozen=True)

@@ -139,10 +139,7 @@ def build_forearm(person: Person, squeeze: float, cross: float) -> list[Tube]:
             "radius", (-9.5 * squeeze, bottom), (-5.5 * squeeze, gap), RADIUS, 6.8 * wide,
             -6.0 * squeeze, 2.5 * person.cortex * wide,
         ),
-        Tube(
-            "radial styloid", (-17 * squeeze, 16), (-17.5 * squeeze, -3.5), ROUND, 5.0,
-            density=0.4,
-        ),
+        Tube("radial styloid", (-17 * squeeze, 16), (-17.5 * squeeze, -3.5), ROUND, 5, density=0.4),
         Tube(
             "ulnar styloid", (15 * squeeze + cross, 9), (16 * squeeze + cross, -3), ROUND, 2.5,
             density=0.5,

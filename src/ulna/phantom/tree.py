@@ -8,7 +8,7 @@ its own, so the number of workers changes nothing.
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -211,13 +211,9 @@ def _choose_source(views: list[View], study: Study) -> View:
 def draw_view(
     view: View, seed: int, marker_shortcut: bool = False, healthy: bool = False
 ) -> tuple[Pixels, list[int]]:
-    """Draw one image.
+    """Draw one image; `healthy` leaves the finding out, and everything else as it is.
 
-    Args:
-        view: One of `plan_views`.
-        seed: That of the phantom.
-        marker_shortcut: Put a white square into a corner of abnormal images.
-        healthy: Leave the finding out; everything else stays as it is.
+    `marker_shortcut` puts a white square into a corner of abnormal images.
 
     Returns:
         Grey levels (height, width), uint8, and the ground-truth box x0, y0, x1, y1 of the finding
@@ -288,26 +284,20 @@ def write_phantom(
 ) -> pd.DataFrame:
     """Write the data set, and its annotations beside the CSV files, as one .zip that appears whole.
 
-    Args:
-        path: The .zip to replace; its members lie in a folder of its name, as in MURA's own.
-        seed: The same seed gives the same bytes.
-        patients: In both official splits.
-        marker_shortcut: See `draw_view`.
-        workers: Processes; by default one per CPU. The bytes do not depend on it.
+    Its members lie in a folder of its name, as in MURA's own. The same seed gives the same bytes,
+    with any number of `workers` (by default one per CPU).
 
     Returns:
         The annotations, one row per image: the finding and its box, x0, y0, x1, y1 in pixels of the
         image, x1 and y1 exclusive, empty where none is visible.
-
-    Raises:
-        InputError: The disk has too little free space.
     """
     studies = plan_studies(seed, patients)
     views = plan_views(studies, seed)
     require_free_space(path, len(views) * BYTES_PER_VIEW, f"a phantom of {len(views):,} images")
     with atomic_write(path) as target, zipfile.ZipFile(target, "w") as archive:
         rows = []
-        make = partial(_encoder, seed, marker_shortcut)
+        # A process makes its worker with no arguments.
+        make = partial(partial, _encode, seed, marker_shortcut)
         encoded = process_map(make, views, workers or cores(), BATCH)
         for row, png in progress(encoded, len(views), "phantom"):
             _add(archive, f"{path.stem}/{row[0]}", png)
@@ -319,10 +309,6 @@ def write_phantom(
         for name in sorted(texts):
             _add(archive, f"{path.stem}/{name}", texts[name].encode())
     return annotations
-
-
-def _encoder(seed: int, marker_shortcut: bool) -> Callable[[View], tuple[Row, bytes]]:
-    return partial(_encode, seed, marker_shortcut)
 
 
 def _encode(seed: int, marker_shortcut: bool, view: View) -> tuple[Row, bytes]:
