@@ -1,7 +1,6 @@
 """Draw every figure from the tables of the other stages."""
 
 import sys
-from functools import partial
 
 from ulna.checks.audit import FINDINGS, choose_examples
 from ulna.checks.shortcuts import occlusion_example
@@ -9,7 +8,7 @@ from ulna.core import paths
 from ulna.core.io import atomic_directory, read_json, read_table, write_text
 from ulna.core.params import load_params
 from ulna.core.stage import progress, run
-from ulna.data.cache import gather_samples, load_cache
+from ulna.data.cache import load_cache
 from ulna.data.cross_part import network_named
 from ulna.data.samples import first_views, load_samples, select_examples
 from ulna.evaluation.comparison import read_reference
@@ -42,7 +41,7 @@ def plot() -> None:
     test = samples.query("split == 'test'").merge(cache.images[["image", "width_px", "height_px"]])
     occluded = occlusion_example(test, cache.arrays, params.image.fit)
     wrong = {a: first_views(samples, tables[f"{a}/disagreements"].head(6)) for a in networks}
-    pixels_of = partial(gather_samples, cache)
+    pixels_of = cache.gather_samples
     figures = {
         **data.draw(tables, metrics["audit"], FINDINGS, samples, examples, findings, pixels_of),
         **training.draw(layers, tables, metrics),
