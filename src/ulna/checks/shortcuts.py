@@ -21,13 +21,17 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ulna.core import InputError
-from ulna.core.params import Evaluate
 from ulna.core.predictions import COLUMNS, align, by_study, check_predictions
 from ulna.core.stage import progress
 from ulna.data.images import REGIONS, Fit, content_boxes, mask_region
-from ulna.evaluation.bootstrap import SIZES, bootstrap_weights, ci_columns, metrics_with_ci
-from ulna.evaluation.comparison import differences
-from ulna.evaluation.thresholds import apply_thresholds
+from ulna.evaluation.bootstrap import (
+    SIZES,
+    bootstrap_weights,
+    ci_columns,
+    differences,
+    metrics_with_ci,
+)
+from ulna.evaluation.thresholds import Settings, apply_thresholds
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -239,7 +243,7 @@ def _to_float32(numbers: Floats) -> Floats:
 def evaluate_baselines(
     tables: Mapping[str, pd.DataFrame],
     crossed: Mapping[str, pd.DataFrame],
-    evaluate: Evaluate,
+    evaluate: Settings,
     seed: int,
 ) -> pd.DataFrame:
     """Evaluate the baselines on the studies of test as networks are, and flag the alarms.
@@ -304,7 +308,7 @@ def summarize_baselines(scores: pd.DataFrame) -> dict[str, Any]:
 
 
 def evaluate_occlusion(
-    tables: Mapping[str, pd.DataFrame], evaluate: Evaluate, seed: int
+    tables: Mapping[str, pd.DataFrame], evaluate: Settings, seed: int
 ) -> dict[str, Any]:
     """Evaluate a network on the studies of test by whole images and by each half of them.
 

@@ -34,11 +34,6 @@ def checkpoints(name: str) -> Path:
     return CHECKPOINTS / name
 
 
-def lock(name: str) -> Path:
-    """Held by the one process that may run a stage, such as `train cnn`."""
-    return CHECKPOINTS / f"{name.replace('/', '-').replace(' ', '-')}.lock"
-
-
 def trained(arch: str) -> Path:
     """Folder of a trained network: weights, what rebuilds it, its layers as a table."""
     return MODELS / arch

@@ -19,12 +19,13 @@ import psutil
 import zc.lockfile
 from tqdm import tqdm
 
-from ulna.core import InputError, paths
+from ulna.core import InputError
 
 # For another run that writes the same files: one whose DVC was killed ends by itself, but not while
 # it imports TensorFlow (5 to 20 s).
 SECONDS_TO_WAIT = 30.0
 SECONDS_BETWEEN_LINES = 30.0
+LOCKS = Path(".checkpoints")  # in neither git nor DVC
 # Errors of a file that another process has locked.
 LOCKED = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
 BATCHES_IN_FLIGHT = 4  # per process of `process_map`; bounds the memory
@@ -198,7 +199,7 @@ def run(stage: Callable[..., None], *arguments: str) -> None:
     exit_with_dvc()
     name = " ".join([stage.__name__, *arguments])
     try:
-        with exclusive_lock(paths.lock(name), name):
+        with exclusive_lock(LOCKS / f"{name.replace('/', '-').replace(' ', '-')}.lock", name):
             stage(*arguments)
     # OSError: a full disk, a file that may not be read.
     except (InputError, OSError) as error:

@@ -15,12 +15,9 @@ from ulna.evaluation.bootstrap import (
     METRICS,
     SIZES,
     Replicates,
-    bootstrap_metrics,
-    count_rows,
-    percentile_ci,
+    differences,
     too_small,
 )
-from ulna.evaluation.metrics import compute_metrics
 
 # To be shown wherever the published numbers are.
 REFERENCE_NOTE = "hidden test set, other gold standard: not comparable"
@@ -201,47 +198,6 @@ def compare_networks(
         tests = {name: dict.fromkeys(test, np.nan) for name, test in tests.items()}
     results["study"] |= tests
     return {"conclusion": conclude_comparison(results["study"], min_patients)} | results
-
-
-def differences(
-    first: pd.DataFrame, second: pd.DataFrame, replicates: Replicates, min_patients: int
-) -> dict[str, Any]:
-    """Compute the paired difference in each metric, first minus second, with its 95% CI.
-
-    Both tables hold the same studies or images in the same order, see `bootstrap_metrics`.
-
-    Returns:
-        `SIZES`; then for each name in METRICS difference, low and high, -1 to 1 (kappa -2 to 2),
-        NaN where undefined (see `percentile_ci`) and if the table is `too_small`. Of equal
-        probabilities and thresholds all three are 0, in every replicate.
-    """
-    sizes = count_rows(first)
-    if too_small(sizes, min_patients):
-        undefined = dict.fromkeys(("difference", "low", "high"), np.nan)
-        return sizes | {name: dict(undefined) for name in METRICS}
-    one, two = (
-        compute_metrics(table["label"], table["probability"], table["threshold"])
-        for table in (first, second)
-    )
-    inputs = ["probability", "threshold"]
-    same = bool((first[inputs].to_numpy() == second[inputs].to_numpy()).all())
-    metrics: dict[str, Any] = {}
-    for name, values in bootstrap_differences(first, second, replicates).items():
-        low, high = (0.0, 0.0) if same else percentile_ci(values)
-        metrics[name] = {"difference": one[name] - two[name], "low": low, "high": high}
-    return sizes | metrics
-
-
-def bootstrap_differences(
-    first: pd.DataFrame, second: pd.DataFrame, replicates: Replicates
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Compute the paired difference in each metric in every replicate, see `differences`."""
-    one, two = bootstrap_metrics(first, replicates), bootstrap_metrics(second, replicates)
-    # A patient that is absent from a replicate can still change the last bit of an area.
-    return {
-        name: np.where(np.abs(one[name] - two[name]) < 1e-12, 0.0, one[name] - two[name])
-        for name in METRICS
-    }
 
 
 def conclude_comparison(study: Mapping[str, Any], min_patients: int) -> ComparisonCode:

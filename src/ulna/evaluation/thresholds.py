@@ -20,6 +20,8 @@ from ulna.evaluation.metrics import (
     youden,
 )
 
+# The section of params.yaml: besides the rules below, the replicates and the least patients.
+Settings = Evaluate
 Floats = npt.NDArray[np.float64]
 Rule = Literal["half", "youden", "kappa", "sensitivity"]
 
@@ -54,7 +56,7 @@ class Thresholds:
 
 
 def apply_thresholds(
-    images: pd.DataFrame, level: str, evaluate: Evaluate
+    images: pd.DataFrame, level: str, evaluate: Settings
 ) -> tuple[pd.DataFrame, Thresholds]:
     """Choose the thresholds of a level on val, and give each row its own.
 
