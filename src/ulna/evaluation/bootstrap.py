@@ -105,7 +105,6 @@ def bootstrap_areas(
     """Compute the areas under the ROC and the precision-recall curve in every replicate.
 
     Ties are exact, as in scikit-learn: half a pair for the ROC curve, one step for the other.
-
     patient is the row of `weights` of each row of the table.
 
     Returns:
@@ -192,18 +191,14 @@ def zero_event_upper_bound(patients: int) -> float:
     Reference:
         Clopper and Pearson 1934, Biometrika 26(4), 404-413, for 0 of n; Hanley and Lippman-Hand
         1983, JAMA 249(13), 1743-1745, "If nothing goes wrong, is everything all right?"
-
-    Example:
-        >>> round(zero_event_upper_bound(10), 3)
-        0.308
     """
     return float(1 - TAIL ** (1 / patients))
 
 
 def degenerate_ci(table: pd.DataFrame, name: str, value: float) -> tuple[float, float]:
-    """The 95% CI of a metric that is the same in every replicate.
+    """The 95% CI of a metric that is the same in every replicate, counted in patients.
 
-    Studies of one patient may be alike, so patients are counted. accuracy, precision, recall and
+    accuracy, precision, recall and
     specificity are proportions: without an error, or with errors only, the CI is Clopper and
     Pearson's for the patients in the denominator. So is that of auroc: k patients of each class,
     none in two pairs, make k independent pairs, all concordant. f1 is 2 J / (1 + J) of the
@@ -257,26 +252,18 @@ def _kappa_limits(truth: Booleans, positive: Booleans, unseen: float) -> tuple[f
 
 
 def ci_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """The columns of metrics and their confidence limits.
-
-    Example:
-        >>> ci_columns(["auroc"])
-        ('auroc', 'auroc_low', 'auroc_high')
-    """
+    """The columns of metrics and their confidence limits, as auroc, auroc_low, auroc_high."""
     return tuple(f"{name}{suffix}" for name in names for suffix in CI_SUFFIXES)
 
 
 def count_rows(table: pd.DataFrame) -> dict[str, int]:
     """`SIZES` of a table of studies or images."""
-    return {
-        "n": len(table),
-        "abnormal": int(table["label"].sum()),
-        "patients": int(table["patient"].nunique()),
-    }
+    sizes = len(table), int(table["label"].sum()), int(table["patient"].nunique())
+    return dict(zip(SIZES, sizes, strict=True))
 
 
 def too_small(sizes: Mapping[str, Any], min_patients: int) -> bool:
-    """Whether a table has fewer patients than that, or one class only."""
+    """Whether a table (see `count_rows`) has too few patients, or one class only."""
     return sizes["patients"] < min_patients or sizes["abnormal"] in (0, sizes["n"])
 
 
@@ -310,10 +297,8 @@ def estimates_with_ci(
     estimates: dict[str, float] = {}
     for name, replicates in in_replicates.items():
         value = values[name]
-        if table is None:
-            low, high = percentile_ci(replicates)
-        else:
-            low, high = metric_ci(table, name, value, replicates)
+        limits = percentile_ci(replicates)
+        low, high = limits if table is None else metric_ci(table, name, value, replicates)
         value = np.nan if np.isnan(low) else value
         estimates |= dict(zip(ci_columns([name]), (value, low, high), strict=True))
     return estimates

@@ -11,13 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ulna.evaluation.bootstrap import (
-    METRICS,
-    SIZES,
-    bootstrap_weights,
-    ci_columns,
-    metrics_with_ci,
-)
+from ulna.evaluation.bootstrap import METRICS, SIZES, bootstrap_weights, ci_columns, metrics_with_ci
 from ulna.evaluation.calibration import reliability_curves, summarize_calibration
 from ulna.evaluation.thresholds import LEVELS, Settings, apply_thresholds, compare_aggregations
 
