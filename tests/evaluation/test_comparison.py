@@ -19,17 +19,21 @@ from stages.ensemble import ensemble as ensemble_stage
 from ulna.core import InputError, paths
 from ulna.core.predictions import write_predictions
 from ulna.evaluation import conclusions
-from ulna.evaluation.bootstrap import METRICS, bootstrap_weights, percentile_ci
+from ulna.evaluation.bootstrap import (
+    METRICS,
+    bootstrap_differences,
+    bootstrap_weights,
+    differences,
+    percentile_ci,
+)
 from ulna.evaluation.comparison import (
     COLUMNS,
     OVERALL,
     REFERENCE_COLUMNS,
     all_pairs,
-    bootstrap_differences,
     compare_networks,
     conclude_comparison,
     delong,
-    differences,
     mcnemar,
     read_reference,
     tabulate,

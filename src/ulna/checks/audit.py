@@ -80,10 +80,8 @@ def fail_on_findings(findings: pd.DataFrame, fail_on: Sequence[str], table: Path
     for name in fail_on:
         rows = findings[findings["finding"] == name]
         if len(rows):
-            images = [
-                f"{row.image} (with {row.other_image})" if row.other_image else row.image
-                for row in rows.head(NAMED).itertuples()
-            ]
+            others = rows["other_image"].map(lambda other: f" (with {other})" if other else "")
+            images = (rows["image"] + others).head(NAMED)
             more = f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else ""
             faults.append(f"{len(rows):,} {name}: {', '.join(images)}{more}")
     if faults:
@@ -96,10 +94,8 @@ def fail_on_findings(findings: pd.DataFrame, fail_on: Sequence[str], table: Path
 def audit_images(images: pd.DataFrame, arrays: Mapping[str, Pixels], fit: Fit) -> pd.DataFrame:
     """Find everything in FINDINGS.
 
-    Args:
-        images: One row per cached image, see `ulna.data.samples.join_measurements`.
-        arrays: Body part -> (images, size_px, size_px) uint8, the cache.
-        fit: pad or stretch, as the images were letterboxed.
+    images has one row per cached image, see `ulna.data.samples.join_measurements`; arrays is body
+    part -> (images, size_px, size_px) uint8; fit is that of the cache.
 
     Returns:
         A table with COLUMNS, one row per finding and image, patient, study or pair; sorted as

@@ -118,10 +118,8 @@ def _align(one: Spectra, other: Spectra) -> npt.NDArray[np.float64]:
 def find_copies(hashes: pd.Series, thumbnails: Pixels, resize: Resize) -> pd.DataFrame:
     """Find exact and near copies.
 
-    Args:
-        hashes: (images,) pixel hashes.
-        thumbnails: (images, SMALL_PX, SMALL_PX) uint8, in the same order.
-        resize: Gives the few images that may be copies at LARGE_PX.
+    hashes are (images,), thumbnails (images, SMALL_PX, SMALL_PX) in the same order; resize gives
+    the few images that may be copies at LARGE_PX.
 
     Returns:
         One row per pair: finding (exact_duplicate or near_duplicate), at and other (positions,
@@ -143,9 +141,7 @@ def find_copies(hashes: pd.Series, thumbnails: Pixels, resize: Resize) -> pd.Dat
 def find_conflicts(copies: pd.DataFrame, kinds: pd.Series) -> pd.DataFrame:
     """Find copies that are of different kinds, such as in different splits.
 
-    Args:
-        copies: See `find_copies`. Copies of copies belong to one group.
-        kinds: (images,) the kind of each image.
+    copies are of `find_copies`, copies of copies in one group; kinds is (images,).
 
     Returns:
         at and other, one row for each image before which its group has one of another kind; other

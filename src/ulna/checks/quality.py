@@ -25,14 +25,8 @@ def resize_content(
 ) -> Pixels:
     """Resize cached images without their padding to squares; the aspect ratio is lost.
 
-    Args:
-        arrays: Body part -> (images, size_px, size_px) uint8, the cache.
-        images: One row per image: body_part, row, width_px, height_px.
-        fit: pad or stretch, as the images were letterboxed.
-        side_px: Side of the squares.
-
-    Returns:
-        (images, side_px, side_px) uint8, antialiased.
+    Arrays are body part -> (images, size_px, size_px) uint8, the cache; images has body_part, row,
+    width_px, height_px; fit is that of the cache. The result is (images, side_px, side_px) uint8.
     """
     squares = np.empty((len(images), side_px, side_px), np.uint8)
     rows = images[["body_part", "row", "width_px", "height_px"]].itertuples(index=False)
@@ -44,10 +38,7 @@ def resize_content(
 
 
 def measure_images(thumbnails: Pixels) -> pd.DataFrame:
-    """Measure grey levels.
-
-    Args:
-        thumbnails: (images, SMALL_PX, SMALL_PX) uint8.
+    """Measure the grey levels of thumbnails (images, SMALL_PX, SMALL_PX).
 
     Returns:
         One row per image: polarity (mean of all pixels or of the outer twelfth, whichever is lower,
@@ -77,10 +68,8 @@ def measure_images(thumbnails: Pixels) -> pd.DataFrame:
 def similarity(thumbnails: Pixels, chosen: Positions, others: Positions) -> tuple[Floats, Floats]:
     """Correlate images of a body part with others of it, as they are and inverted.
 
-    Args:
-        thumbnails: (images, SMALL_PX, SMALL_PX) uint8, of one body part.
-        chosen: (n,) positions of the images to assess.
-        others: Positions of those to compare them with, at least 4; none is compared with itself.
+    thumbnails are (images, SMALL_PX, SMALL_PX) uint8, of one body part; chosen and others are
+    positions, others at least 4; none is compared with itself.
 
     Returns:
         Twice (n,) float32: correlation with the third most similar (two copies do not vouch for

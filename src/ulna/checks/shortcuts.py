@@ -21,14 +21,18 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ulna.core import InputError
-from ulna.core.params import Evaluate
 from ulna.core.predictions import COLUMNS, align, by_study, check_predictions
 from ulna.core.stage import progress
 from ulna.data import Fit
 from ulna.data.images import REGIONS, content_boxes, mask_region
-from ulna.evaluation.bootstrap import SIZES, bootstrap_weights, ci_columns, metrics_with_ci
-from ulna.evaluation.comparison import differences
-from ulna.evaluation.thresholds import apply_thresholds
+from ulna.evaluation.bootstrap import (
+    SIZES,
+    bootstrap_weights,
+    ci_columns,
+    differences,
+    metrics_with_ci,
+)
+from ulna.evaluation.thresholds import Settings, apply_thresholds
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -95,10 +99,8 @@ def measure_confounders(
 ) -> pd.DataFrame:
     """Measure the non-anatomical features of each image; labels are only carried along.
 
-    Args:
-        images: One row per cached image, see `ulna.data.samples.join_measurements`.
-        arrays: Body part -> (images, size_px, size_px) uint8; padding is not measured.
-        fit: pad or stretch, as the images were letterboxed.
+    images has one row per cached image, see `ulna.data.samples.join_measurements`; arrays is body
+    part -> (images, size_px, size_px) uint8; fit is that of the cache: padding is not measured.
 
     Returns:
         The rows with aspect (width / height), views (images of the study), mean and sd of the grey
@@ -116,14 +118,9 @@ def measure_confounders(
             block = group.iloc[start : start + BLOCK]
             pixels = arrays[str(part)][block["row"]][:, top:bottom, left:right]
             grey.append(pd.DataFrame(_grey_levels(pixels), index=block.index))
-    return (
-        table.drop(columns="box")
-        .join(pd.concat(grey))
-        .assign(
-            aspect=table["width_px"] / table["height_px"],
-            views=table.groupby("study")["image"].transform("size"),
-        )
-    )
+    aspect = table["width_px"] / table["height_px"]
+    views = table.groupby("study")["image"].transform("size")
+    return table.drop(columns="box").join(pd.concat(grey)).assign(aspect=aspect, views=views)
 
 
 def _grey_levels(pixels: Pixels) -> dict[str, Floats]:
@@ -158,9 +155,6 @@ def _mean_and_sd(pixels: Pixels) -> tuple[Floats, Floats]:
 
 def predict_baselines(measured: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Fit every baseline on train and predict val and test: name -> prediction table.
-
-    Args:
-        measured: See `measure_confounders`.
 
     Raises:
         InputError: Fewer than `FOLDS` train patients are normal, or abnormal.
@@ -236,7 +230,7 @@ def _to_float32(numbers: Floats) -> Floats:
 def evaluate_baselines(
     tables: Mapping[str, pd.DataFrame],
     crossed: Mapping[str, pd.DataFrame],
-    evaluate: Evaluate,
+    evaluate: Settings,
     seed: int,
 ) -> pd.DataFrame:
     """Evaluate the baselines on the studies of test as networks are, and flag the alarms.
@@ -246,11 +240,7 @@ def evaluate_baselines(
     meets both in about 1 of 1,600 data sets (2.5% of 2.5%), where test alone would raise an alarm
     from one of five baselines in 12%.
 
-    Args:
-        tables: See `predict_baselines`.
-        crossed: See `cross_validate`.
-        evaluate: How views become a study, the rule of the threshold, the replicates.
-        seed: Of the replicates of patients.
+    The tables are those of `predict_baselines`, crossed those of `cross_validate`.
 
     Returns:
         One row per baseline, columns `SCORE_COLUMNS`; 95% CIs, n, abnormal and patients of test.
@@ -301,18 +291,15 @@ def summarize_baselines(scores: pd.DataFrame) -> dict[str, Any]:
 
 
 def evaluate_occlusion(
-    tables: Mapping[str, pd.DataFrame], evaluate: Evaluate, seed: int
+    tables: Mapping[str, pd.DataFrame], evaluate: Settings, seed: int
 ) -> dict[str, Any]:
     """Evaluate a network on the studies of test by whole images and by each half of them.
 
     The threshold is that chosen on val from whole images. Differences are paired: both sides come
     from the same replicate of patients.
 
-    Args:
-        tables: The names of `SHOWN` -> a prediction table of the network; whole has val and test,
-            the others test alone.
-        evaluate: How views become a study, the rule of the threshold, the replicates.
-        seed: Of the replicates of patients.
+    The prediction tables are under the names of `SHOWN`; whole has val and test, the others test
+    alone.
 
     Returns:
         For each name in SHOWN `OCCLUSION_SCORES` and `DROPS` (whole minus this);
@@ -357,10 +344,7 @@ def _with_limits(name: str, difference: Mapping[str, float]) -> dict[str, float]
 
 
 def classify_occlusion(results: Mapping[str, Any]) -> Finding:
-    """Tell which half of the images a network needs, by 95% CIs.
-
-    Args:
-        results: See `evaluate_occlusion`, without finding and flag.
+    """Tell which half of the images a network needs, by the 95% CIs of `evaluate_occlusion`.
 
     Returns:
         frame, the alarm: the frame alone predicts the label, and the centre alone is not better;
@@ -383,10 +367,7 @@ def occlusion_example(
 ) -> dict[str, Pixels]:
     """Mask the first abnormal image as the networks were shown it; the first if there is none.
 
-    Args:
-        images: One row per image: image, label, body_part, row, width_px, height_px.
-        arrays: Body part -> (images, size_px, size_px) uint8.
-        fit: pad or stretch, as the images were letterboxed.
+    images has image, label, body_part, row, width_px, height_px; see `measure_confounders`.
     """
     first = images.sort_values(["label", "image"], ascending=[False, True]).head(1)
     pixels = arrays[first["body_part"].item()][[first["row"].item()]]
@@ -409,6 +390,5 @@ def summarize_occlusion(networks: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     """Conclude whether a network needs the border: conclusion, flag (an alarm), the networks."""
     findings = {results["finding"] for results in networks.values()}
     conclusion: OcclusionCode = "no_alarm" if findings & {"both", "centre"} else "inconclusive"
-    if "frame" in findings:
-        conclusion = "alarm"
+    conclusion = "alarm" if "frame" in findings else conclusion
     return {"conclusion": conclusion, "flag": conclusion == "alarm"} | dict(networks)

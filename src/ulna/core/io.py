@@ -138,17 +138,11 @@ def _naming(path: Path, partial: Path) -> Iterator[None]:
 
 
 def require_free_space(folder: Path, bytes_needed: int, what: str, output: bool = True) -> None:
-    """Refuse work whose output would fill the disk, before it begins.
+    """Refuse (InputError) work whose files would fill the disk, before it begins.
 
-    Args:
-        folder: Of the output; it need not exist yet.
-        bytes_needed: Of the files alone.
-        what: Names them in the message, such as "the cache of 800 images".
-        output: Whether DVC copies them into its cache, which counts too unless the configuration of
-            this checkout puts that elsewhere or lets it link.
-
-    Raises:
-        InputError: Less space is free.
+    The folder need not exist yet; `what` names the files, such as "the cache of 800 images". An
+    output is copied by DVC into its cache, which counts too unless the configuration of this
+    checkout puts that elsewhere or lets it link.
     """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
@@ -224,6 +218,4 @@ def _null_for_undefined(value: Any) -> Any:
         return {key: _null_for_undefined(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_null_for_undefined(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -147,26 +147,18 @@ KERAS_APPLICATIONS = "https://storage.googleapis.com/tensorflow/keras-applicatio
 NETWORKS: dict[str, NetworkSpec] = {
     "cnn": NetworkSpec(Cnn, "scratch", "CNN"),
     "densenet169": NetworkSpec(
-        FineTuned,
-        "head_then_finetune",
-        "DenseNet169",
-        PretrainedFile(
-            "densenet",
-            "densenet169_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        FineTuned, "head_then_finetune", "DenseNet169", PretrainedFile(
+            "densenet", "densenet169_weights_tf_dim_ordering_tf_kernels_notop.h5",
             "b8c4d4c20dd625c148057b9ff1c1176b",
         ),
     ),
     "mobilenetv2": NetworkSpec(
-        FineTuned,
-        "head_then_finetune",
-        "MobileNetV2",
-        PretrainedFile(
-            "mobilenet_v2",
-            "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        FineTuned, "head_then_finetune", "MobileNetV2", PretrainedFile(
+            "mobilenet_v2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
             None,
         ),
     ),
-}
+}  # fmt: skip
 
 
 def _known_network(name: str) -> str:
@@ -323,9 +315,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.loss == "weighted_bce" and self.class_weights == "balanced":
-            raise ValueError(
-                "loss weighted_bce already weighs the classes: set class_weights to none"
-            )
+            raise ValueError("weighted_bce already weighs the classes: set class_weights to none")
         if self.loss == "focal" and self.class_weights == "balanced":
             raise ValueError("focal.alpha already weighs the classes: set class_weights to none")
         asked = dict.fromkeys((*self.networks, self.transfer.arch, self.learning_curve.arch))
@@ -335,11 +325,7 @@ class Params(Section):
         return self
 
     def training(self, arch: str) -> TrainingConfig:
-        """Collect the parameters of the training of a network.
-
-        Raises:
-            InputError: There is no such network, or params.yaml has no section for it.
-        """
+        """Collect the parameters of a training; an InputError without such a section."""
         check_arch(arch)
         network = getattr(self, arch)
         if network is None:

@@ -3,19 +3,14 @@
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
-
 PHANTOM_ROOT = Path("data/phantom/MURA-v1.1.zip")
-
 IMAGES = Path("data/prepared/images.csv")
 SPLITS = Path("data/prepared/splits.csv")
 ANNOTATIONS = Path("data/prepared/annotations.csv")
-
 CACHE = Path("data/cache")
 PRETRAINED = Path("data/pretrained")
-
 TRANSFER = Path("data/transfer")
 LEARNING_CURVE = Path("data/learning_curve")
-
 PREDICTIONS = Path("data/predictions")
 MODELS = Path("models")
 METRICS = Path("metrics")
@@ -26,17 +21,10 @@ TABLES = PLOTS / "tables"
 # Called as a network is in the metrics and tables of `evaluate`.
 ENSEMBLE = "ensemble"
 
-CHECKPOINTS = Path(".checkpoints")
-
 
 def checkpoints(name: str) -> Path:
     """Checkpoints that a training resumes from; no output, and in neither git nor DVC."""
-    return CHECKPOINTS / name
-
-
-def lock(name: str) -> Path:
-    """Held by the one process that may run a stage, such as `train cnn`."""
-    return CHECKPOINTS / f"{name.replace('/', '-').replace(' ', '-')}.lock"
+    return Path(".checkpoints") / name
 
 
 def trained(arch: str) -> Path:

@@ -76,13 +76,10 @@ def write_predictions(path: Path, table: pd.DataFrame, splits: tuple[str, ...] =
 def check_predictions(table: pd.DataFrame, source: str, splits: tuple[str, ...] = SPLITS) -> None:
     """Check a prediction table: columns, values, and rows that contradict each other.
 
-    Args:
-        table: One row per image.
-        source: Names the file in an error; row 0 of the table is its line 2.
-        splits: That it may hold; of the last there must be an image.
+    Of the last of the splits, which it may hold, there must be an image.
 
     Raises:
-        InputError: A rule is broken; the first row that breaks it is named.
+        InputError: A rule is broken; the first row that breaks it is named, row 0 as line 2.
     """
     _check_columns(list(table.columns), source)
     present = table["split"].unique().tolist()
@@ -104,11 +101,8 @@ def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability")
     Every sum is exact before it is rounded, and every study is computed by itself, so the order of
     the views and the other studies of the table cannot change a bit of it.
 
-    Args:
-        table: A checked prediction table.
-        aggregation: mean_probability; mean_logit, the sigmoid of the mean of the logits; max, the
-            view that looks most abnormal; noisy_or, 1 - prod(1 - p): at least one view is abnormal,
-            as if the views erred independently.
+    mean_logit is the sigmoid of the mean of the logits; max, the view that looks most abnormal;
+    noisy_or, 1 - prod(1 - p): at least one view is abnormal, as if the views erred independently.
 
     Returns:
         One row per study, sorted by study, columns `STUDY_COLUMNS`; views (int64) counts images.
@@ -132,13 +126,8 @@ def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability")
     }
     column, pool = pools[aggregation]
     groups = table.groupby("study", sort=True)
-    studies = groups.agg(
-        patient=("patient", "first"),
-        body_part=("body_part", "first"),
-        split=("split", "first"),
-        label=("label", "first"),
-        views=("image", "size"),
-    ).reset_index()
+    columns = {name: (name, "first") for name in ("patient", "body_part", "split", "label")}
+    studies = groups.agg(**columns, views=("image", "size")).reset_index()
     # One list, a study after the other: as a function given to groupby this took 4 times as long.
     values = table[column].to_numpy()[np.argsort(groups.ngroup(), kind="stable")].tolist()
     ends = [0, *np.cumsum(studies["views"]).tolist()]
@@ -146,23 +135,15 @@ def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability")
 
 
 def align(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Put prediction tables of the same images into one order, that of the first.
-
-    Args:
-        tables: Name of the network -> its checked prediction table.
-
-    Returns:
-        The tables under the same names, row for row of the same image.
+    """Put the prediction tables of several networks into one order of images, that of the first.
 
     Raises:
         InputError: Two tables differ in an image or in `SHARED_COLUMNS`; the first difference is
             named.
     """
     first, *others = tables
-    aligned = {first: tables[first]}
-    for name in others:
-        aligned[name] = _in_order_of(tables[first], tables[name], (first, name))
-    return aligned
+    ordered = {name: _in_order_of(tables[first], tables[name], (first, name)) for name in others}
+    return {first: tables[first]} | ordered
 
 
 def _in_order_of(first: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> pd.DataFrame:

@@ -19,12 +19,13 @@ import psutil
 import zc.lockfile
 from tqdm import tqdm
 
-from ulna.core import InputError, paths
+from ulna.core import InputError
 
 # For another run that writes the same files: one whose DVC was killed ends by itself, but not while
 # it imports TensorFlow (5 to 20 s).
 SECONDS_TO_WAIT = 30.0
 SECONDS_BETWEEN_LINES = 30.0
+LOCKS = Path(".checkpoints")  # in neither git nor DVC
 # Errors of a file that another process has locked.
 LOCKED = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
 BATCHES_IN_FLIGHT = 4  # per process of `process_map`; bounds the memory
@@ -46,11 +47,8 @@ def process_map(
 ) -> Iterator[Result]:
     """Yield the result of every job, in order, with a bounded number of them in flight.
 
-    Args:
-        make: Called once in each process, gives the function that does a job.
-        jobs: The jobs.
-        workers: Processes; 1 works in this one.
-        batch: Jobs that are sent to a process at once.
+    make, called once in each process, gives the function that does a job; one worker is this
+    process; batch is the number of jobs that are sent to a process at once.
     """
     # Made here in any case: a process that fails as it starts would not say why.
     work = make()
@@ -145,13 +143,10 @@ def _lock_error(lock: Path, what: str, fault: OSError) -> InputError:
 def exclusive_lock(lock: Path, what: str, seconds: float = SECONDS_TO_WAIT) -> Iterator[None]:
     """Keep out every other process that asks for the same lock; the system frees it after a kill.
 
-    Args:
-        lock: A file; missing folders are made, and the file stays.
-        what: Names the work in a message, such as "train cnn".
-        seconds: To wait for the other process to end.
+    The file stays; `what` names the work in a message, such as "train cnn".
 
     Raises:
-        InputError: The other process has not ended by then; its PID is named.
+        InputError: The other process has not ended after that many seconds; its PID is named.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + seconds
@@ -198,7 +193,7 @@ def run(stage: Callable[..., None], *arguments: str) -> None:
     exit_with_dvc()
     name = " ".join([stage.__name__, *arguments])
     try:
-        with exclusive_lock(paths.lock(name), name):
+        with exclusive_lock(LOCKS / f"{name.replace('/', '-').replace(' ', '-')}.lock", name):
             stage(*arguments)
     # OSError: a full disk, a file that may not be read.
     except (InputError, OSError) as error:

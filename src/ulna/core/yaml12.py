@@ -63,11 +63,7 @@ _Loader.add_constructor(f"{TAG}int", _Loader.construct_yaml_int)
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Parse one document of YAML 1.2; no tag makes an object of Python.
-
-    Args:
-        text: The document.
-        source: Names the file in an error.
+    """Parse one document of YAML 1.2; no tag makes an object of Python; source names the file.
 
     Returns:
         Dicts, lists, strings, numbers, booleans, dates; None of an empty document.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ulna.evaluation.metrics import Counts, compute_metrics, kappa, rates
+from ulna.evaluation.metrics import Counts, compute_metrics, kappa, rates, row_losses
 
 METRICS = ("accuracy", "precision", "recall", "specificity", "f1", "kappa", "auroc", "auprc")
 SIZES = ("n", "abnormal", "patients")
@@ -63,8 +63,16 @@ def bootstrap_weights(patients: Iterable[str], n_replicates: int, seed: int) -> 
     return Replicates(unique, weights)
 
 
+def table_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """Compute METRICS and log_loss of a table with columns label, probability and threshold."""
+    labels, probabilities = table["label"], table["probability"]
+    losses = row_losses(labels, probabilities)
+    values = compute_metrics(labels, probabilities, table["threshold"])
+    return values | {"log_loss": float(losses.mean())}
+
+
 def bootstrap_metrics(table: pd.DataFrame, replicates: Replicates) -> dict[str, Floats]:
-    """Compute each of METRICS in every replicate: (replicates,) float64, NaN where undefined.
+    """Compute `table_metrics` in every replicate: (replicates,) float64, NaN where undefined.
 
     The table has one row per study or image: patient, label, probability, threshold. Its patients
     are all or some of those of the replicates.
@@ -77,7 +85,8 @@ def bootstrap_metrics(table: pd.DataFrame, replicates: Replicates) -> dict[str, 
     per_patient = [np.bincount(patient[cell], minlength=len(weights)) for cell in cells]
     counts = Counts(*(np.stack(per_patient).astype(np.float64) @ weights))
     auroc, auprc = bootstrap_areas(weights, patient, labels, probabilities)
-    return rates(counts) | {"auroc": auroc, "auprc": auprc}
+    losses = bootstrap_mean(table["patient"], row_losses(labels, probabilities), replicates)
+    return rates(counts) | {"auroc": auroc, "auprc": auprc, "log_loss": losses}
 
 
 def bootstrap_mean(patients: pd.Series, values: Floats, replicates: Replicates) -> Floats:
@@ -96,7 +105,6 @@ def bootstrap_areas(
     """Compute the areas under the ROC and the precision-recall curve in every replicate.
 
     Ties are exact, as in scikit-learn: half a pair for the ROC curve, one step for the other.
-
     patient is the row of `weights` of each row of the table.
 
     Returns:
@@ -183,18 +191,14 @@ def zero_event_upper_bound(patients: int) -> float:
     Reference:
         Clopper and Pearson 1934, Biometrika 26(4), 404-413, for 0 of n; Hanley and Lippman-Hand
         1983, JAMA 249(13), 1743-1745, "If nothing goes wrong, is everything all right?"
-
-    Example:
-        >>> round(zero_event_upper_bound(10), 3)
-        0.308
     """
     return float(1 - TAIL ** (1 / patients))
 
 
 def degenerate_ci(table: pd.DataFrame, name: str, value: float) -> tuple[float, float]:
-    """The 95% CI of a metric that is the same in every replicate.
+    """The 95% CI of a metric that is the same in every replicate, counted in patients.
 
-    Studies of one patient may be alike, so patients are counted. accuracy, precision, recall and
+    accuracy, precision, recall and
     specificity are proportions: without an error, or with errors only, the CI is Clopper and
     Pearson's for the patients in the denominator. So is that of auroc: k patients of each class,
     none in two pairs, make k independent pairs, all concordant. f1 is 2 J / (1 + J) of the
@@ -248,26 +252,18 @@ def _kappa_limits(truth: Booleans, positive: Booleans, unseen: float) -> tuple[f
 
 
 def ci_columns(names: Iterable[str]) -> tuple[str, ...]:
-    """The columns of metrics and their confidence limits.
-
-    Example:
-        >>> ci_columns(["auroc"])
-        ('auroc', 'auroc_low', 'auroc_high')
-    """
+    """The columns of metrics and their confidence limits, as auroc, auroc_low, auroc_high."""
     return tuple(f"{name}{suffix}" for name in names for suffix in CI_SUFFIXES)
 
 
 def count_rows(table: pd.DataFrame) -> dict[str, int]:
     """`SIZES` of a table of studies or images."""
-    return {
-        "n": len(table),
-        "abnormal": int(table["label"].sum()),
-        "patients": int(table["patient"].nunique()),
-    }
+    sizes = len(table), int(table["label"].sum()), int(table["patient"].nunique())
+    return dict(zip(SIZES, sizes, strict=True))
 
 
 def too_small(sizes: Mapping[str, Any], min_patients: int) -> bool:
-    """Whether a table has fewer patients than that, or one class only."""
+    """Whether a table (see `count_rows`) has too few patients, or one class only."""
     return sizes["patients"] < min_patients or sizes["abnormal"] in (0, sizes["n"])
 
 
@@ -284,8 +280,9 @@ def metrics_with_ci(
     sizes = count_rows(table)
     if too_small(sizes, min_patients):
         return sizes | dict.fromkeys(ci_columns(METRICS), np.nan)
-    values = compute_metrics(table["label"], table["probability"], table["threshold"])
-    return sizes | estimates_with_ci(values, bootstrap_metrics(table, replicates), table)
+    in_replicates = bootstrap_metrics(table, replicates)
+    chosen = {name: in_replicates[name] for name in METRICS}
+    return sizes | estimates_with_ci(table_metrics(table), chosen, table)
 
 
 def estimates_with_ci(
@@ -300,10 +297,46 @@ def estimates_with_ci(
     estimates: dict[str, float] = {}
     for name, replicates in in_replicates.items():
         value = values[name]
-        if table is None:
-            low, high = percentile_ci(replicates)
-        else:
-            low, high = metric_ci(table, name, value, replicates)
+        limits = percentile_ci(replicates)
+        low, high = limits if table is None else metric_ci(table, name, value, replicates)
         value = np.nan if np.isnan(low) else value
         estimates |= dict(zip(ci_columns([name]), (value, low, high), strict=True))
     return estimates
+
+
+def differences(
+    first: pd.DataFrame, second: pd.DataFrame, replicates: Replicates, min_patients: int
+) -> dict[str, Any]:
+    """Compute the paired difference in each metric, first minus second, with its 95% CI.
+
+    Both tables hold the same studies or images in the same order, see `bootstrap_metrics`.
+
+    Returns:
+        `SIZES`; then for each name in METRICS difference, low and high, -1 to 1 (kappa -2 to 2),
+        NaN where undefined (see `percentile_ci`) and if the table is `too_small`. Of equal
+        probabilities and thresholds all three are 0, in every replicate.
+    """
+    sizes = count_rows(first)
+    if too_small(sizes, min_patients):
+        undefined = dict.fromkeys(("difference", "low", "high"), np.nan)
+        return sizes | {name: dict(undefined) for name in METRICS}
+    one, two = table_metrics(first), table_metrics(second)
+    inputs = ["probability", "threshold"]
+    same = bool((first[inputs].to_numpy() == second[inputs].to_numpy()).all())
+    metrics: dict[str, Any] = {}
+    for name, values in bootstrap_differences(first, second, replicates).items():
+        low, high = (0.0, 0.0) if same else percentile_ci(values)
+        metrics[name] = {"difference": one[name] - two[name], "low": low, "high": high}
+    return sizes | metrics
+
+
+def bootstrap_differences(
+    first: pd.DataFrame, second: pd.DataFrame, replicates: Replicates
+) -> dict[str, Floats]:
+    """Compute the paired difference in each metric in every replicate, see `differences`."""
+    one, two = bootstrap_metrics(first, replicates), bootstrap_metrics(second, replicates)
+    # A patient that is absent from a replicate can still change the last bit of an area.
+    return {
+        name: np.where(np.abs(one[name] - two[name]) < 1e-12, 0.0, one[name] - two[name])
+        for name in METRICS
+    }

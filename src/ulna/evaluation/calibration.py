@@ -29,13 +29,9 @@ CURVE_COLUMNS = ("n", "abnormal", "probability", "share_abnormal", "low", "high"
 LINE_COLUMNS = ("slope", "slope_low", "slope_high", "intercept", "intercept_low", "intercept_high")
 
 CalibrationCode = Literal[
-    "calibrated",
-    "not_calibrated",
-    "not_shown_no_temperature",
-    "not_shown_undefined",
-    "not_shown_too_few",
-    "not_shown_no_discrimination",
-]
+    "calibrated", "not_calibrated", "not_shown_no_temperature", "not_shown_undefined",
+    "not_shown_too_few", "not_shown_no_discrimination",
+]  # fmt: skip
 Fault = Literal["too_moderate", "too_extreme", "underestimated", "overestimated"]
 
 
@@ -68,12 +64,7 @@ def fit_temperature(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> floa
 
 
 def apply_temperature(probabilities: npt.ArrayLike, temperature: float) -> Floats:
-    """Scale probabilities: expit(logit(p) / T), T above 0; their order stays.
-
-    Example:
-        >>> apply_temperature([0.2, 0.5, 0.8], 2.0).round(3).tolist()
-        [0.333, 0.5, 0.667]
-    """
+    """Scale probabilities: expit(logit(p) / T), T above 0; their order stays."""
     scaled: Floats = expit(logit(probabilities) / temperature)
     return scaled
 
@@ -191,9 +182,7 @@ def calibration_line(
 
     slope is b of logit P(abnormal) = a + b * logit(p), without penalty: below 1 the probabilities
     are too extreme, above 1 too close to 0.5. intercept is a of the same with b = 1 (in the large):
-    above 0, abnormal is more frequent than predicted.
-
-    Rows of one patient, shape (n,), may be correlated; without patients all are independent.
+    above 0, abnormal is more frequent than predicted. Without patients all rows are independent.
 
     Returns:
         `LINE_COLUMNS`; low and high are Wald's 95% CI from the sandwich variance. NaN where no
@@ -278,20 +267,16 @@ def _fit(design: Floats, offset: Floats, truth: Floats) -> Floats:
         return float(np.mean(np.logaddexp(0.0, logits) - truth * logits))
 
     def gradient(weights: Floats) -> Floats:
-        excess: Floats = expit(offset + design @ weights) - truth
-        return design.T @ excess / truth.size
+        return np.asarray(design.T @ (expit(offset + design @ weights) - truth) / truth.size)
 
     def curvature(weights: Floats) -> Floats:
         return _curvature(design, expit(offset + design @ weights)) / truth.size
 
     # Root finding alone diverges where all probabilities are near 0 or 1; minimisation cannot
     # distinguish losses that differ in the last bit, at a gradient of about 1e-8.
-    start = np.zeros(design.shape[1])
-    near = minimize(
-        loss, start, method="trust-exact", jac=gradient, hess=curvature, options={"gtol": 1e-6}
-    )
-    weights: Floats = root(gradient, near.x, jac=curvature, tol=1e-13).x
-    return weights
+    start, options = np.zeros(design.shape[1]), {"gtol": 1e-6}
+    near = minimize(loss, start, (), "trust-exact", gradient, curvature, options=options)
+    return np.asarray(root(gradient, near.x, jac=curvature, tol=1e-13).x)
 
 
 def _curvature(design: Floats, expected: Floats) -> Floats:

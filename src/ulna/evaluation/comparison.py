@@ -11,21 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm, rankdata
 
-from ulna.evaluation.bootstrap import (
-    METRICS,
-    SIZES,
-    Replicates,
-    bootstrap_metrics,
-    count_rows,
-    percentile_ci,
-    too_small,
-)
-from ulna.evaluation.metrics import compute_metrics
+from ulna.evaluation.bootstrap import METRICS, SIZES, Replicates, differences, too_small
 
 OVERALL = "overall"
 REFERENCE_COLUMNS = ("reader", "body_part", "kappa", "source")
-
-_REFERENCE = Path(__file__).with_name("reference.csv")
 
 ComparisonCode = Literal[
     "first_better", "second_better", "not_significant", "no_ci", "one_class", "too_few"
@@ -47,7 +36,7 @@ def read_reference() -> pd.DataFrame:
         Rajpurkar et al., "MURA: Large Dataset for Abnormality Detection in Musculoskeletal
         Radiographs", arXiv 1712.06957, the table of kappas.
     """
-    return pd.read_csv(_REFERENCE)
+    return pd.read_csv(Path(__file__).with_name("reference.csv"))
 
 
 def delong(
@@ -57,10 +46,8 @@ def delong(
 
     A patient's studies may be correlated, so their contributions are summed before they are
     squared (Obuchowski's extension). With one study per patient it is DeLong's own test. Neither
-    scipy nor scikit-learn has them.
-
-    Labels are 0 or 1; first and second are probabilities, or any scores that rise with them; shape
-    (n,) each.
+    scipy nor scikit-learn has them. first and second are probabilities, or any scores that rise
+    with them; shape (n,) each.
 
     Returns:
         difference (first minus second), standard_error, z and the two-sided p. All NaN without two
@@ -70,11 +57,6 @@ def delong(
     Reference:
         DeLong et al. 1988, Biometrics 44(3), 837-845; Obuchowski 1997, Biometrics 53(2), 567-578,
         "Nonparametric analysis of clustered ROC curve data".
-
-    Example:
-        >>> scores = [0.1, 0.3, 0.2, 0.4], [0.2, 0.1, 0.3, 0.4]
-        >>> delong([0, 0, 1, 1], *scores, patients=["p1", "p2", "p3", "p4"])["difference"]
-        -0.25
     """
     abnormal = np.asarray(labels) == 1
     names, patient = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
@@ -85,9 +67,8 @@ def delong(
         return dict.fromkeys(("difference", "standard_error", "z", "p"), np.nan)
     # Twice the concordant pairs of each row, ties half, by the first network less those by the
     # second: integers, so that equal sums are equal to the bit.
-    more = _twice_concordant(np.asarray(first), abnormal) - _twice_concordant(
-        np.asarray(second), abnormal
-    )
+    one, two = (_twice_concordant(np.asarray(scores), abnormal) for scores in (first, second))
+    more = one - two
     sizes, total = [int(each.sum()) for each in rows], int(more[abnormal].sum())
     # Of each class and patient: the contribution of its rows less that of as many mean rows.
     centred = [
@@ -102,16 +83,9 @@ def delong(
     )
     pairs = 2 * sizes[0] * sizes[1]
     difference, error = total / pairs, math.sqrt(max(0.0, squares)) / pairs
-    if error > 0:
-        z = difference / error
-    else:
-        z = 0.0 if difference == 0 else np.nan
-    return {
-        "difference": difference,
-        "standard_error": error,
-        "z": z,
-        "p": float(2 * norm.sf(abs(z))),
-    }
+    z = 0.0 if difference == 0 else difference / error if error > 0 else np.nan
+    p = float(2 * norm.sf(abs(z)))
+    return {"difference": difference, "standard_error": error, "z": z, "p": p}
 
 
 def _twice_concordant(
@@ -133,9 +107,8 @@ def mcnemar(
 
     If both are equally accurate, the networks can be swapped within each patient. p is the share of
     all swaps with a difference at least as large as the observed one. With one study per patient it
-    is McNemar's own test, where b of b + c is binomial with 1/2.
-
-    Labels and the predictions, first and second, are 0 or 1; shape (n,) each.
+    is McNemar's own test, where b of b + c is binomial with 1/2. The predictions, first and second,
+    are 0 or 1; shape (n,) each.
 
     Returns:
         b, the rows that only the first predicts correctly, c, those that only the second does
@@ -198,47 +171,6 @@ def compare_networks(
         tests = {name: dict.fromkeys(test, np.nan) for name, test in tests.items()}
     results["study"] |= tests
     return {"conclusion": conclude_comparison(results["study"], min_patients)} | results
-
-
-def differences(
-    first: pd.DataFrame, second: pd.DataFrame, replicates: Replicates, min_patients: int
-) -> dict[str, Any]:
-    """Compute the paired difference in each metric, first minus second, with its 95% CI.
-
-    Both tables hold the same studies or images in the same order, see `bootstrap_metrics`.
-
-    Returns:
-        `SIZES`; then for each name in METRICS difference, low and high, -1 to 1 (kappa -2 to 2),
-        NaN where undefined (see `percentile_ci`) and if the table is `too_small`. Of equal
-        probabilities and thresholds all three are 0, in every replicate.
-    """
-    sizes = count_rows(first)
-    if too_small(sizes, min_patients):
-        undefined = dict.fromkeys(("difference", "low", "high"), np.nan)
-        return sizes | {name: dict(undefined) for name in METRICS}
-    one, two = (
-        compute_metrics(table["label"], table["probability"], table["threshold"])
-        for table in (first, second)
-    )
-    inputs = ["probability", "threshold"]
-    same = bool((first[inputs].to_numpy() == second[inputs].to_numpy()).all())
-    metrics: dict[str, Any] = {}
-    for name, values in bootstrap_differences(first, second, replicates).items():
-        low, high = (0.0, 0.0) if same else percentile_ci(values)
-        metrics[name] = {"difference": one[name] - two[name], "low": low, "high": high}
-    return sizes | metrics
-
-
-def bootstrap_differences(
-    first: pd.DataFrame, second: pd.DataFrame, replicates: Replicates
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Compute the paired difference in each metric in every replicate, see `differences`."""
-    one, two = bootstrap_metrics(first, replicates), bootstrap_metrics(second, replicates)
-    # A patient that is absent from a replicate can still change the last bit of an area.
-    return {
-        name: np.where(np.abs(one[name] - two[name]) < 1e-12, 0.0, one[name] - two[name])
-        for name in METRICS
-    }
 
 
 def conclude_comparison(study: Mapping[str, Any], min_patients: int) -> ComparisonCode:

@@ -11,15 +11,9 @@ Numbers = Mapping[str, Any]
 NETWORKS = {name: spec.title for name, spec in TABLE.items()}
 NAMES = NETWORKS | {"ensemble": "ensemble"}
 METRICS = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "kappa": "kappa",
-    "accuracy": "accuracy",
-    "recall": "sensitivity",
-    "specificity": "specificity",
-    "precision": "precision",
-    "f1": "F1",
-}
+    "auroc": "AUROC", "auprc": "AUPRC", "kappa": "kappa", "accuracy": "accuracy",
+    "recall": "sensitivity", "specificity": "specificity", "precision": "precision", "f1": "F1",
+}  # fmt: skip
 BASELINES = {
     "prevalence": "prevalence (constant)",
     "body_part": "body part",
@@ -126,10 +120,8 @@ def comparison(result: Numbers, first: str, second: str) -> str:
             f"bootstrap replicates hold one class only, or all are the same), {sizes}"
         )
     if code == "not_significant":
-        difference = interval(value, low, high)
-        return _sentence(
-            f"{both} do not differ significantly: AUROC difference {difference}, {sizes}"
-        )
+        claim = f"{both} do not differ significantly: AUROC difference"
+        return _sentence(f"{claim} {interval(value, low, high)}, {sizes}")
     if code == "second_better":
         pair, (value, low, high) = pair[::-1], (-value, -high, -low)
     higher = interval(value, low, high)
@@ -198,9 +190,10 @@ def baselines(summary: Numbers) -> str:
     if summary["conclusion"] == "too_few":
         return "Too few test patients to say whether labels can be predicted without bone."
     rows = {name: summary[name] for name in BASELINES if name in summary}
-    flagged = _list_baselines({name: row for name, row in rows.items() if row["flag"]})
-    informative = _list_baselines(
-        {name: row for name, row in rows.items() if row["informative"] > row["flag"]}
+    listed = {name: f"{BASELINES[name]}, AUROC {ci(row, 'auroc')}" for name, row in rows.items()}
+    flagged = "; ".join(listed[name] for name, row in rows.items() if row["flag"])
+    informative = "; ".join(
+        listed[name] for name, row in rows.items() if row["informative"] > row["flag"]
     )
     if summary["conclusion"] == "alarm":
         sentences = [
@@ -222,10 +215,6 @@ def baselines(summary: Numbers) -> str:
     return " ".join(sentences)
 
 
-def _list_baselines(rows: Mapping[str, Numbers]) -> str:
-    return "; ".join(f"{BASELINES[name]}, AUROC {ci(row, 'auroc')}" for name, row in rows.items())
-
-
 def occlusion(summary: Numbers) -> str:
     """Whether networks need the centre, with the bones, or the border around it."""
     head = {"alarm": "Alarm.", "no_alarm": "No alarm.", "inconclusive": "Inconclusive."}
@@ -234,13 +223,10 @@ def occlusion(summary: Numbers) -> str:
     for network, result in networks.items():
         claim = f"{_subject(network)} {FINDINGS[result['finding']]}"
         if result["finding"] != "too_few":
-            shown = {
-                "whole images": "whole",
-                "the centre alone": "frame_hidden",
-                "the border alone": "centre_hidden",
-            }
-            scores = ", ".join(f"{ci(result[key], 'auroc')} on {w}" for w, key in shown.items())
-            claim = f"{claim}: AUROC {scores}"
+            shown = ("whole", "frame_hidden", "centre_hidden")
+            whole, centre, border = (ci(result[key], "auroc") for key in shown)
+            claim += f": AUROC {whole} on whole images, {centre} on the centre alone, "
+            claim += f"{border} on the border alone"
         sentences.append(_sentence(claim))
     return " ".join(sentences)
 
@@ -275,20 +261,14 @@ def cross_part(sides: Numbers, trained_on: str) -> str:
         f"AUROC {ci(sides[side], 'auroc')} on {sides[side]['studies']:,} test studies"
         for side in ("seen", "unseen")
     )
-    difference = ci(sides["seen_minus_unseen"], "auroc")
-    return _sentence(
-        f"trained on {trained_on}: {seen} of these parts, {unseen} of others, difference "
-        f"{difference}"
-    )
+    claim = f"trained on {trained_on}: {seen} of these parts, {unseen} of others"
+    return _sentence(f"{claim}, difference {ci(sides['seen_minus_unseen'], 'auroc')}")
 
 
 def audit(summary: Numbers) -> str:
     """Count the anomalies and duplicates among the images."""
-    findings = [
-        f"{count:,} {code.replace('_', ' ')}"
-        for code, count in summary["findings"].items()
-        if count
-    ]
+    counts = {code.replace("_", " "): count for code, count in summary["findings"].items()}
+    findings = [f"{count:,} {name}" for name, count in counts.items() if count]
     return _sentence(
         f"{summary['images']:,} images of {summary['studies']:,} studies: "
         f"{', '.join(findings) or 'no finding'}"

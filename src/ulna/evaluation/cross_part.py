@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from ulna.core import InputError
-from ulna.core.params import Evaluate
 from ulna.core.predictions import by_study, read_predictions
 from ulna.data.cross_part import Network, network_named
 from ulna.evaluation.bootstrap import (
@@ -18,7 +17,7 @@ from ulna.evaluation.bootstrap import (
     estimates_with_ci,
     metrics_with_ci,
 )
-from ulna.evaluation.thresholds import choose_threshold
+from ulna.evaluation.thresholds import Settings, choose_threshold
 
 MEASURES = ("auroc", "kappa")
 OVERALL = "overall"  # tested_on of all body parts together
@@ -53,7 +52,7 @@ def read_tables(folder: Path) -> dict[Network, pd.DataFrame]:
     return {network_named(path.stem, present): table for path, table in tables.items()}
 
 
-def evaluated_studies(network: Network, images: pd.DataFrame, evaluate: Evaluate) -> pd.DataFrame:
+def evaluated_studies(network: Network, images: pd.DataFrame, evaluate: Settings) -> pd.DataFrame:
     """The studies of test with the network's threshold.
 
     It is chosen on the val studies of the parts that the network was trained on, and is one for all

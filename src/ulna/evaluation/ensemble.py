@@ -47,10 +47,5 @@ def sha256_of_members(models: Sequence[str | None]) -> str | None:
 
 
 def common(values: Sequence[T]) -> T | None:
-    """The value that all members share; None where they differ.
-
-    Example:
-        >>> common(["one class of machines", "one class of machines"])
-        'one class of machines'
-    """
+    """The value that all members share; None where they differ."""
     return values[0] if all(value == values[0] for value in values) else None

@@ -11,16 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ulna.core.params import Evaluate
-from ulna.evaluation.bootstrap import (
-    METRICS,
-    SIZES,
-    bootstrap_weights,
-    ci_columns,
-    metrics_with_ci,
-)
+from ulna.evaluation.bootstrap import METRICS, SIZES, bootstrap_weights, ci_columns, metrics_with_ci
 from ulna.evaluation.calibration import reliability_curves, summarize_calibration
-from ulna.evaluation.thresholds import LEVELS, apply_thresholds, compare_aggregations
+from ulna.evaluation.thresholds import LEVELS, Settings, apply_thresholds, compare_aggregations
 
 SCORES = (*SIZES, *ci_columns(METRICS), "threshold")
 # See `ulna.evaluation.bootstrap` for the CI of a body part without an error.
@@ -52,7 +45,7 @@ class Evaluation:
     disagreements: pd.DataFrame
 
 
-def evaluate_table(images: pd.DataFrame, evaluate: Evaluate, seed: int) -> Evaluation:
+def evaluate_table(images: pd.DataFrame, evaluate: Settings, seed: int) -> Evaluation:
     """Choose thresholds on val, evaluate studies and images of test with them.
 
     Raises:

@@ -43,12 +43,7 @@ GALLERY, MAPS = "gallery.csv", "maps.npy"
 def content_boxes(
     width_px: npt.ArrayLike, height_px: npt.ArrayLike, size_px: int, fit: Fit
 ) -> Floats:
-    """The box of each image's content, see `ulna.data.images.content_box`.
-
-    Example:
-        >>> content_boxes([400], [200], 96, "pad").tolist()
-        [[0.0, 24.0, 96.0, 72.0]]
-    """
+    """The box of each image's content, see `ulna.data.images.content_box`."""
     sides = zip(np.asarray(width_px).tolist(), np.asarray(height_px).tolist(), strict=True)
     boxes = [content_box(width, height, size_px, fit) for width, height in sides]
     return np.array(boxes, np.float64).reshape(-1, 4)
@@ -75,10 +70,6 @@ def map_maxima(maps: npt.NDArray[np.floating], size_px: int) -> Floats:
     """The centre of the cell with the highest value of each map, the first of equal ones.
 
     Maps are (n, rows, columns), before upsampling; centres are (n, 2), x and y in the square.
-
-    Example:
-        >>> map_maxima(np.array([[[0.0, 1.0], [0.0, 0.0]]]), 96).tolist()
-        [[72.0, 24.0]]
     """
     # Bilinear interpolation never exceeds the values between which it runs, so the maximum of an
     # upsampled map is the centre of a cell; near the border it is a plateau, whose first pixel
@@ -107,12 +98,7 @@ def evaluate_localization(
 
 
 def mean_cells(pixels: npt.NDArray[np.uint8], cells: int) -> Floats:
-    """The mean grey level of each cell: (n, size_px, size_px) -> (n, cells, cells).
-
-    Example:
-        >>> mean_cells(np.array([[[0, 2], [4, 6]]], np.uint8), 1).tolist()
-        [[[3.0]]]
-    """
+    """The mean grey level of each cell: (n, size_px, size_px) -> (n, cells, cells)."""
     start = np.arange(cells) * pixels.shape[1] // cells
     sizes = np.diff(start, append=pixels.shape[1])
     sums = np.add.reduceat(np.add.reduceat(pixels.astype(np.float64), start, 1), start, 2)
@@ -189,7 +175,7 @@ def score_maps(
         the images themselves as maps: bright findings need no network.
     """
     if table.empty:
-        none = (np.empty(0), np.empty(0), np.empty(0), np.empty(0))
+        none = (np.empty(0),) * 4
         unknown = summarize_localization(none, table["patient"], replicates, min_patients)
         return {"pointing_game": unknown, "energy_inside": unknown}
     columns = (["map_x_px", "map_y_px"], BOX, CONTENT_BOX)
@@ -310,22 +296,14 @@ def choose_gallery(images: pd.DataFrame) -> pd.DataFrame:
     """
     positive = images["probability"] > images["threshold"]
     abnormal = images["label"] == 1
-    outcome = np.select(
-        [positive & abnormal, positive, abnormal], OUTCOMES[:3], default=OUTCOMES[3]
-    ).astype(object)
+    cases = [positive & abnormal, positive, abnormal]
+    outcome = np.select(cases, OUTCOMES[:3], default=OUTCOMES[3]).astype(object)
     confidence = images["probability"].where(positive, 1 - images["probability"])
     order = {name: position for position, name in enumerate(OUTCOMES)}
-    return (
-        images.assign(
-            outcome=outcome, confidence=confidence, order=[order[name] for name in outcome]
-        )
-        .sort_values(
-            ["body_part", "order", "confidence", "image"], ascending=[True, True, False, True]
-        )
-        .drop_duplicates(["body_part", "outcome"])
-        .drop(columns=["confidence", "order"])
-        .reset_index(drop=True)
-    )
+    ranked = images.assign(outcome=outcome, order=[order[n] for n in outcome], below=-confidence)
+    ranked = ranked.sort_values(["body_part", "order", "below", "image"])
+    gallery = ranked.drop_duplicates(["body_part", "outcome"]).drop(columns=["below", "order"])
+    return gallery.reset_index(drop=True)
 
 
 def compute_maps(

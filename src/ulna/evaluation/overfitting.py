@@ -7,24 +7,22 @@ import numpy as np
 import pandas as pd
 
 from ulna.core import InputError
-from ulna.core.params import Evaluate
 from ulna.core.predictions import align
 from ulna.evaluation.bootstrap import (
     SIZES,
     Floats,
     Replicates,
-    bootstrap_mean,
     bootstrap_metrics,
     bootstrap_weights,
     ci_columns,
     count_rows,
+    differences,
     estimates_with_ci,
     metrics_with_ci,
+    table_metrics,
     too_small,
 )
-from ulna.evaluation.comparison import differences
-from ulna.evaluation.metrics import compute_metrics, row_losses
-from ulna.evaluation.thresholds import apply_thresholds
+from ulna.evaluation.thresholds import Settings, apply_thresholds
 
 HistoryCode = Literal["still_improving", "past_best"]
 OverfittingCode = Literal["overfitted", "slightly_overfitted", "no_gap", "inconclusive", "too_few"]
@@ -131,7 +129,7 @@ def evaluate_splits(
     train: pd.DataFrame,
     val_and_test: pd.DataFrame,
     body_parts: Literal["all"] | tuple[str, ...],
-    evaluate: Evaluate,
+    evaluate: Settings,
     seed: int,
 ) -> pd.DataFrame:
     """Evaluate train, val and test alike: one network, one threshold, chosen on val.
@@ -192,13 +190,7 @@ def _measure(
     if too_small(count_rows(table), min_patients):
         undefined = np.full(replicates.weights.shape[1], np.nan)
         return dict.fromkeys(MEASURES, np.nan), dict.fromkeys(MEASURES, undefined)
-    losses = row_losses(table["label"], table["probability"])
-    values = compute_metrics(table["label"], table["probability"], table["threshold"])
-    mean_losses = bootstrap_mean(table["patient"], losses, replicates)
-    return (
-        values | {"log_loss": float(losses.mean())},
-        bootstrap_metrics(table, replicates) | {"log_loss": mean_losses},
-    )
+    return table_metrics(table), bootstrap_metrics(table, replicates)
 
 
 def filter_body_parts(
@@ -242,7 +234,7 @@ def evaluate_learning_curve(
     tables: Mapping[float, pd.DataFrame],
     sizes: pd.DataFrame,
     body_parts: Literal["all"] | tuple[str, ...],
-    evaluate: Evaluate,
+    evaluate: Settings,
     seed: int,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Evaluate networks trained on more and more patients on the same test studies.
@@ -254,7 +246,7 @@ def evaluate_learning_curve(
     Returns:
         One row per size, columns `LEARNING_CURVE_COLUMNS`: the training data, and the metrics of
         test studies with CIs. And the last step, paired by test patient: from_patients,
-        to_patients, and `ulna.evaluation.comparison.differences` of the last two. Both are empty
+        to_patients, and `ulna.evaluation.bootstrap.differences` of the last two. Both are empty
         with fewer than two sizes.
 
     Raises:

@@ -11,15 +11,10 @@ import pandas as pd
 from ulna.core import InputError
 from ulna.core.params import Evaluate
 from ulna.core.predictions import Aggregation, by_study
-from ulna.evaluation.metrics import (
-    Counts,
-    brier,
-    compute_metrics,
-    confusion_counts,
-    kappa,
-    youden,
-)
+from ulna.evaluation.metrics import Counts, brier, compute_metrics, confusion_counts, kappa, youden
 
+# The section of params.yaml: besides the rules below, the replicates and the least patients.
+Settings = Evaluate
 Floats = npt.NDArray[np.float64]
 Rule = Literal["half", "youden", "kappa", "sensitivity"]
 
@@ -29,12 +24,7 @@ AGGREGATION_COLUMNS = ("aggregation", "n", "abnormal", "auroc", "kappa", "thresh
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Operating points, each 0 to 1.
-
-    Attributes:
-        overall: That of every body part without its own.
-        by_body_part: Body part -> its own.
-    """
+    """Operating points, each 0 to 1: overall is that of every body part without its own."""
 
     overall: float
     by_body_part: Mapping[str, float]
@@ -44,17 +34,12 @@ class Thresholds:
         return self.by_body_part.get(body_part, self.overall)
 
     def of(self, body_parts: Iterable[str]) -> Floats:
-        """The threshold of each row of a table by its body part, shape (rows,).
-
-        Example:
-            >>> Thresholds(0.5, {"HAND": 0.25}).of(["HAND", "WRIST"]).tolist()
-            [0.25, 0.5]
-        """
+        """The threshold of each row of a table by its body part, shape (rows,)."""
         return np.array([self.for_part(part) for part in body_parts], dtype=np.float64)
 
 
 def apply_thresholds(
-    images: pd.DataFrame, level: str, evaluate: Evaluate
+    images: pd.DataFrame, level: str, evaluate: Settings
 ) -> tuple[pd.DataFrame, Thresholds]:
     """Choose the thresholds of a level on val, and give each row its own.
 
@@ -86,10 +71,8 @@ def choose_thresholds(
     """Choose the overall threshold and, if wanted, one per body part.
 
     A part's own threshold is estimated from few studies, so it is shrunk towards the overall one:
-    (n * own + k * overall) / (n + k), with n the part's studies and k = shrinkage_studies.
-
-    With k studies both have equal weight; k = 0 gives each part its own. A shrunk threshold can
-    miss min_sensitivity. A part without both classes gets the overall threshold.
+    (n * own + k * overall) / (n + k), with n the part's studies and k = shrinkage_studies. A shrunk
+    threshold can miss min_sensitivity. A part without both classes gets the overall threshold.
 
     Raises:
         InputError: See `choose_threshold`.
@@ -118,19 +101,9 @@ def choose_threshold(
 ) -> float:
     """Choose the threshold above which a probability is predicted positive.
 
-    Of equally good candidates, which youden and kappa can have, the one nearest to 0.5 is chosen,
-    and the lower of two equally near ones.
-
-    Args:
-        rule: half is 0.5 for any data; youden and kappa maximise Youden's J (sensitivity +
-            specificity - 1) or Cohen's kappa; sensitivity is the highest threshold that is
-            sensitive enough.
-        labels: Of split val, 0 or 1, shape (n,).
-        probabilities: Of split val, 0 to 1, shape (n,).
-        min_sensitivity: Required by rule sensitivity, over 0 to 1.
-
-    Returns:
-        A threshold, 0 to 1.
+    Rule half is 0.5 for any data; youden and kappa maximise Youden's J or Cohen's kappa, where of
+    equally good candidates the one nearest to 0.5 is chosen, and the lower of two equally near
+    ones; sensitivity is the highest threshold with at least min_sensitivity.
 
     Raises:
         InputError: Val lacks a class that the rule needs, or no threshold is sensitive enough.

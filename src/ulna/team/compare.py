@@ -20,11 +20,15 @@ import numpy as np
 import pandas as pd
 
 from ulna.core import InputError
-from ulna.evaluation.bootstrap import METRICS, bootstrap_weights, metrics_with_ci
-from ulna.evaluation.comparison import differences
+from ulna.evaluation.bootstrap import (
+    METRICS,
+    bootstrap_weights,
+    differences,
+    metrics_with_ci,
+    table_metrics,
+)
 from ulna.evaluation.conclusions import METRICS as METRIC_NAMES
 from ulna.evaluation.conclusions import NAMES
-from ulna.evaluation.metrics import compute_metrics
 from ulna.evaluation.thresholds import LEVELS, apply_thresholds
 from ulna.team.revisions import (
     NETWORKS,
@@ -96,9 +100,7 @@ def compare_network(
         old, new = (evaluated(each, network, level, "test") for each in (before, after))
         replicates = bootstrap_weights(new["patient"], after.evaluate.bootstrap_replicates, seed)
         paired = differences(new, old, replicates, after.evaluate.min_patients)
-        was, now = (
-            compute_metrics(t["label"], t["probability"], t["threshold"]) for t in (old, new)
-        )
+        was, now = table_metrics(old), table_metrics(new)
         sizes = {"network": network, "level": level, "n": paired["n"]}
         sizes["patients"] = paired["patients"]
         for metric in METRICS:
@@ -224,8 +226,7 @@ def rank(revisions: Sequence[Revision], network: str, level: str, metric: str) -
 
 def val_score(revision: Revision, network: str, level: str, metric: str) -> float:
     """A metric on val, the only split that a choice may be made on."""
-    val = evaluated(revision, network, level, "val")
-    return float(compute_metrics(val["label"], val["probability"], val["threshold"])[metric])
+    return table_metrics(evaluated(revision, network, level, "val"))[metric]
 
 
 def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, ...]]:
