@@ -12,48 +12,28 @@ trains nothing. Killed or cut off, it loses nothing: call it again.
 """
 
 import argparse
-import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
+from tqdm.contrib.concurrent import thread_map
+
 from ulna.core import InputError
-from ulna.core.stage import progress
+from ulna.team import verify
 from ulna.team.revisions import LOCK, git, open_repo
-from ulna.team.verify import (
-    CACHE,
-    CHANGED,
-    JOBS,
-    LIST,
-    MANIFEST,
-    OTHER_SHA256,
-    ObjectStore,
-    Output,
-    Scan,
-    files_of,
-    find_mismatches,
-    hash_all,
-    objects_of,
-    open_remote,
-    outputs,
-    read_manifest,
-    refresh,
-    scan,
-)
+from ulna.team.verify import CACHE, CHANGED, LIST, MANIFEST, OTHER_SHA256, ObjectStore, Output
 
 VERIFY = "./ulna verify names every such file and its repair"
 # refs/exps/<the commit it began from, in two parts>/<name>; DVC keeps other things beside these.
-EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/.+")
+EXPERIMENTS = "refs/exps/[0-9a-f][0-9a-f]/*/*"
 
 
 def experiments() -> dict[str, str]:
     """The experiments here, whichever commit they began from: ref -> commit."""
-    refs = git("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").splitlines()
-    pairs = [line.split() for line in refs]
-    return {ref: commit for ref, commit in pairs if EXPERIMENT.fullmatch(ref)}
+    lines = git("for-each-ref", "--format=%(refname) %(objectname)", EXPERIMENTS).splitlines()
+    return dict(line.split() for line in lines)
 
 
 def dvc(*arguments: str) -> None:
@@ -91,7 +71,7 @@ def wanted_objects(
         if output.in_git:
             metrics[output.md5] = output.path
         else:
-            wanted |= objects_of(output, files_of(output, [cache, remote]) or {})
+            wanted |= verify.objects_of(output, verify.files_of(output, [cache, remote]) or {})
     return wanted | {md5: metrics[md5] for md5 in cache.sizes(metrics)}
 
 
@@ -105,15 +85,15 @@ def check_objects(wanted: dict[str, str], cache: ObjectStore, remote: ObjectStor
             "from elsewhere"
         )
     todo = [md5 for md5 in here if here[md5] != there.get(md5)]
-    for md5, digest in hash_all(todo, cache.read, "what is to be sent").items():
+    for md5, digest in verify.hash_all(todo, cache.read, "what is to be sent").items():
         if digest is None or digest.md5 != md5.removesuffix(LIST):
             raise InputError(f"{wanted[md5]} in the cache: {CHANGED}; nothing was sent: {VERIFY}")
 
 
-def refuse_mismatches(read: Scan) -> None:
+def refuse_mismatches(read: verify.Scan) -> None:
     """Stop at an object of the cache that changed, or at exchanged bytes anywhere: by the code."""
-    for mismatch in find_mismatches(read, read_manifest(MANIFEST)):
-        if mismatch.code == OTHER_SHA256 or (mismatch.place, mismatch.code) == (CACHE, CHANGED):
+    for mismatch in verify.find_mismatches(read, verify.read_manifest(MANIFEST)):
+        if mismatch.code == OTHER_SHA256 or mismatch[1:3] == (CACHE, CHANGED):
             place = f"{mismatch.path} in the {mismatch.place}"
             raise InputError(f"{place}: {mismatch.code}; nothing was sent: {VERIFY}")
 
@@ -144,8 +124,7 @@ def send(remote: ObjectStore, files: Sequence[tuple[str, str]]) -> None:
         fs.makedirs(fs.parent(pair[1]), exist_ok=True)
         fs.put_file(*pair)
 
-    with ThreadPoolExecutor(JOBS) as pool:
-        list(progress(pool.map(put, files), len(files), "share: sending", "files"))
+    thread_map(put, files, max_workers=verify.JOBS, desc="sending", unit=" files", disable=None)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,18 +140,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Hash, send, and list what arrived."""
-    with open_repo() as repo, open_remote(repo, arguments.remote) as remote:
+    with open_repo() as repo, verify.open_remote(repo, arguments.remote) as remote:
         name = arguments.remote or repo.config["core"]["remote"]
         cache = ObjectStore(CACHE, repo.cache.local)
-        current = outputs()
-        read = scan(current, [cache])
+        current = verify.outputs()
+        read = verify.scan(current, [cache])
         refuse_mismatches(read)
-        refresh(read, read_manifest(MANIFEST))
+        verify.refresh(read, verify.read_manifest(MANIFEST))
         mine = {} if arguments.no_experiments else experiments()
         commits = [*mine.values()]
         if arguments.all:
             commits += git("rev-list", "--branches", "--tags").split()
-        known = chain(current, *map(outputs, commits))
+        known = chain(current, *map(verify.outputs, commits))
         wanted = wanted_objects(known, cache, remote)
         check_objects(wanted, cache, remote)
         verify_downloads(repo, name)
