@@ -7,8 +7,7 @@
 
 `dvc metrics diff` gives two numbers. Here each difference has its 95% interval: both revisions are
 evaluated on the same test patients, which the bootstrap replicates in pairs. A difference whose
-interval includes 0 is not significant. Each revision's thresholds are chosen on its own val. What
-another seed of training would change is not in the intervals: train several.
+interval includes 0 is not significant. Each revision's thresholds are chosen on its own val.
 """
 
 import argparse
@@ -34,6 +33,7 @@ from ulna.team.revisions import WORKSPACE, Revision, different_code, open_repo, 
 SIGNIFICANT, NOT_SIGNIFICANT, NO_INTERVAL = "significant", "not_significant", "no_interval"
 BEST, OTHER_TEST = "best", "other_test"
 HEADLINE = "auroc"
+STYLES = {True: "github", False: "plain"}  # of a table as Markdown, or for a terminal
 # Code of a conclusion -> its sentence.
 CONCLUSIONS = {
     "better": "{after} is better than {before}",
@@ -46,17 +46,15 @@ CONCLUSIONS = {
 }
 LIMITS = (
     "Intervals are over test patients, of these networks as they are trained, and not adjusted for "
-    "the number of comparisons: of twenty between equally good ones about one excludes 0. Another "
-    "seed of training is not in them: train both with several seeds before a small difference is "
-    "called an effect."
+    "the number of comparisons: of twenty between equally good ones about one excludes 0. What "
+    "another seed of training would change is not in them: train both with several seeds."
 )
-# Must be the same in two tables for these to be comparable.
-SAME = ["patient", "study", "body_part", "label"]
 
 
 def differing_images(before: pd.DataFrame, after: pd.DataFrame, split: str) -> int:
     """Count the images of a split that only one has, or that have another label or study."""
-    one, two = (t[t["split"] == split].set_index("image")[SAME] for t in (before, after))
+    same = ["patient", "study", "body_part", "label"]
+    one, two = (t[t["split"] == split].set_index("image")[same] for t in (before, after))
     shared = one.index.intersection(two.index)
     unequal = int((one.loc[shared] != two.loc[shared]).any(axis=1).sum())
     return unequal + len(one) + len(two) - 2 * len(shared)
@@ -83,17 +81,15 @@ def compare_network(
         (after less before), low, high, significance; numbers are NaN where undefined. The bootstrap
         follows the section evaluate of `after`.
     """
-    rows = []
+    rows = list[dict[str, Any]]()
     for level in levels:
         old, new = (evaluated(each, network, level, "test") for each in (before, after))
         replicates = bootstrap_weights(new["patient"], after.evaluate.bootstrap_replicates, seed)
         paired = differences(new, old, replicates, after.evaluate.min_patients)
-        sizes = {"network": network, "level": level} | {
-            key: paired[key] for key in ("n", "patients")
-        }
         was, now = scores(old), scores(new)
         for metric in METRICS:
-            row = sizes | {"metric": metric, "before": was[metric], "after": now[metric]}
+            row = {"network": network, "level": level, "metric": metric, "n": paired["n"]}
+            row |= {"patients": paired["patients"], "before": was[metric], "after": now[metric]}
             rows.append(row | paired[metric] | {"significance": significance(paired[metric])})
     table = pd.DataFrame(rows)
     table.loc[table["difference"].isna(), ["before", "after"]] = np.nan
@@ -101,14 +97,9 @@ def compare_network(
 
 
 def significance(difference: Mapping[str, float]) -> str:
-    """The code of a difference: whether its interval excludes 0.
-
-    Example:
-        >>> significance({"difference": 0.04, "low": 0.01, "high": 0.07})
-        'significant'
-    """
+    """The code of a difference: whether its interval excludes 0."""
     low, high = difference["low"], difference["high"]
-    if np.isnan(low) or np.isnan(high):
+    if np.isnan([low, high]).any():
         return NO_INTERVAL
     return NOT_SIGNIFICANT if low <= 0 <= high else SIGNIFICANT
 
@@ -118,10 +109,8 @@ def fresh_tables(revisions: Sequence[Revision]) -> list[str]:
     usable = [each.tables.keys() - each.stale.keys() for each in revisions]
     networks = [network for network in NAMES if all(network in each for each in usable)]
     if not networks:
-        raise InputError(
-            f"no network has predictions in all revisions ({'; '.join(notes(revisions))}): run "
-            "`dvc repro` there"
-        )
+        reasons = "; ".join(notes(revisions))
+        raise InputError(f"no network is in all revisions ({reasons}): run `dvc repro` there")
     return networks
 
 
@@ -173,10 +162,9 @@ def rank(revisions: Sequence[Revision], network: str, level: str, metric: str) -
     The choice is made on val, so it does not flatter the test score of the first.
 
     Returns:
-        One row per revision, the best on val first: name, val, test, low, high (its 95% interval),
-        behind, behind_low, behind_high (test less that of the first, with its paired interval),
-        significance (`BEST` of the first, `OTHER_TEST` where nothing can be compared), other_val
-        (whether its val is not that of the first); NaN where undefined.
+        The best on val first: name, val, test, low, high (its 95% interval), behind, behind_low,
+        behind_high (test less that of the first, with its paired interval), significance (`BEST`,
+        `OTHER_TEST` where nothing can be compared), other_val (its val is not that of the first).
     """
     val = {each.name: scores(evaluated(each, network, level, "val"))[metric] for each in revisions}
     order = sorted(revisions, key=lambda each: -np.nan_to_num(val[each.name], nan=-np.inf))
@@ -210,14 +198,15 @@ def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
 
 def notes(revisions: Sequence[Revision]) -> list[str]:
     """Networks that are left out: stale ones, and those of which a revision has no predictions."""
-    known = {network for each in revisions for network in each.tables}
-    stale = [
-        f"{NAMES[network]} of {each.name} is left out: made with "
-        f"{', '.join(f'{name} {show(value)}' for name, value in old.items())}, not run since"
-        for each in revisions
-        for network, old in each.stale.items()
-    ]
-    return stale + [
+    lines = []
+    for each in revisions:
+        for network, old in each.stale.items():
+            made = ", ".join(f"{name} {show(value)}" for name, value in old.items())
+            lines.append(
+                f"{NAMES[network]} of {each.name} is left out: made with {made}, not run since"
+            )
+    known = set[str]().union(*(each.tables for each in revisions))
+    return lines + [
         f"{NAMES[network]} is left out: {each.name} has no predictions of it"
         for each in revisions
         for network in NAMES
@@ -231,20 +220,11 @@ def _with_ci(value: float, low: float, high: float, sign: str = "") -> str:
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) -> str:
-    kind = "github" if markdown else "plain"
-    return str(tabulate(rows, header, kind, disable_numparse=True))
-
-
-def _wrap(paragraph: str, markdown: bool) -> str:
-    return paragraph if markdown else textwrap.fill(paragraph, 100)
-
-
 def render(
     rows: pd.DataFrame, pair: Sequence[Revision], code: Sequence[str], markdown: bool = False
 ) -> str:
     """A comparison as text: what differs in parameters and in files of code, tables, limits."""
-    before, after = (each.name for each in pair)
+    before, after = pair[0].name, pair[1].name
     params = changed_params(pair[0].params, pair[1].params)
     seed_alone = [name for name, *_ in params] == ["seed"] and not code
     lines = [f"- {name}: {old} -> {new}" for name, old, new in params] or ["No parameter differs."]
@@ -259,8 +239,9 @@ def render(
             for row in part.itertuples()
         ]  # fmt: skip
         header = ["network", "metric", before, after, "difference (95% interval)", ""]
-        lines += ["", f"Per {level}: {conclusion} ({size})", "", _table(header, cells, markdown)]
-    return "\n".join([*lines, "", _wrap(LIMITS, markdown)])
+        lines += ["", f"Per {level}: {conclusion} ({size})", ""]
+        lines.append(tabulate(cells, header, STYLES[markdown], disable_numparse=True))
+    return "\n".join([*lines, "", LIMITS if markdown else textwrap.fill(LIMITS, 100)])
 
 
 def render_ranking(rows: pd.DataFrame, title: str, markdown: bool = False) -> str:
@@ -283,15 +264,15 @@ def render_ranking(rows: pd.DataFrame, title: str, markdown: bool = False) -> st
             " Those with another val, as after a change of seed, split.val_fraction or "
             "data.body_parts, cannot be ranked with the others. The easiest val may come first."
         )
-    table = _table(header, cells, markdown)
-    return f"Ranked by {title} on val:\n\n{table}\n\n{_wrap(worth, markdown)}"
+    table = tabulate(cells, header, STYLES[markdown], disable_numparse=True)
+    worth = worth if markdown else textwrap.fill(worth, 100)
+    return f"Ranked by {title} on val:\n\n{table}\n\n{worth}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `ulna compare`."""
-    parser.add_argument(
-        "revisions", nargs="+", metavar="REV", help="commit, branch, tag, experiment or workspace"
-    )
+    what = "commit, branch, tag, experiment or workspace"
+    parser.add_argument("revisions", nargs="+", metavar="REV", help=what)
     parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
     parser.add_argument("--level", choices=LEVELS, default="study", help="(%(default)s)")
     parser.add_argument("--metric", choices=METRICS, help="this one; of a ranking else auroc")

@@ -71,9 +71,8 @@ def in_full(error: BaseException | None) -> str:
 
 def git(*arguments: str) -> str:
     """The output of git; an InputError with its reason where it fails."""
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+    command = ["git", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise InputError(f"git {arguments[0]}: {' '.join(done.stderr.split())}")
     return done.stdout
@@ -145,12 +144,10 @@ def _read_table(repo: Any, path: Path) -> pd.DataFrame | None:
             with DVCFileSystem(repo=repo).open(path.as_posix(), "rb") as source:
                 copy.write_bytes(source.read())
         except (FileNotFoundError, DvcException):
-            # FileNotFoundError: not in dvc.lock, or neither in the cache nor on a remote.
-            return None
+            return None  # not in dvc.lock, or neither in the cache nor on a remote
         except Exception as error:  # each kind of remote has errors of its own
-            raise InputError(
-                f"{path} is not in the cache, and the remote cannot be read: {error}"
-            ) from None
+            problem = f"{path} is not in the cache, and the remote cannot be read"
+            raise InputError(f"{problem}: {error}") from None
         return read_predictions(copy)
 
 
@@ -161,10 +158,8 @@ def show(value: Any) -> str:
 
 def producer(stages: Mapping[str, Any], path: str) -> str | None:
     """The stage of dvc.lock that writes a file, or a folder around it."""
-    for stage, recorded in stages.items():
-        if any(f"{path}/".startswith(f"{out['path']}/") for out in recorded.get("outs", ())):
-            return stage
-    return None
+    outs = ((out["path"], stage) for stage in stages for out in stages[stage].get("outs", ()))
+    return next((stage for out, stage in outs if f"{path}/".startswith(f"{out}/")), None)
 
 
 def upstream_stages(stages: Mapping[str, Any], path: str) -> list[str]:
@@ -186,11 +181,9 @@ def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any])
         value in dvc.lock, where params.yaml has another; path of a file that was read -> its MD5,
         where the stage that makes it has made another since.
     """
-    now = flatten(params)
-    made = {
-        out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", ())
-    }
-    stale: dict[str, Any] = {}
+    now, stale = flatten(params), dict[str, Any]()
+    outs = (out for stage in stages.values() for out in stage.get("outs", ()))
+    made = {out["path"]: out.get("md5") for out in outs}
     for stage in upstream_stages(stages, path.as_posix()):
         used = flatten(stages[stage].get("params", {}).get(str(paths.PARAMS), {}))
         stale |= {name: value for name, value in used.items() if now.get(name) != value}

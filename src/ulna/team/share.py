@@ -3,8 +3,8 @@
 `dvc push --run-cache` sends what dvc.lock names and the records of all runs, but not what these
 runs made, nor metrics that git holds: a colleague who asks for the focal experiment trains it. Here
 the experiments go as well, to the git remote and with their data. First everything is hashed, so
-that no damaged file is sent; in the end the remote is listed, since DVC trusts its own record
-of what it sent. manifest.sha256 is brought up to date. With all of it sent, in another clone
+that no damaged file is sent, and manifest.sha256 is brought up to date; in the end the remote is
+listed, since DVC trusts its own record of what it sent. With all of it sent, in another clone
 
     dvc repro --pull --allow-missing     or     dvc exp run --pull --allow-missing -S loss=focal
 
@@ -41,8 +41,8 @@ def dvc(*arguments: str) -> None:
     sys.stdout.flush()
     if subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode:
         raise InputError(
-            f"`dvc {' '.join(arguments)}` failed, for the reason above. What it had sent stays "
-            "sent: mend that, then ./ulna share again"
+            f"`dvc {' '.join(arguments)}` failed, as said above. What it had sent stays sent: mend "
+            "that, then ./ulna share again"
         )
 
 
@@ -71,7 +71,7 @@ def wanted_objects(
         if output.in_git:
             metrics[output.md5] = output.path
         else:
-            wanted |= verify.objects_of(output, verify.files_of(output, [cache, remote]) or {})
+            wanted |= verify.objects_of(output, verify.files_of(output, [cache, remote]))
     return wanted | {md5: metrics[md5] for md5 in cache.sizes(metrics)}
 
 
@@ -79,10 +79,10 @@ def check_objects(wanted: dict[str, str], cache: ObjectStore, remote: ObjectStor
     """Stop at an object that is in neither store, or is to be sent and damaged."""
     here, there = cache.sizes(wanted), remote.sizes(wanted)
     if lost := wanted.keys() - here.keys() - there.keys():
+        names = ", ".join(sorted(wanted[md5] for md5 in lost)[:9])
         raise InputError(
-            f"{', '.join(sorted(wanted[md5] for md5 in lost)[:9])}: neither in the cache nor in "
-            "the remote, so nothing was sent: `dvc repro` makes it, `dvc pull -r OTHER` takes it "
-            "from elsewhere"
+            f"{names}: neither in the cache nor in the remote, so nothing was sent: `dvc repro` "
+            "makes it, `dvc pull -r OTHER` takes it from elsewhere"
         )
     todo = [md5 for md5 in here if here[md5] != there.get(md5)]
     for md5, digest in verify.hash_all(todo, cache.read, "what is to be sent").items():
@@ -164,7 +164,7 @@ def run(arguments: argparse.Namespace) -> None:
             # Not by `dvc exp push`: its exit code is 0 where another of the same name is there.
             git("push", "--quiet", arguments.git_remote, *sorted(mine))
         print(f"share: {len(wanted)} objects and {len(mine)} experiments are in {name}")
-    changed = git("status", "--porcelain", "--", LOCK.name, "params.yaml", MANIFEST.name,
-                  ".dvc/config", "*.dvc")  # fmt: skip
+    files = ("params.yaml", ".dvc/config", "*.dvc", LOCK.name, MANIFEST.name)
+    changed = git("status", "--porcelain", "--", *files)
     names = ", ".join(line[3:] for line in changed.splitlines())
     print(f"share: commit {names}; then `git push`" if names else "share: `git push`, if not done")

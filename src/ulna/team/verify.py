@@ -1,9 +1,9 @@
 """Hash every output and data set anew, in the workspace, the DVC cache and, where asked, a remote.
 
 Each is compared with its MD5 in dvc.lock or its .dvc file and its SHA-256 in manifest.sha256. Every
-mismatch is named with a code and the command that repairs it; the exit code is then 1.
+mismatch is named with a code and the command that repairs it; the exit code is then 1. DVC itself
+trusts what it once hashed: an object that changed on the disk is checked out in silence.
 
-DVC itself trusts what it once hashed: an object that changed on the disk is checked out in silence.
 manifest.sha256 is in git, since MD5 does not protect against intent: other bytes of the same MD5
 can be made. `sha256sum --check` reads it. Names of files in a data set may identify patients: what
 a .dvc file tracks, and a folder of many files, has one digest, that of the list which
@@ -51,14 +51,14 @@ JOBS = 8  # at once: small files of a remote take the time of the way
 MISSING, CHANGED, ABSENT = "missing", "changed", "absent"  # absent: not pulled, so not checked
 OTHER_SHA256 = "other_sha256"  # with the MD5 of dvc.lock: bytes made to look the same
 UNRECORDED, OUTDATED = "unrecorded", "outdated"  # the manifest lacks it, or is older than dvc.lock
-# Place (cache_from_workspace, git: a kind of it) or code -> the commands that repair it.
+# Place (kept: what git has; what the workspace has) or code -> the commands that repair it.
 FIXES = {
     # Without rm, DVC takes a file whose time and size are as it left them for unchanged.
     WORKSPACE: "rm -f {path} && dvc checkout --force {output}",
-    "git": "git checkout -- {path}, or dvc repro if you changed what it follows from",
+    f"{WORKSPACE}_kept": "git checkout -- {path}, or dvc repro if you changed what it follows from",
     CACHE: "rm -f $(dvc cache dir)/{stored} && dvc fetch {output}",
     # Not `dvc commit`: it would record whatever else has changed.
-    "cache_from_workspace": "install -D -m 444 {path} $(dvc cache dir)/{stored}",
+    f"{CACHE}_kept": "install -D -m 444 {path} $(dvc cache dir)/{stored}",
     REMOTE: "remove {stored} there, if it is, then ./ulna share from a clone that has it",
     MANIFEST.name: "./ulna verify --write, then commit manifest.sha256",
     ABSENT: "dvc pull {output}, or ./ulna verify --remote",
@@ -73,7 +73,11 @@ class Output(NamedTuple):
     md5: str
     stage: str
     in_git: bool = False
-    imported: bool = False  # from another repository: DVC sends it to no remote
+    imported: bool = False  # from another repository
+
+    def is_kept_in(self, store: str) -> bool:
+        """Whether DVC keeps it there; an import it sends to no remote."""
+        return not self.in_git and not (self.imported and store == REMOTE)
 
 
 class Digest(NamedTuple):
@@ -89,15 +93,17 @@ class Mismatch(NamedTuple):
     path: str
     place: str
     code: str
-    fix: str
+    fix: str  # a key of `FIXES`
+    output: str
+    md5: str = ""
 
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """Objects by their MD5: the DVC cache, or a remote. DVC has no public way to read one."""
+    """Objects by their MD5: the DVC cache, or a remote."""
 
     name: str
-    odb: Any
+    odb: Any  # DVC has no public way to read an object
 
     def sizes(self, wanted: Collection[str]) -> dict[str, int]:
         """The objects that are there, and their bytes: by listing, so nothing is fetched.
@@ -195,28 +201,35 @@ def outputs(commit: str = "") -> list[Output]:
                 raise
             print(f"left out: {error}")  # a conflict that was committed: nobody can mend the past
             continue
-        for stage, entry in content.get("stages", {str(path): content}).items():
-            imported = any("repo" in dep for dep in entry.get("deps", []))
-            for out in entry.get("outs", []):
-                at = (path.parent / out["path"]).as_posix()
-                if "md5" in out:
-                    known.append(Output(at, out["md5"], stage, at in tracked, imported))
+        known += _outs(path, content.get("stages", {str(path): content}), tracked)
     return known
 
 
-def files_of(output: Output, stores: Sequence[ObjectStore]) -> dict[str, str] | None:
-    """The files of an output, path -> MD5; None if a folder's list is in no store."""
+def _outs(path: PurePosixPath, stages: Any, tracked: Collection[str]) -> Iterator[Output]:
+    for stage, entry in stages.items():
+        imported = any("repo" in dep for dep in entry.get("deps", []))
+        for out in entry.get("outs", []):
+            at = (path.parent / out["path"]).as_posix()
+            if "md5" in out:
+                yield Output(at, out["md5"], stage, at in tracked, imported)
+
+
+def files_of(output: Output, stores: Iterable[ObjectStore]) -> dict[str, str]:
+    """The files of an output, path -> MD5; none if a folder's list is in no store."""
     if not output.md5.endswith(LIST):
         return {output.path: output.md5}
-    for store in stores:
-        if (listing := store.listing(output.md5)) is not None:
-            return {f"{output.path}/{name}": md5 for name, md5 in sorted(listing.items())}
-    return None
+    listing = next(filter(None, (store.listing(output.md5) for store in stores)), {})
+    return {f"{output.path}/{name}": md5 for name, md5 in sorted(listing.items())}
 
 
 def objects_of(output: Output, files: Mapping[str, str]) -> dict[str, str]:
     """MD5 -> path of all that a store holds for an output: its files, and a folder's list."""
     return {md5: path for path, md5 in files.items()} | {output.md5: output.path}
+
+
+def is_here(output: Output) -> bool:
+    """Whether it should be in the workspace: what git does not hold may not be pulled."""
+    return output.in_git or os.path.lexists(output.path)
 
 
 def hash_all(
@@ -248,15 +261,16 @@ class Scan:
 
 def scan(known: Sequence[Output], stores: Sequence[ObjectStore]) -> Scan:
     """Read and hash everything, in the workspace and in the stores: the cache, and a remote."""
-    files = {output.path: files_of(output, stores) or {} for output in known}
-    names = [name for path in files if os.path.lexists(path) for name in files[path]]
-    read = {WORKSPACE: hash_all(names, lambda name: digest_of(lambda: open(name, "rb")), WORKSPACE)}
+    files = {output.path: files_of(output, stores) for output in known}
+    names = [name for output in known if is_here(output) for name in files[output.path]]
+    read = dict[str, Mapping[str, Digest | None]]()
     for store in stores:
-        # DVC keeps in its cache, or in a remote:
-        kept = (o for o in known if not (o.in_git or (o.imported and store.name == REMOTE)))
+        kept = (output for output in known if output.is_kept_in(store.name))
         wanted = set[str]().union(*(objects_of(output, files[output.path]) for output in kept))
         there = hash_all(store.sizes(wanted), store.read, store.name)
         read[store.name] = dict.fromkeys(wanted) | there
+    # Last: an object is repaired before the file that is checked out from it.
+    read[WORKSPACE] = hash_all(names, lambda name: digest_of(lambda: open(name, "rb")), WORKSPACE)
     return Scan(known, files, read)
 
 
@@ -264,57 +278,47 @@ def find_mismatches(read: Scan, manifest: Records) -> list[Mismatch]:
     """List what differs from dvc.lock and the manifest, in the order of the outputs."""
     mismatches: list[Mismatch] = []
     for output in read.outputs:
-        objects = objects_of(output, read.files[output.path])
-        here = output.in_git or os.path.lexists(output.path)
-        if here or any(read.digests[CACHE].get(md5) for md5 in objects):
-            mismatches += _in_store(output, CACHE, read)
-            mismatches += _in_workspace(output, read) if here else ()
-        elif REMOTE not in read.digests:  # a clone that has not pulled this lacks nothing
-            mismatches.append(mismatch(output.path, WORKSPACE, ABSENT, ABSENT, output.path))
-        mismatches += _in_store(output, REMOTE, read)
-        mismatches += _in_manifest(output, read, manifest.get(output.path))
+        path, objects = output.path, objects_of(output, read.files[output.path])
+        local = is_here(output) or any(read.digests[CACHE].get(md5) for md5 in objects)
+        if not (local or REMOTE in read.digests):  # a clone that has not pulled this lacks nothing
+            mismatches.append(Mismatch(path, WORKSPACE, ABSENT, ABSENT, path))
+        for place in read.digests if local else read.digests.keys() & {REMOTE}:
+            mismatches += _in_place(output, place, read)
+        mismatches += _in_manifest(output, read, manifest.get(path))
     for path in sorted(manifest.keys() - {output.path for output in read.outputs}):
-        mismatches.append(mismatch(path, MANIFEST.name, OUTDATED, MANIFEST.name, path))
+        mismatches.append(Mismatch(path, MANIFEST.name, OUTDATED, MANIFEST.name, path))
     return mismatches
 
 
-def mismatch(path: str, place: str, code: str, fix: str, output: str, md5: str = "") -> Mismatch:
-    """A mismatch with the text of its fix, a key of `FIXES`."""
-    stored = f"files/md5/{md5[:2]}/{md5[2:]}"
-    text = FIXES[fix].format(path=quote(path), output=quote(output), stored=stored)
-    return Mismatch(path, place, code, text)
-
-
-def _in_workspace(output: Output, read: Scan) -> Iterator[Mismatch]:
-    fix = "git" if output.in_git else WORKSPACE
-    for path in sorted(read.files[output.path].keys() - read.intact(output, WORKSPACE).keys()):
-        code = CHANGED if os.path.exists(path) else MISSING
-        yield mismatch(path, WORKSPACE, code, fix, output.path)
-
-
-def _in_store(output: Output, place: str, read: Scan) -> Iterator[Mismatch]:
-    here, digests = read.intact(output, WORKSPACE), read.digests.get(place, {})
-    for md5, path in objects_of(output, read.files[output.path]).items():
-        digest = digests.get(md5)
-        if md5 in digests and (digest is None or digest.md5 != md5.removesuffix(LIST)):
-            fix = "cache_from_workspace" if place == CACHE and path in here else place
-            yield mismatch(path, place, CHANGED if digest else MISSING, fix, output.path, md5)
+def _in_place(output: Output, place: str, read: Scan) -> Iterator[Mismatch]:
+    here, digests, files = (
+        read.intact(output, WORKSPACE),
+        read.digests[place],
+        read.files[output.path],
+    )
+    stored = [(path, md5) for md5, path in objects_of(output, files).items()]
+    for path, md5 in files.items() if place == WORKSPACE else stored:
+        digest = digests.get(key := path if place == WORKSPACE else md5)
+        if key in digests and (digest is None or digest.md5 != md5.removesuffix(LIST)):
+            kept = {WORKSPACE: output.in_git, CACHE: path in here}.get(place)
+            fix = f"{place}_kept" if kept else place
+            yield Mismatch(path, place, (MISSING, CHANGED)[bool(digest)], fix, output.path, md5)
 
 
 def _in_manifest(output: Output, read: Scan, record: Sequence[str] | None) -> Iterator[Mismatch]:
     if record is None or record[0] != record_of(output, {})[0]:
         code = OUTDATED if record else UNRECORDED
-        yield mismatch(output.path, MANIFEST.name, code, MANIFEST.name, output.path)
+        yield Mismatch(output.path, MANIFEST.name, code, MANIFEST.name, output.path)
         return
     for place in read.digests:
         intact = read.intact(output, place)
-        lines = {path: [f"{sha256}  {path}"] for path, sha256 in intact.items()}
-        if record[-1].startswith(LIST_LINE):
+        lines = {path: {f"{sha256}  {path}"} for path, sha256 in intact.items()}
+        if record[-1].startswith(LIST_LINE):  # of a folder that is there in part it tells nothing
             whole = 0 < len(intact) == len(read.files[output.path])
-            lines = {output.path: record_of(output, intact)} if whole else {}
+            lines = {output.path: set(record_of(output, intact))} if whole else {}
         for path in lines:
-            if not set(lines[path]) <= set(record):
-                yield mismatch(path, place, OTHER_SHA256, OTHER_SHA256, output.path)
+            if not lines[path] <= set(record):
+                yield Mismatch(path, place, OTHER_SHA256, OTHER_SHA256, path)
 
 
 def record_of(output: Output, digests: Mapping[str, str]) -> list[str]:
@@ -327,8 +331,8 @@ def record_of(output: Output, digests: Mapping[str, str]) -> list[str]:
 
 def digest_of_list(folder: str, digests: Mapping[str, str]) -> str:
     """SHA-256 of what sha256sum prints for the files of a folder, in the order of their bytes."""
-    names = {path.removeprefix(f"{folder}/"): sha256 for path, sha256 in digests.items()}
-    text = "".join(f"{names[name]}  ./{name}\n" for name in sorted(names, key=str.encode))
+    order = sorted(digests, key=str.encode)
+    text = "".join(f"{digests[path]}  .{path.removeprefix(folder)}\n" for path in order)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -397,9 +401,14 @@ def run(arguments: argparse.Namespace) -> None:
         # Records of outputs that are here are dropped: they may be what is wrong.
         refresh(read, {path: former[path] for path in former if not os.path.lexists(path)})
     mismatches = find_mismatches(read, read_manifest(MANIFEST))
-    for mismatch in mismatches:
-        print(f"{mismatch.path}\n  {mismatch.place}: {mismatch.code}\n  fix: {mismatch.fix}")
-    places = ", ".join(read.digests)
-    print(f"verify: {len(read.outputs)} outputs, in {places}: {len(mismatches)} mismatches")
+    for path, place, code, fix, output, md5 in mismatches:
+        names = {
+            "path": quote(path),
+            "output": quote(output),
+            "stored": f"files/md5/{md5[:2]}/{md5[2:]}",
+        }
+        print(f"{path}\n  {place}: {code}\n  fix: {FIXES[fix].format(**names)}")
+    size = f"{len(read.outputs)} outputs, in {', '.join(read.digests)}"
+    print(f"verify: {size}: {len(mismatches)} mismatches")
     if mismatches:
         raise SystemExit(1)
