@@ -36,10 +36,8 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
 
 
 def find_root() -> Path:
-    """The repository around the working directory, as DVC finds it; outside one, that directory.
-
-    From a folder in it git and DVC name files in another way, and params.yaml is not found.
-    """
+    """The repository around the working directory, as DVC finds it; outside one, that directory."""
+    # From a folder in it git and DVC name files in another way, and params.yaml is not found.
     here = Path.cwd()
     return next((path for path in (here, *here.parents) if (path / ".dvc").is_dir()), here)
 

@@ -53,11 +53,10 @@ LIMITS = (
 
 def differing_images(before: pd.DataFrame, after: pd.DataFrame, split: str) -> int:
     """Count the images of a split that only one has, or that have another label or study."""
-    same = ["patient", "study", "body_part", "label"]
-    one, two = (t[t["split"] == split].set_index("image")[same] for t in (before, after))
-    shared = one.index.intersection(two.index)
-    unequal = int((one.loc[shared] != two.loc[shared]).any(axis=1).sum())
-    return unequal + len(one) + len(two) - 2 * len(shared)
+    columns = ["image", "patient", "study", "body_part", "label"]
+    one, two = (table.loc[table["split"] == split, columns] for table in (before, after))
+    merged = one.merge(two, how="outer", indicator=True)
+    return int(merged.loc[merged["_merge"] != "both", "image"].nunique())
 
 
 def evaluated(revision: Revision, network: str, level: str, split: str) -> pd.DataFrame:
@@ -109,8 +108,10 @@ def fresh_tables(revisions: Sequence[Revision]) -> list[str]:
     usable = [each.tables.keys() - each.stale.keys() for each in revisions]
     networks = [network for network in NAMES if all(network in each for each in usable)]
     if not networks:
-        reasons = "; ".join(notes(revisions))
-        raise InputError(f"no network is in all revisions ({reasons}): run `dvc repro` there")
+        why = "; ".join(notes(revisions))
+        raise InputError(
+            f"no network has predictions in all revisions ({why}): run `dvc repro` there"
+        )
     return networks
 
 
@@ -125,10 +126,8 @@ def compare_revisions(
     compared = []
     for network in fresh_tables([before, after]):
         if count := differing_images(before.tables[network], after.tables[network], "test"):
-            raise InputError(
-                f"{before.name} and {after.name} have different test sets, in {count} images: "
-                "their scores cannot be compared, take the same data and the same data.body_parts"
-            )
+            problem = f"{before.name} and {after.name} have different test sets, in {count} images"
+            raise InputError(f"{problem}: take the same data and the same data.body_parts")
         compared.append(compare_network(before, after, network, levels, after.seed))
     rows = pd.concat(compared, ignore_index=True)
     order = rows["significance"].map({SIGNIFICANT: 0, NOT_SIGNIFICANT: 1, NO_INTERVAL: 2})
@@ -144,15 +143,13 @@ def conclude(rows: pd.DataFrame, seed_alone: bool = False) -> str:
     known = rows[rows["significance"] != NO_INTERVAL]
     if known.empty:
         return "no_interval"
-    if not known[["difference", "low", "high"]].to_numpy().any():
+    if not known[["difference", "low", "high"]].any(axis=None):
         return "same"
     headline = known[known["metric"] == HEADLINE]
     headline = known if headline.empty else headline  # --metric chose another one
     signs = set(np.sign(headline["difference"][headline["significance"] == SIGNIFICANT]))
-    if not signs:
-        return "not_significant"
-    if seed_alone:
-        return "seed"
+    if seed_alone or not signs:
+        return "seed" if signs else "not_significant"
     return "mixed" if len(signs) > 1 else "better" if signs == {1.0} else "worse"
 
 
@@ -261,8 +258,8 @@ def render_ranking(rows: pd.DataFrame, title: str, markdown: bool = False) -> st
     )
     if rows["other_val"].any():
         worth += (
-            " Those with another val, as after a change of seed, split.val_fraction or "
-            "data.body_parts, cannot be ranked with the others. The easiest val may come first."
+            " Another val, as of another seed, split.val_fraction or data.body_parts, cannot be "
+            "ranked with the others: the easiest may come first."
         )
     table = tabulate(cells, header, STYLES[markdown], disable_numparse=True)
     worth = worth if markdown else textwrap.fill(worth, 100)
@@ -283,7 +280,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the comparison of two, or the ranking of more."""
     names = list(dict.fromkeys(arguments.revisions))
     names += [WORKSPACE] if len(names) == 1 else []
-    networks = [arguments.network] if arguments.network else [*NAMES]
+    networks = [arguments.network] if arguments.network else NAMES
     with open_repo() as repo:
         revisions = [read_revision(repo, name, networks) for name in names]
     markdown, metric = arguments.format == "markdown", arguments.metric or HEADLINE

@@ -4,7 +4,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ulna.core.predictions import read_predictions
 
 WORKSPACE = "workspace"
 LOCK = Path("dvc.lock")
-# Keys of the section evaluate in older revisions. Their ensemble lay in `paths.PREDICTIONS`.
+# Of the section evaluate in older revisions. Their ensemble lay in `paths.PREDICTIONS`.
 RENAMED = {"bootstrap_draws": "bootstrap_replicates"}
 # Code, and data that `dvc add` keeps: params.yaml names neither.
 CODE = ("src", "stages", "dvc.yaml", "*.dvc")
@@ -48,10 +48,8 @@ class Revision:
 def open_repo() -> Iterator[Any]:
     """DVC's view of the repository here; what DVC raises becomes an InputError."""
     if LOCK.exists() and b"\n<<<<<<< " in b"\n" + LOCK.read_bytes():
-        raise InputError(
-            f"{LOCK} holds both sides of a merge: take one (`git checkout --theirs {LOCK}`), then "
-            "`dvc repro --pull --allow-missing`"
-        )
+        side = f"take one (`git checkout --theirs {LOCK}`), then `dvc repro --pull --allow-missing`"
+        raise InputError(f"{LOCK} holds both sides of a merge: {side}")
     try:
         with Repo() as repo:
             yield repo
@@ -97,10 +95,10 @@ def _read(repo: Any, name: str, commit: str, networks: Iterable[str]) -> Revisio
         section = {RENAMED.get(key, key): value for key, value in params["evaluate"].items()}
         evaluate, seed = Evaluate.model_validate(section), int(params["seed"])
     except (ValidationError, KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(
-            f"{name}: seed or the section evaluate of its {paths.PARAMS} is missing, faulty or of "
-            "another version: compare revisions of one"
-        ) from None
+        problem = (
+            f"{name}: seed or the section evaluate of its {paths.PARAMS} is missing, faulty or of"
+        )
+        raise InputError(f"{problem} another version: compare revisions of one") from None
     tables, stale = {}, {}
     for network in networks:
         current = paths.predictions(network)
@@ -111,20 +109,18 @@ def _read(repo: Any, name: str, commit: str, networks: Iterable[str]) -> Revisio
                     stale[network] = old
     if not tables:
         raise InputError(
-            f"{name} has no predictions: where its dvc.lock names data/predictions, `dvc pull` "
-            "(workspace), `dvc fetch -A` (commits) or `dvc exp pull REMOTE NAME` takes them from "
-            "whoever pushed them; else `dvc repro` there, and commit dvc.lock"
+            f"{name} has no predictions: `dvc pull` (workspace), `dvc fetch -A` (commits) or `dvc "
+            "exp pull REMOTE NAME` takes what was pushed; else `dvc repro` there, commit dvc.lock"
         )
     return Revision(name, params, evaluate, seed, tables, stale, commit)
 
 
 def _read_yaml(repo: Any, path: Path, name: str) -> Any:
     """A file that git keeps, at the revision that `repo` is switched to; {} without it."""
-    try:
+    with suppress(FileNotFoundError):
         with repo.fs.open(str(Path(repo.root_dir) / path), encoding="utf-8") as file:
             return parse_yaml(file.read(), f"{path} of {name}")
-    except FileNotFoundError:
-        return {}
+    return {}
 
 
 def parse_yaml(text: str, source: str) -> Any:
@@ -177,9 +173,9 @@ def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any])
     """List what differs from what a file was made with, as after a run that stopped before it.
 
     Returns:
-        Of the stage that wrote the file and of those before it: dotted name of a parameter -> its
-        value in dvc.lock, where params.yaml has another; path of a file that was read -> its MD5,
-        where the stage that makes it has made another since.
+        Of the stage that wrote it and of those before: dotted name of a parameter -> its value in
+        dvc.lock, where params.yaml has another; path of a file that was read -> its MD5 then, where
+        its stage has made another since.
     """
     now, stale = flatten(params), dict[str, Any]()
     outs = (out for stage in stages.values() for out in stage.get("outs", ()))

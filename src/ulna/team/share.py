@@ -14,7 +14,7 @@ trains nothing. Killed or cut off, it loses nothing: call it again.
 import argparse
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from itertools import chain
 from typing import Any
 
@@ -28,6 +28,7 @@ from ulna.team.verify import CACHE, CHANGED, LIST, MANIFEST, OTHER_SHA256, Objec
 VERIFY = "./ulna verify names every such file and its repair"
 # refs/exps/<the commit it began from, in two parts>/<name>; DVC keeps other things beside these.
 EXPERIMENTS = "refs/exps/[0-9a-f][0-9a-f]/*/*"
+Pairs = list[tuple[str, str]]  # paths here and there
 
 
 def experiments() -> dict[str, str]:
@@ -40,10 +41,8 @@ def dvc(*arguments: str) -> None:
     """Run DVC, whose progress and errors are seen; an InputError where it fails."""
     sys.stdout.flush()
     if subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode:
-        raise InputError(
-            f"`dvc {' '.join(arguments)}` failed, as said above. What it had sent stays sent: mend "
-            "that, then ./ulna share again"
-        )
+        problem = f"`dvc {' '.join(arguments)}` failed, as said above. What it had sent stays sent"
+        raise InputError(f"{problem}: mend that, then ./ulna share again")
 
 
 def verify_downloads(repo: Any, name: str) -> None:
@@ -58,21 +57,17 @@ def verify_downloads(repo: Any, name: str) -> None:
             return
 
 
-def wanted_objects(
-    known: Iterable[Output], cache: ObjectStore, remote: ObjectStore
-) -> dict[str, str]:
-    """MD5 -> path of every object that the remote must hold for these outputs.
-
-    Metrics, which git holds, are among them if the cache has them: without them in the remote a
-    stage that writes metrics is not restored from the run cache but run.
-    """
+def wanted_objects(known: Iterable[Output], *stores: ObjectStore) -> dict[str, str]:
+    """MD5 -> path of every object that the remote must hold; the stores are the cache and it."""
+    # Metrics, which git holds, too: without them in the remote a stage that writes metrics is not
+    # restored from the run cache but run.
     wanted, metrics = dict[str, str](), dict[str, str]()
     for output in dict.fromkeys(output for output in known if not output.imported):
         if output.in_git:
             metrics[output.md5] = output.path
         else:
-            wanted |= verify.objects_of(output, verify.files_of(output, [cache, remote]))
-    return wanted | {md5: metrics[md5] for md5 in cache.sizes(metrics)}
+            wanted |= verify.objects_of(output, verify.files_of(output, stores))
+    return wanted | {md5: metrics[md5] for md5 in stores[0].sizes(metrics)}
 
 
 def check_objects(wanted: dict[str, str], cache: ObjectStore, remote: ObjectStore) -> None:
@@ -80,10 +75,8 @@ def check_objects(wanted: dict[str, str], cache: ObjectStore, remote: ObjectStor
     here, there = cache.sizes(wanted), remote.sizes(wanted)
     if lost := wanted.keys() - here.keys() - there.keys():
         names = ", ".join(sorted(wanted[md5] for md5 in lost)[:9])
-        raise InputError(
-            f"{names}: neither in the cache nor in the remote, so nothing was sent: `dvc repro` "
-            "makes it, `dvc pull -r OTHER` takes it from elsewhere"
-        )
+        fix = "`dvc repro` makes it, `dvc pull -r OTHER` takes it from elsewhere"
+        raise InputError(f"{names}: neither in the cache nor the remote; nothing was sent: {fix}")
     todo = [md5 for md5 in here if here[md5] != there.get(md5)]
     for md5, digest in verify.hash_all(todo, cache.read, "what is to be sent").items():
         if digest is None or digest.md5 != md5.removesuffix(LIST):
@@ -98,9 +91,7 @@ def refuse_mismatches(read: verify.Scan) -> None:
             raise InputError(f"{place}: {mismatch.code}; nothing was sent: {VERIFY}")
 
 
-def unsent(
-    cache: ObjectStore, remote: ObjectStore, wanted: Collection[str]
-) -> list[tuple[str, str]]:
+def unsent(cache: ObjectStore, remote: ObjectStore, wanted: Collection[str]) -> Pairs:
     """Objects and records of runs that the remote lacks or has cut off: the path here and there.
 
     Lists of folders come last, as DVC sends them: a folder whose list is there is taken for whole.
@@ -109,14 +100,12 @@ def unsent(
     objects = [md5 for md5 in here if here[md5] != there.get(md5)]
     objects.sort(key=lambda md5: md5.endswith(LIST))
     (source, mine), (target, theirs) = cache.runs(), remote.runs()
-    return [(cache.odb.oid_to_path(md5), remote.odb.oid_to_path(md5)) for md5 in objects] + [
-        (f"{source}/{name}", f"{target}/{name}")
-        for name, size in mine.items()
-        if size != theirs.get(name)
-    ]
+    runs = [name for name, size in mine.items() if size != theirs.get(name)]
+    pairs = [(cache.odb.oid_to_path(md5), remote.odb.oid_to_path(md5)) for md5 in objects]
+    return pairs + [(f"{source}/{name}", f"{target}/{name}") for name in runs]
 
 
-def send(remote: ObjectStore, files: Sequence[tuple[str, str]]) -> None:
+def send(remote: ObjectStore, files: Pairs) -> None:
     """Put files into a remote; what is cut off meanwhile is seen by its size, and sent again."""
     fs = remote.odb.fs
 

@@ -15,10 +15,10 @@ import hashlib
 import json
 import os
 import re
+from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from shlex import quote
@@ -79,6 +79,10 @@ class Output(NamedTuple):
         """Whether DVC keeps it there; an import it sends to no remote."""
         return not self.in_git and not (self.imported and store == REMOTE)
 
+    def is_here(self) -> bool:
+        """Whether it should be in the workspace: what git does not hold may not be pulled."""
+        return self.in_git or os.path.lexists(self.path)
+
 
 class Digest(NamedTuple):
     """The hashes of a file that was read."""
@@ -98,18 +102,15 @@ class Mismatch(NamedTuple):
     md5: str = ""
 
 
-@dataclass(frozen=True)
-class ObjectStore:
+class ObjectStore(NamedTuple):
     """Objects by their MD5: the DVC cache, or a remote."""
 
     name: str
     odb: Any  # DVC has no public way to read an object
 
     def sizes(self, wanted: Collection[str]) -> dict[str, int]:
-        """The objects that are there, and their bytes: by listing, so nothing is fetched.
-
-        DVC remembers what it once sent, and takes a folder for whole if its list is there.
-        """
+        """The objects that are there, and their bytes: by listing, so nothing is fetched."""
+        # DVC remembers what it once sent, and takes a folder for whole if its list is there.
         fs = self.odb.fs
         fs.fs.invalidate_cache()
 
@@ -163,8 +164,8 @@ def open_remote(repo: Any, name: str | None) -> Iterator[ObjectStore]:
     chosen = name or repo.config["core"].get("remote")
     if chosen not in known:
         raise InputError(
-            f"remote {chosen or ''} is not set up, but {', '.join(known) or 'none'}: `dvc remote "
-            "add --default NAME URL`, where URL is a folder, ssh://... or s3://..., or name another"
+            f"remote {chosen or ''} is not set up, but {', '.join(known) or 'none'}: name another, "
+            "or `dvc remote add --default NAME URL`, a folder, ssh://... or s3://..."
         )
     try:
         yield ObjectStore(REMOTE, repo.cloud.get_remote(chosen).odb)
@@ -173,21 +174,16 @@ def open_remote(repo: Any, name: str | None) -> Iterator[ObjectStore]:
     except Exception as error:  # each library has errors of its own, not all of them OSErrors
         # An address may hold a password.
         reason = re.sub("//([^/:]*):[^/]*@", r"//\1:***@", in_full(error))
-        raise InputError(
-            f"remote {chosen} does not answer as it should: {reason}. Nothing was lost; look at "
-            "`dvc remote list`, the key and the network; `make remotes` installs ssh:// and s3://"
-        ) from None
+        advice = "`dvc remote list`, the key, the network; `make remotes` installs ssh:// and s3://"
+        problem = f"remote {chosen} does not answer as it should: {reason}. Nothing was lost"
+        raise InputError(f"{problem}; look at {advice}") from None
 
 
 def outputs(commit: str = "") -> list[Output]:
-    """All that dvc.lock and the .dvc files name, here or at a commit.
-
-    Read from git, not by DVC, which takes the config of a commit with it and stops where that is
-    older than the remote.
-    """
-    command = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    if commit:
-        command = ["ls-tree", "-r", "-z", "--name-only", commit]
+    """All that dvc.lock and the .dvc files name, here or at a commit."""
+    # By git: DVC takes the config of a commit with it, and stops where that lacks the remote.
+    here = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    command = ("ls-tree", "-r", "-z", "--name-only", commit) if commit else here
     tracked = dict.fromkeys(git(*command).split("\0"))
     known: list[Output] = []
     for path in map(PurePosixPath, tracked):
@@ -227,22 +223,14 @@ def objects_of(output: Output, files: Mapping[str, str]) -> dict[str, str]:
     return {md5: path for path, md5 in files.items()} | {output.md5: output.path}
 
 
-def is_here(output: Output) -> bool:
-    """Whether it should be in the workspace: what git does not hold may not be pulled."""
-    return output.in_git or os.path.lexists(output.path)
-
-
-def hash_all(
-    keys: Iterable[str], read: Callable[[str], Digest | None], place: str
-) -> dict[str, Digest | None]:
+def hash_all(keys: Iterable[str], read: Callable[..., Any], place: str) -> dict[str, Digest | None]:
     """Key -> digest, None of what is not there."""
     wanted, label = sorted(set(keys)), f"hashing {place}"
     digests = thread_map(read, wanted, max_workers=JOBS, desc=label, unit=" files", disable=None)
     return dict(zip(wanted, digests, strict=True))
 
 
-@dataclass(frozen=True)
-class Scan:
+class Scan(NamedTuple):
     """All outputs and what was read of them."""
 
     outputs: Sequence[Output]
@@ -262,7 +250,7 @@ class Scan:
 def scan(known: Sequence[Output], stores: Sequence[ObjectStore]) -> Scan:
     """Read and hash everything, in the workspace and in the stores: the cache, and a remote."""
     files = {output.path: files_of(output, stores) for output in known}
-    names = [name for output in known if is_here(output) for name in files[output.path]]
+    names = [name for output in known if output.is_here() for name in files[output.path]]
     read = dict[str, Mapping[str, Digest | None]]()
     for store in stores:
         kept = (output for output in known if output.is_kept_in(store.name))
@@ -276,10 +264,10 @@ def scan(known: Sequence[Output], stores: Sequence[ObjectStore]) -> Scan:
 
 def find_mismatches(read: Scan, manifest: Records) -> list[Mismatch]:
     """List what differs from dvc.lock and the manifest, in the order of the outputs."""
-    mismatches: list[Mismatch] = []
+    mismatches = list[Mismatch]()
     for output in read.outputs:
         path, objects = output.path, objects_of(output, read.files[output.path])
-        local = is_here(output) or any(read.digests[CACHE].get(md5) for md5 in objects)
+        local = output.is_here() or any(read.digests[CACHE].get(md5) for md5 in objects)
         if not (local or REMOTE in read.digests):  # a clone that has not pulled this lacks nothing
             mismatches.append(Mismatch(path, WORKSPACE, ABSENT, ABSENT, path))
         for place in read.digests if local else read.digests.keys() & {REMOTE}:
@@ -291,18 +279,15 @@ def find_mismatches(read: Scan, manifest: Records) -> list[Mismatch]:
 
 
 def _in_place(output: Output, place: str, read: Scan) -> Iterator[Mismatch]:
-    here, digests, files = (
-        read.intact(output, WORKSPACE),
-        read.digests[place],
-        read.files[output.path],
-    )
+    here, files = read.intact(output, WORKSPACE), read.files[output.path]
     stored = [(path, md5) for md5, path in objects_of(output, files).items()]
+    digests = read.digests[place]
     for path, md5 in files.items() if place == WORKSPACE else stored:
         digest = digests.get(key := path if place == WORKSPACE else md5)
         if key in digests and (digest is None or digest.md5 != md5.removesuffix(LIST)):
             kept = {WORKSPACE: output.in_git, CACHE: path in here}.get(place)
-            fix = f"{place}_kept" if kept else place
-            yield Mismatch(path, place, (MISSING, CHANGED)[bool(digest)], fix, output.path, md5)
+            code, fix = (MISSING, CHANGED)[bool(digest)], f"{place}_kept" if kept else place
+            yield Mismatch(path, place, code, fix, output.path, md5)
 
 
 def _in_manifest(output: Output, read: Scan, record: Sequence[str] | None) -> Iterator[Mismatch]:
@@ -344,20 +329,16 @@ def write_manifest(path: Path, records: Records) -> None:
 
 def read_manifest(path: Path) -> dict[str, list[str]]:
     """Read the records; none if there is no manifest."""
-    records: dict[str, list[str]] = {}
-    output = ""
+    records, output = dict[str, list[str]](), ""
     for number, line in enumerate(path.read_text("utf-8").splitlines() if path.exists() else (), 1):
         match = LINE.fullmatch(line)
         if match and match[1]:
-            output = match[1]
-            records[output] = [line]
+            records[output := match[1]] = [line]
         elif match and output:
             records[output].append(line)
         elif f"{line}\n" not in HEAD:
-            raise InputError(
-                f"{path}, line {number}, is not a digest and a path, as sha256sum writes them: "
-                "after a merge, `./ulna verify --write` writes it anew"
-            )
+            problem = f"{path}, line {number}, is not a digest and a path as sha256sum writes them"
+            raise InputError(f"{problem}: after a merge, `./ulna verify --write` writes it anew")
     return records
 
 
@@ -367,14 +348,10 @@ def refresh(read: Scan, former: Records) -> None:
     for output in read.outputs:
         records[output.path] = former.get(output.path, [""])
         if records[output.path][0] != record_of(output, {})[0]:
-            known: dict[str, str] = {}
-            for place in read.digests:
-                known = read.intact(output, place) | known
+            known = dict(ChainMap(*(read.intact(output, place) for place in read.digests)))
             if not 0 < len(known) == len(read.files[output.path]):
-                raise InputError(
-                    f"{output.path} is neither here nor in the cache as dvc.lock names it, so its "
-                    "SHA-256 cannot be written: `dvc pull` or `dvc repro` first"
-                )
+                what = f"{output.path} is neither here nor in the cache as dvc.lock names it"
+                raise InputError(f"{what}, so has no SHA-256: `dvc pull` or `dvc repro` first")
             records[output.path] = record_of(output, known)
     write_manifest(MANIFEST, records)
 
@@ -402,13 +379,10 @@ def run(arguments: argparse.Namespace) -> None:
         refresh(read, {path: former[path] for path in former if not os.path.lexists(path)})
     mismatches = find_mismatches(read, read_manifest(MANIFEST))
     for path, place, code, fix, output, md5 in mismatches:
-        names = {
-            "path": quote(path),
-            "output": quote(output),
-            "stored": f"files/md5/{md5[:2]}/{md5[2:]}",
-        }
-        print(f"{path}\n  {place}: {code}\n  fix: {FIXES[fix].format(**names)}")
-    size = f"{len(read.outputs)} outputs, in {', '.join(read.digests)}"
-    print(f"verify: {size}: {len(mismatches)} mismatches")
+        stored = f"files/md5/{md5[:2]}/{md5[2:]}"
+        repair = FIXES[fix].format(path=quote(path), output=quote(output), stored=stored)
+        print(f"{path}\n  {place}: {code}\n  fix: {repair}")
+    places = ", ".join(read.digests)
+    print(f"verify: {len(read.outputs)} outputs, in {places}: {len(mismatches)} mismatches")
     if mismatches:
         raise SystemExit(1)
