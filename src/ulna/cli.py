@@ -26,26 +26,18 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary)
         if name == chosen:
             module = importlib.import_module(f"ulna.team.{name}")
-            module.add_arguments(
-                commands.add_parser(
-                    name,
-                    help=summary,
-                    description=module.__doc__,
-                    formatter_class=argparse.RawDescriptionHelpFormatter,
-                )
-            )
-        else:
-            commands.add_parser(name, help=summary)
+            command.description = module.__doc__
+            command.formatter_class = argparse.RawDescriptionHelpFormatter
+            module.add_arguments(command)
     return parser
 
 
 def find_root() -> Path:
-    """The repository around the working directory, as DVC finds it; outside one, that directory.
-
-    From a folder in it git and DVC name files in another way, and params.yaml is not found.
-    """
+    """The repository around the working directory, as DVC finds it; outside one, that directory."""
+    # From a folder in it git and DVC name files in another way, and params.yaml is not found.
     here = Path.cwd()
     return next((path for path in (here, *here.parents) if (path / ".dvc").is_dir()), here)
 

@@ -1,5 +1,6 @@
 """Revisions: which stage wrote a file, with which parameters, from which files; older ones."""
 
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,7 +62,7 @@ def test_a_seed_that_is_none_is_refused_in_a_sentence(monkeypatch):
     texts = {"params.yaml": params, "dvc.lock": {}}
     monkeypatch.setattr(revisions, "_read_yaml", lambda repo, path, name: texts[str(path)])
     with pytest.raises(InputError, match="workspace: seed .* params.yaml"):
-        read_revision(SimpleNamespace(), WORKSPACE)
+        read_revision(SimpleNamespace(switch=nullcontext), WORKSPACE, ["ensemble"])
 
 
 def test_an_older_revision_is_read_with_its_names_and_places(monkeypatch):
@@ -72,11 +73,13 @@ def test_an_older_revision_is_read_with_its_names_and_places(monkeypatch):
     monkeypatch.setattr(revisions, "_read_yaml", lambda repo, path, name: texts[str(path)])
     tables = {"data/predictions/ensemble.csv": "old ensemble"}
     monkeypatch.setattr(revisions, "_read_table", lambda repo, path: tables.get(path.as_posix()))
-    older = read_revision(SimpleNamespace(), WORKSPACE)
+    older = read_revision(SimpleNamespace(switch=nullcontext), WORKSPACE, ["ensemble"])
     assert older.tables == {"ensemble": "old ensemble"}
     assert older.evaluate.bootstrap_replicates == params["evaluate"]["bootstrap_draws"]
     tables["data/ensemble.csv"] = "new ensemble"
-    assert read_revision(SimpleNamespace(), WORKSPACE).tables == {"ensemble": "new ensemble"}
+    assert read_revision(SimpleNamespace(switch=nullcontext), WORKSPACE, ["ensemble"]).tables == {
+        "ensemble": "new ensemble"
+    }
 
 
 def test_data_that_dvc_add_keeps_is_told_as_different(tmp_path, monkeypatch):

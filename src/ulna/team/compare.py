@@ -7,8 +7,7 @@
 
 `dvc metrics diff` gives two numbers. Here each difference has its 95% interval: both revisions are
 evaluated on the same test patients, which the bootstrap replicates in pairs. A difference whose
-interval includes 0 is not significant. Each revision's thresholds are chosen on its own val. What
-another seed of training would change is not in the intervals: train several.
+interval includes 0 is not significant. Each revision's thresholds are chosen on its own val.
 """
 
 import argparse
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from tabulate import tabulate  # type: ignore[import-untyped]  # DVC's own
 
 from ulna.core import InputError
 from ulna.evaluation.bootstrap import (
@@ -30,26 +30,13 @@ from ulna.evaluation.bootstrap import (
 from ulna.evaluation.conclusions import METRICS as METRIC_NAMES
 from ulna.evaluation.conclusions import NAMES
 from ulna.evaluation.thresholds import LEVELS, apply_thresholds
-from ulna.team.revisions import (
-    NETWORKS,
-    WORKSPACE,
-    Revision,
-    different_code,
-    flatten,
-    open_repo,
-    read_revision,
-    resolve,
-    show,
-)
+from ulna.team.revisions import WORKSPACE, Revision, different_code, open_repo, read_revision, show
 
-COLUMNS = (
-    "network", "level", "metric", "before", "after", "difference", "low", "high", "n", "patients",
-    "significance",
-)  # fmt: skip
 # Codes of a difference, in the order in which they are listed; and of a rank.
 SIGNIFICANT, NOT_SIGNIFICANT, NO_INTERVAL = "significant", "not_significant", "no_interval"
 BEST, OTHER_TEST = "best", "other_test"
 HEADLINE = "auroc"
+STYLES = {True: "github", False: "plain"}  # of a table as Markdown, or for a terminal
 # Code of a conclusion -> its sentence.
 CONCLUSIONS = {
     "better": "{after} is better than {before}",
@@ -62,22 +49,17 @@ CONCLUSIONS = {
 }
 LIMITS = (
     "Intervals are over test patients, of these networks as they are trained, and not adjusted for "
-    "the number of comparisons: of twenty between equally good ones about one excludes 0. Another "
-    "seed of training is not in them: train both with several seeds before a small difference is "
-    "called an effect."
+    "the number of comparisons: of twenty between equally good ones about one excludes 0. What "
+    "another seed of training would change is not in them: train both with several seeds."
 )
-# Must be the same in two tables for these to be comparable.
-SAME = ("patient", "study", "body_part", "label")
 
 
 def differing_images(before: pd.DataFrame, after: pd.DataFrame, split: str) -> int:
     """Count the images of a split that only one has, or that have another label or study."""
-    one, two = (
-        table[table["split"] == split].set_index("image")[list(SAME)] for table in (before, after)
-    )
-    shared = one.index.intersection(two.index)
-    unequal = int((one.loc[shared] != two.loc[shared]).any(axis=1).sum())
-    return unequal + len(one) + len(two) - 2 * len(shared)
+    columns = ["image", "patient", "study", "body_part", "label"]
+    one, two = (table.loc[table["split"] == split, columns] for table in (before, after))
+    merged = one.merge(two, how="outer", indicator=True)
+    return int(merged.loc[merged["_merge"] != "both", "image"].nunique())
 
 
 def evaluated(revision: Revision, network: str, level: str, split: str) -> pd.DataFrame:
@@ -92,49 +74,41 @@ def compare_network(
     """Paired differences of a network between two revisions with the same test set.
 
     Returns:
-        One row per level and metric, columns `COLUMNS`: difference is after less before, NaN where
-        undefined. The bootstrap follows the section evaluate of `after`.
+        One row per level and metric: network, level, n, patients, metric, before, after, difference
+        (after less before), low, high, significance; numbers are NaN where undefined. The bootstrap
+        follows the section evaluate of `after`.
     """
-    rows = []
+    rows = list[dict[str, Any]]()
     for level in levels:
         old, new = (evaluated(each, network, level, "test") for each in (before, after))
         replicates = bootstrap_weights(new["patient"], after.evaluate.bootstrap_replicates, seed)
         paired = differences(new, old, replicates, after.evaluate.min_patients)
         was, now = table_metrics(old), table_metrics(new)
-        sizes = {"network": network, "level": level, "n": paired["n"]}
-        sizes["patients"] = paired["patients"]
         for metric in METRICS:
-            row = sizes | {"metric": metric, "before": was[metric], "after": now[metric]}
+            row = {"network": network, "level": level, "metric": metric, "n": paired["n"]}
+            row |= {"patients": paired["patients"], "before": was[metric], "after": now[metric]}
             rows.append(row | paired[metric] | {"significance": significance(paired[metric])})
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows)
     table.loc[table["difference"].isna(), ["before", "after"]] = np.nan
     return table
 
 
 def significance(difference: Mapping[str, float]) -> str:
-    """The code of a difference: whether its interval excludes 0.
-
-    Example:
-        >>> significance({"difference": 0.04, "low": 0.01, "high": 0.07})
-        'significant'
-    """
+    """The code of a difference: whether its interval excludes 0."""
     low, high = difference["low"], difference["high"]
-    if np.isnan(low) or np.isnan(high):
+    if np.isnan([low, high]).any():
         return NO_INTERVAL
     return NOT_SIGNIFICANT if low <= 0 <= high else SIGNIFICANT
 
 
 def fresh_tables(revisions: Sequence[Revision]) -> list[str]:
     """The networks of which every revision has predictions, none of them stale; at least one."""
-    networks = [
-        network
-        for network in NETWORKS
-        if all(network in each.tables and network not in each.stale for each in revisions)
-    ]
+    usable = [each.tables.keys() - each.stale.keys() for each in revisions]
+    networks = [network for network in NAMES if all(network in each for each in usable)]
     if not networks:
+        why = "; ".join(notes(revisions))
         raise InputError(
-            f"no network has predictions in all revisions ({'; '.join(notes(revisions))}): run "
-            "`dvc repro` there"
+            f"no network has predictions in all revisions ({why}): run `dvc repro` there"
         )
     return networks
 
@@ -142,7 +116,7 @@ def fresh_tables(revisions: Sequence[Revision]) -> list[str]:
 def compare_revisions(
     before: Revision, after: Revision, levels: Sequence[str] = LEVELS
 ) -> pd.DataFrame:
-    """All differences between two revisions, in columns `COLUMNS`.
+    """All differences between two revisions, see `compare_network`.
 
     Significant ones come first, the largest at the top, then the others, then those without an
     interval. Stale predictions are left out; different test sets are an InputError.
@@ -150,10 +124,8 @@ def compare_revisions(
     compared = []
     for network in fresh_tables([before, after]):
         if count := differing_images(before.tables[network], after.tables[network], "test"):
-            raise InputError(
-                f"{before.name} and {after.name} have different test sets, in {count} images: "
-                "their scores cannot be compared, take the same data and the same data.body_parts"
-            )
+            problem = f"{before.name} and {after.name} have different test sets, in {count} images"
+            raise InputError(f"{problem}: take the same data and the same data.body_parts")
         compared.append(compare_network(before, after, network, levels, after.seed))
     rows = pd.concat(compared, ignore_index=True)
     order = rows["significance"].map({SIGNIFICANT: 0, NOT_SIGNIFICANT: 1, NO_INTERVAL: 2})
@@ -169,15 +141,13 @@ def conclude(rows: pd.DataFrame, seed_alone: bool = False) -> str:
     known = rows[rows["significance"] != NO_INTERVAL]
     if known.empty:
         return "no_interval"
-    if not known[["difference", "low", "high"]].to_numpy().any():
+    if not known[["difference", "low", "high"]].any(axis=None):
         return "same"
     headline = known[known["metric"] == HEADLINE]
     headline = known if headline.empty else headline  # --metric chose another one
     signs = set(np.sign(headline["difference"][headline["significance"] == SIGNIFICANT]))
-    if not signs:
-        return "not_significant"
-    if seed_alone:
-        return "seed"
+    if seed_alone or not signs:
+        return "seed" if signs else "not_significant"
     return "mixed" if len(signs) > 1 else "better" if signs == {1.0} else "worse"
 
 
@@ -187,50 +157,37 @@ def rank(revisions: Sequence[Revision], network: str, level: str, metric: str) -
     The choice is made on val, so it does not flatter the test score of the first.
 
     Returns:
-        One row per revision, the best on val first: name, val, test, low, high (its 95% interval),
-        behind, behind_low, behind_high (test less that of the first, with its paired interval),
-        significance (`BEST` of the first, `OTHER_TEST` where nothing can be compared), other_val
-        (whether its val is not that of the first); NaN where undefined.
+        The best on val first: name, val, test, low, high (its 95% interval), behind, behind_low,
+        behind_high (test less that of the first, with its paired interval), significance (`BEST`,
+        `OTHER_TEST` where nothing can be compared), other_val (its val is not that of the first).
     """
-    scores = {each.name: val_score(each, network, level, metric) for each in revisions}
-    order = sorted(revisions, key=lambda each: -np.nan_to_num(scores[each.name], nan=-np.inf))
-    best = order[0]
-    rows = []
+    val = {
+        each.name: table_metrics(evaluated(each, network, level, "val"))[metric]
+        for each in revisions
+    }
+    order = sorted(revisions, key=lambda each: -np.nan_to_num(val[each.name], nan=-np.inf))
+    best, rows = order[0], []
     for each in order:
         test, evaluate = evaluated(each, network, level, "test"), each.evaluate
         replicates = bootstrap_weights(test["patient"], evaluate.bootstrap_replicates, each.seed)
         result = metrics_with_ci(test, replicates, evaluate.min_patients)
         tables = best.tables[network], each.tables[network]
-        paired = {"difference": np.nan, "low": np.nan, "high": np.nan, "significance": BEST}
-        if differing_images(*tables, "test"):
-            paired["significance"] = OTHER_TEST
-        elif each is not best:
-            rows_of = compare_network(best, each, network, [level], best.seed)
-            paired = rows_of.set_index("metric").loc[metric].to_dict()
-        rows.append(
-            {
-                "name": each.name,
-                "val": scores[each.name],
-                "test": result[metric],
-                "low": result[f"{metric}_low"],
-                "high": result[f"{metric}_high"],
-                "behind": paired["difference"],
-                "behind_low": paired["low"],
-                "behind_high": paired["high"],
-                "significance": paired["significance"],
-                "other_val": differing_images(*tables, "val") > 0,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def val_score(revision: Revision, network: str, level: str, metric: str) -> float:
-    """A metric on val, the only split that a choice may be made on."""
-    return table_metrics(evaluated(revision, network, level, "val"))[metric]
+        other_test = differing_images(*tables, "test") > 0
+        behind = [np.nan, np.nan, np.nan, OTHER_TEST if other_test else BEST]
+        if each is not best and not other_test:
+            paired = compare_network(best, each, network, [level], best.seed).set_index("metric")
+            behind = paired.loc[metric, ["difference", "low", "high", "significance"]].tolist()
+        test_ci = [result[f"{metric}{suffix}"] for suffix in ("", "_low", "_high")]
+        other_val = differing_images(*tables, "val") > 0
+        rows.append([each.name, val[each.name], *test_ci, *behind, other_val])
+    columns = "name val test low high behind behind_low behind_high significance other_val"
+    return pd.DataFrame(rows, columns=columns.split())
 
 
 def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Parameters that differ: dotted name, value before, value after."""
+    from dvc.utils.flatten import flatten
+
     old, new = flatten(before), flatten(after)
     return [
         (name, show(old.get(name)), show(new.get(name)))
@@ -241,17 +198,18 @@ def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[
 
 def notes(revisions: Sequence[Revision]) -> list[str]:
     """Networks that are left out: stale ones, and those of which a revision has no predictions."""
-    stale = [
-        f"{NAMES[network]} of {each.name} is left out: made with "
-        f"{', '.join(f'{name} {show(value)}' for name, value in old.items())}, not run since"
-        for each in revisions
-        for network, old in each.stale.items()
-    ]
-    known = {network for each in revisions for network in each.tables}
-    return stale + [
+    lines = []
+    for each in revisions:
+        for network, old in each.stale.items():
+            made = ", ".join(f"{name} {show(value)}" for name, value in old.items())
+            lines.append(
+                f"{NAMES[network]} of {each.name} is left out: made with {made}, not run since"
+            )
+    known = set[str]().union(*(each.tables for each in revisions))
+    return lines + [
         f"{NAMES[network]} is left out: {each.name} has no predictions of it"
         for each in revisions
-        for network in NETWORKS
+        for network in NAMES
         if network in known - each.tables.keys()
     ]
 
@@ -262,37 +220,11 @@ def _with_ci(value: float, low: float, high: float, sign: str = "") -> str:
     return f"{value:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
 
 
-def _table(rows: Sequence[Sequence[str]], markdown: bool) -> list[str]:
-    """Lines of a table, the first row is the header: for a terminal or a pull request."""
-    if markdown:
-        return [f"| {' | '.join(row)} |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-
-
-def _join(lines: Sequence[str], markdown: bool) -> str:
-    """Join lines; for a terminal, paragraphs are wrapped."""
-    return "\n".join(
-        textwrap.fill(line, 100) if ". " in line and not markdown else line for line in lines
-    )
-
-
-def _difference_cells(row: Any) -> list[str]:
-    difference = _with_ci(row.difference, row.low, row.high, "+z")
-    values = f"{row.before:.3f}", f"{row.after:.3f}", difference
-    return [
-        NAMES[row.network],
-        METRIC_NAMES[row.metric],
-        *values,
-        row.significance.replace("_", " "),
-    ]
-
-
 def render(
     rows: pd.DataFrame, pair: Sequence[Revision], code: Sequence[str], markdown: bool = False
 ) -> str:
     """A comparison as text: what differs in parameters and in files of code, tables, limits."""
-    before, after = (each.name for each in pair)
+    before, after = pair[0].name, pair[1].name
     params = changed_params(pair[0].params, pair[1].params)
     seed_alone = [name for name, *_ in params] == ["seed"] and not code
     lines = [f"- {name}: {old} -> {new}" for name, old, new in params] or ["No parameter differs."]
@@ -301,70 +233,68 @@ def render(
     for level, part in rows.groupby("level", sort=False):
         conclusion = CONCLUSIONS[conclude(part, seed_alone)].format(before=before, after=after)
         size = f"n = {part['n'].iloc[0]}, {part['patients'].iloc[0]} patients of the test split"
+        cells = [
+            [NAMES[row.network], METRIC_NAMES[row.metric], f"{row.before:.3f}", f"{row.after:.3f}",
+             _with_ci(row.difference, row.low, row.high, "+z"), row.significance.replace("_", " ")]
+            for row in part.itertuples()
+        ]  # fmt: skip
         header = ["network", "metric", before, after, "difference (95% interval)", ""]
-        cells = [header, *map(_difference_cells, part.itertuples())]
-        lines += ["", f"Per {level}: {conclusion} ({size})", "", *_table(cells, markdown)]
-    return _join([*lines, "", LIMITS], markdown)
+        lines += ["", f"Per {level}: {conclusion} ({size})", ""]
+        lines.append(tabulate(cells, header, STYLES[markdown], disable_numparse=True))
+    return "\n".join([*lines, "", LIMITS if markdown else textwrap.fill(LIMITS, 100)])
 
 
 def render_ranking(rows: pd.DataFrame, title: str, markdown: bool = False) -> str:
     """The ranking as text, what it is worth, and what to do next."""
-    cells = [["revision", "val", "test (95% interval)", "behind the first on test", ""]]
-    for row in rows.itertuples():
-        val = f"{row.val:.3f}{' (other val)' if row.other_val else ''}"
-        behind = _with_ci(row.behind, row.behind_low, row.behind_high, "+z")
-        test = _with_ci(row.test, row.low, row.high)
-        cells.append([row.name, val, test, behind, row.significance.replace("_", " ")])
+    cells = [
+        [row.name, f"{row.val:.3f}{' (other val)' if row.other_val else ''}",
+         _with_ci(row.test, row.low, row.high),
+         _with_ci(row.behind, row.behind_low, row.behind_high, "+z"),
+         row.significance.replace("_", " ")]
+        for row in rows.itertuples()
+    ]  # fmt: skip
+    header = ["revision", "val", "test (95% interval)", "behind the first on test", ""]
     count = rows["significance"].isin([NOT_SIGNIFICANT, NO_INTERVAL]).sum()
-    lines = [
-        *(f"Ranked by {title} on val:", "", *_table(cells, markdown), ""),
+    worth = (
         f"{count} of {len(rows) - 1} cannot be told from the first on test. Taking the best on "
-        "test instead flatters it by the choice. Another seed of training is not in the intervals.",
-    ]
+        "test instead flatters it by the choice. Another seed of training is not in the intervals."
+    )
     if rows["other_val"].any():
-        lines += [
-            "Those with another val, as after a change of seed, split.val_fraction or "
-            "data.body_parts, cannot be ranked with the others. The easiest val may come first."
-        ]
-    return _join(lines, markdown)
+        worth += (
+            " Another val, as of another seed, split.val_fraction or data.body_parts, cannot be "
+            "ranked with the others: the easiest may come first."
+        )
+    table = tabulate(cells, header, STYLES[markdown], disable_numparse=True)
+    worth = worth if markdown else textwrap.fill(worth, 100)
+    return f"Ranked by {title} on val:\n\n{table}\n\n{worth}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `ulna compare`."""
-    parser.add_argument(
-        "revisions", nargs="+", metavar="REV", help="commit, branch, tag, experiment or workspace"
-    )
+    what = "commit, branch, tag, experiment or workspace"
+    parser.add_argument("revisions", nargs="+", metavar="REV", help=what)
     parser.add_argument("--format", choices=("terminal", "markdown"), default="terminal")
     parser.add_argument("--level", choices=LEVELS, default="study", help="(%(default)s)")
     parser.add_argument("--metric", choices=METRICS, help="this one; of a ranking else auroc")
-    parser.add_argument("--network", choices=NETWORKS, help="this one alone")
+    parser.add_argument("--network", choices=NAMES, help="this one alone")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the comparison of two, or the ranking of more."""
     names = list(dict.fromkeys(arguments.revisions))
     names += [WORKSPACE] if len(names) == 1 else []
-    networks = (arguments.network,) if arguments.network else NETWORKS
+    networks = [arguments.network] if arguments.network else NAMES
     with open_repo() as repo:
-        commits = [name if name == WORKSPACE else resolve(repo, name) for name in names]
         revisions = [read_revision(repo, name, networks) for name in names]
-    print((_compared if len(revisions) == 2 else _ranked)(revisions, commits, arguments))
-
-
-def _ranked(revisions: Sequence[Revision], _: object, arguments: argparse.Namespace) -> str:
-    network, metric = fresh_tables(revisions)[0], arguments.metric or HEADLINE
-    rows = rank(revisions, network, arguments.level, metric)
-    title = f"{METRIC_NAMES[metric]} of {NAMES[network]} per {arguments.level}"
-    return render_ranking(rows, title, arguments.format == "markdown")
-
-
-def _compared(
-    pair: Sequence[Revision], commits: Sequence[str], arguments: argparse.Namespace
-) -> str:
-    markdown = arguments.format == "markdown"
-    rows = compare_revisions(pair[0], pair[1], LEVELS if markdown else [arguments.level])
+    markdown, metric = arguments.format == "markdown", arguments.metric or HEADLINE
+    if len(revisions) > 2:
+        network = fresh_tables(revisions)[0]
+        title = f"{METRIC_NAMES[metric]} of {NAMES[network]} per {arguments.level}"
+        rows = rank(revisions, network, arguments.level, metric)
+        print(render_ranking(rows, title, markdown))
+        return
+    before, after = revisions
+    rows = compare_revisions(before, after, LEVELS if markdown else [arguments.level])
     if arguments.metric:
-        rows = rows[rows["metric"] == arguments.metric]
-    # git compares a commit with the workspace, not the other way round; the files are the same.
-    old, new = sorted(commits, key=lambda commit: commit == WORKSPACE)
-    return render(rows, pair, [] if old == new else different_code(old, new), markdown)
+        rows = rows[rows["metric"] == metric]
+    print(render(rows, revisions, different_code(before.commit, after.commit), markdown))

@@ -1,11 +1,10 @@
 """Parameters and predictions of a commit, branch, tag, experiment or of the workspace."""
 
 import json
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,12 @@ import pandas as pd
 from pydantic import ValidationError
 
 from ulna.core import InputError, paths
-from ulna.core.params import NETWORKS as TABLE
 from ulna.core.params import Evaluate
 from ulna.core.predictions import read_predictions
 
 WORKSPACE = "workspace"
-NETWORKS = (*TABLE, paths.ENSEMBLE)
 LOCK = Path("dvc.lock")
-# Keys of the section evaluate in older revisions. Their ensemble lay in `paths.PREDICTIONS`.
+# Of the section evaluate in older revisions. Their ensemble lay in `paths.PREDICTIONS`.
 RENAMED = {"bootstrap_draws": "bootstrap_replicates"}
 # Code, and data that `dvc add` keeps: params.yaml names neither.
 CODE = ("src", "stages", "dvc.yaml", "*.dvc")
@@ -37,20 +34,20 @@ class Revision:
     seed: int
     tables: Mapping[str, pd.DataFrame]  # of each network
     stale: Mapping[str, Mapping[str, Any]]  # network -> `find_stale`; without those not stale
+    commit: str = WORKSPACE
 
 
 @contextmanager
 def open_repo() -> Iterator[Any]:
     """DVC's view of the repository here; what DVC raises becomes an InputError."""
+    # DVC takes half a second to import: not for a --help.
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
     from dvc.scm import SCMError
 
     if LOCK.exists() and b"\n<<<<<<< " in b"\n" + LOCK.read_bytes():
-        raise InputError(
-            f"{LOCK} holds both sides of a merge: take one (`git checkout --theirs {LOCK}`), then "
-            "`dvc repro --pull --allow-missing`"
-        )
+        side = f"take one (`git checkout --theirs {LOCK}`), then `dvc repro --pull --allow-missing`"
+        raise InputError(f"{LOCK} holds both sides of a merge: {side}")
     try:
         with Repo() as repo:
             yield repo
@@ -70,22 +67,20 @@ def in_full(error: BaseException | None) -> str:
 
 def git(*arguments: str) -> str:
     """The output of git; an InputError with its reason where it fails."""
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+    command = ["git", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         raise InputError(f"git {arguments[0]}: {' '.join(done.stderr.split())}")
     return done.stdout
 
 
-def resolve(repo: Any, name: str) -> str:
-    """The commit of a branch, tag or experiment; an unknown one is an InputError."""
-    from dvc.scm import NoSCM, RevError, resolve_rev
+def read_revision(repo: Any, name: str, networks: Iterable[str]) -> Revision:
+    """Read parameters and at least one prediction table, from DVC's cache or else its remote."""
+    from dvc.scm import RevError
 
-    if isinstance(repo.scm, NoSCM):
-        raise InputError(f"{name} cannot be looked up: there is no git repository here")
     try:
-        return str(resolve_rev(repo.scm, name))
+        with repo.switch(name) as commit:
+            return _read(repo, name, commit, networks)
     except RevError:
         raise InputError(
             f"{name} is no commit, branch, tag or experiment here: `git log`, `git fetch --tags` "
@@ -93,60 +88,48 @@ def resolve(repo: Any, name: str) -> str:
         ) from None
 
 
-def read_revision(repo: Any, name: str, networks: Sequence[str] = NETWORKS) -> Revision:
-    """Read parameters and at least one prediction table, from DVC's cache or else its remote."""
-    if name == WORKSPACE:
-        return _read(repo, name, networks)
-    with repo.switch(resolve(repo, name)):
-        return _read(repo, name, networks)
-
-
-def _read(repo: Any, name: str, networks: Sequence[str]) -> Revision:
+def _read(repo: Any, name: str, commit: str, networks: Iterable[str]) -> Revision:
     params = _read_yaml(repo, paths.PARAMS, name)
     stages = _read_yaml(repo, LOCK, name).get("stages", {})
     try:
         section = {RENAMED.get(key, key): value for key, value in params["evaluate"].items()}
         evaluate, seed = Evaluate.model_validate(section), int(params["seed"])
     except (ValidationError, KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(
-            f"{name}: seed or the section evaluate of its {paths.PARAMS} is missing, faulty or of "
-            "another version: compare revisions of one"
-        ) from None
+        problem = (
+            f"{name}: seed or the section evaluate of its {paths.PARAMS} is missing, faulty or of"
+        )
+        raise InputError(f"{problem} another version: compare revisions of one") from None
     tables, stale = {}, {}
     for network in networks:
         current = paths.predictions(network)
         for path in dict.fromkeys((current, paths.PREDICTIONS / current.name)):
-            if (table := _read_table(repo, path)) is not None:
+            if network not in tables and (table := _read_table(repo, path)) is not None:
                 tables[network] = table
                 if old := find_stale(stages, path, params):
                     stale[network] = old
-                break
     if not tables:
         raise InputError(
-            f"{name} has no predictions: where its dvc.lock names data/predictions, `dvc pull` "
-            "(workspace), `dvc fetch -A` (commits) or `dvc exp pull REMOTE NAME` takes them from "
-            "whoever pushed them; else `dvc repro` there, and commit dvc.lock"
+            f"{name} has no predictions: `dvc pull` (workspace), `dvc fetch -A` (commits) or `dvc "
+            "exp pull REMOTE NAME` takes what was pushed; else `dvc repro` there, commit dvc.lock"
         )
-    return Revision(name, params, evaluate, seed, tables, stale)
+    return Revision(name, params, evaluate, seed, tables, stale, commit)
 
 
 def _read_yaml(repo: Any, path: Path, name: str) -> Any:
     """A file that git keeps, at the revision that `repo` is switched to; {} without it."""
-    try:
+    with suppress(FileNotFoundError):
         with repo.fs.open(str(Path(repo.root_dir) / path), encoding="utf-8") as file:
             return parse_yaml(file.read(), f"{path} of {name}")
-    except FileNotFoundError:
-        return {}
+    return {}
 
 
 def parse_yaml(text: str, source: str) -> Any:
     """Nested values as DVC reads them, unchecked; what is not YAML is an InputError."""
-    from dvc.utils.serialize import YAMLFileCorruptedError
-    from dvc.utils.serialize import parse_yaml as parse
+    from dvc.utils import serialize
 
     try:
-        return parse(text, source) or {}
-    except YAMLFileCorruptedError as error:
+        return serialize.parse_yaml(text, source) or {}
+    except serialize.YAMLFileCorruptedError as error:
         raise InputError(f"{in_full(error)}: {source} is not YAML, as after a merge") from None
 
 
@@ -161,46 +144,24 @@ def _read_table(repo: Any, path: Path) -> pd.DataFrame | None:
         copy = Path(folder) / path.name
         try:
             with DVCFileSystem(repo=repo).open(path.as_posix(), "rb") as source:
-                with copy.open("wb") as target:
-                    shutil.copyfileobj(source, target)
+                copy.write_bytes(source.read())
         except (FileNotFoundError, DvcException):
-            # FileNotFoundError: not in dvc.lock, or neither in the cache nor on a remote.
-            return None
+            return None  # not in dvc.lock, or neither in the cache nor on a remote
         except Exception as error:  # each kind of remote has errors of its own
-            raise InputError(
-                f"{path} is not in the cache, and the remote cannot be read: {error}"
-            ) from None
+            problem = f"{path} is not in the cache, and the remote cannot be read"
+            raise InputError(f"{problem}: {error}") from None
         return read_predictions(copy)
-
-
-def flatten(values: Any, above: str = "") -> dict[str, Any]:
-    """Nested parameters by their dotted names.
-
-    Example:
-        >>> flatten({"loss": "bce", "cnn": {"filters": [8, 16]}})
-        {'loss': 'bce', 'cnn.filters': [8, 16]}
-    """
-    if not isinstance(values, Mapping):
-        return {above: values}
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= flatten(value, f"{above}.{name}" if above else str(name))
-    return flat
 
 
 def show(value: Any) -> str:
     """A value as params.yaml would have it."""
-    if value is None:
-        return "nothing"
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else "nothing" if value is None else json.dumps(value)
 
 
 def producer(stages: Mapping[str, Any], path: str) -> str | None:
     """The stage of dvc.lock that writes a file, or a folder around it."""
-    for stage, recorded in stages.items():
-        if any(f"{path}/".startswith(f"{out['path']}/") for out in recorded.get("outs", ())):
-            return stage
-    return None
+    outs = ((out["path"], stage) for stage in stages for out in stages[stage].get("outs", ()))
+    return next((stage for out, stage in outs if f"{path}/".startswith(f"{out}/")), None)
 
 
 def upstream_stages(stages: Mapping[str, Any], path: str) -> list[str]:
@@ -215,20 +176,18 @@ def upstream_stages(stages: Mapping[str, Any], path: str) -> list[str]:
 
 
 def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Compare what a file was made with, by the stages of dvc.lock, with what there is now.
-
-    As after an experiment that stopped before this network.
+    """List what differs from what a file was made with, as after a run that stopped before it.
 
     Returns:
-        Of the stage that wrote the file and of those before it: dotted name of a parameter -> its
-        value in dvc.lock, where params.yaml has another; path of a file that was read -> its MD5,
-        where the stage that makes it has made another since.
+        Of the stage that wrote it and of those before: dotted name of a parameter -> its value in
+        dvc.lock, where params.yaml has another; path of a file that was read -> its MD5 then, where
+        its stage has made another since.
     """
-    now = flatten(params)
-    made = {
-        out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", ())
-    }
-    stale: dict[str, Any] = {}
+    from dvc.utils.flatten import flatten
+
+    now, stale = flatten(params), dict[str, Any]()
+    outs = (out for stage in stages.values() for out in stage.get("outs", ()))
+    made = {out["path"]: out.get("md5") for out in outs}
     for stage in upstream_stages(stages, path.as_posix()):
         used = flatten(stages[stage].get("params", {}).get(str(paths.PARAMS), {}))
         stale |= {name: value for name, value in used.items() if now.get(name) != value}
@@ -240,5 +199,6 @@ def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any])
 
 def different_code(first: str, second: str) -> list[str]:
     """List files of code and `.dvc` files that differ between two commits, or from here."""
-    revisions = [first] if second == WORKSPACE else [first, second]
+    # git compares a commit with the workspace, not the other way round; the files are the same.
+    revisions = [commit for commit in (first, second) if commit != WORKSPACE]
     return git("diff", "--name-only", *revisions, "--", *CODE).splitlines()

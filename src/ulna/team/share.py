@@ -3,8 +3,8 @@
 `dvc push --run-cache` sends what dvc.lock names and the records of all runs, but not what these
 runs made, nor metrics that git holds: a colleague who asks for the focal experiment trains it. Here
 the experiments go as well, to the git remote and with their data. First everything is hashed, so
-that no damaged file is sent; in the end the remote is listed, since DVC trusts its own record
-of what it sent. manifest.sha256 is brought up to date. With all of it sent, in another clone
+that no damaged file is sent, and manifest.sha256 is brought up to date; in the end the remote is
+listed, since DVC trusts its own record of what it sent. With all of it sent, in another clone
 
     dvc repro --pull --allow-missing     or     dvc exp run --pull --allow-missing -S loss=focal
 
@@ -12,58 +12,37 @@ trains nothing. Killed or cut off, it loses nothing: call it again.
 """
 
 import argparse
-import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable
 from itertools import chain
 from typing import Any
 
+from tqdm.contrib.concurrent import thread_map
+
 from ulna.core import InputError
-from ulna.core.stage import progress
+from ulna.team import verify
 from ulna.team.revisions import LOCK, git, open_repo
-from ulna.team.verify import (
-    CACHE,
-    CHANGED,
-    JOBS,
-    LIST,
-    MANIFEST,
-    OTHER_SHA256,
-    ObjectStore,
-    Output,
-    Scan,
-    files_of,
-    find_mismatches,
-    hash_all,
-    objects_of,
-    open_remote,
-    outputs,
-    read_manifest,
-    refresh,
-    scan,
-)
+from ulna.team.verify import CACHE, CHANGED, LIST, MANIFEST, OTHER_SHA256, ObjectStore, Output
 
 VERIFY = "./ulna verify names every such file and its repair"
 # refs/exps/<the commit it began from, in two parts>/<name>; DVC keeps other things beside these.
-EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/.+")
+EXPERIMENTS = "refs/exps/[0-9a-f][0-9a-f]/*/*"
+Pairs = list[tuple[str, str]]  # paths here and there
 
 
 def experiments() -> dict[str, str]:
     """The experiments here, whichever commit they began from: ref -> commit."""
-    refs = git("for-each-ref", "--format=%(refname) %(objectname)", "refs/exps").splitlines()
-    pairs = [line.split() for line in refs]
-    return {ref: commit for ref, commit in pairs if EXPERIMENT.fullmatch(ref)}
+    lines = git("for-each-ref", "--format=%(refname) %(objectname)", EXPERIMENTS).splitlines()
+    return dict(line.split() for line in lines)
 
 
 def dvc(*arguments: str) -> None:
     """Run DVC, whose progress and errors are seen; an InputError where it fails."""
     sys.stdout.flush()
     if subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode:
-        raise InputError(
-            f"`dvc {' '.join(arguments)}` failed, for the reason above. What it had sent stays "
-            "sent: mend that, then ./ulna share again"
-        )
+        problem = f"`dvc {' '.join(arguments)}` failed, as said above. What it had sent stays sent"
+        raise InputError(f"{problem}: mend that, then ./ulna share again")
 
 
 def verify_downloads(repo: Any, name: str) -> None:
@@ -78,49 +57,41 @@ def verify_downloads(repo: Any, name: str) -> None:
             return
 
 
-def wanted_objects(
-    known: Iterable[Output], cache: ObjectStore, remote: ObjectStore
-) -> dict[str, str]:
-    """MD5 -> path of every object that the remote must hold for these outputs.
-
-    Metrics, which git holds, are among them if the cache has them: without them in the remote a
-    stage that writes metrics is not restored from the run cache but run.
-    """
+def wanted_objects(known: Iterable[Output], *stores: ObjectStore) -> dict[str, str]:
+    """MD5 -> path of every object that the remote must hold; the stores are the cache and it."""
+    # Metrics, which git holds, too: without them in the remote a stage that writes metrics is not
+    # restored from the run cache but run.
     wanted, metrics = dict[str, str](), dict[str, str]()
     for output in dict.fromkeys(output for output in known if not output.imported):
         if output.in_git:
             metrics[output.md5] = output.path
         else:
-            wanted |= objects_of(output, files_of(output, [cache, remote]) or {})
-    return wanted | {md5: metrics[md5] for md5 in cache.sizes(metrics)}
+            wanted |= verify.objects_of(output, verify.files_of(output, stores))
+    return wanted | {md5: metrics[md5] for md5 in stores[0].sizes(metrics)}
 
 
 def check_objects(wanted: dict[str, str], cache: ObjectStore, remote: ObjectStore) -> None:
     """Stop at an object that is in neither store, or is to be sent and damaged."""
     here, there = cache.sizes(wanted), remote.sizes(wanted)
     if lost := wanted.keys() - here.keys() - there.keys():
-        raise InputError(
-            f"{', '.join(sorted(wanted[md5] for md5 in lost)[:9])}: neither in the cache nor in "
-            "the remote, so nothing was sent: `dvc repro` makes it, `dvc pull -r OTHER` takes it "
-            "from elsewhere"
-        )
+        names = ", ".join(sorted(wanted[md5] for md5 in lost)[:9])
+        fix = "`dvc repro` makes it, `dvc pull -r OTHER` takes it from elsewhere"
+        raise InputError(f"{names}: neither in the cache nor the remote; nothing was sent: {fix}")
     todo = [md5 for md5 in here if here[md5] != there.get(md5)]
-    for md5, digest in hash_all(todo, cache.read, "what is to be sent").items():
+    for md5, digest in verify.hash_all(todo, cache.read, "what is to be sent").items():
         if digest is None or digest.md5 != md5.removesuffix(LIST):
             raise InputError(f"{wanted[md5]} in the cache: {CHANGED}; nothing was sent: {VERIFY}")
 
 
-def refuse_mismatches(read: Scan) -> None:
+def refuse_mismatches(read: verify.Scan) -> None:
     """Stop at an object of the cache that changed, or at exchanged bytes anywhere: by the code."""
-    for mismatch in find_mismatches(read, read_manifest(MANIFEST)):
-        if mismatch.code == OTHER_SHA256 or (mismatch.place, mismatch.code) == (CACHE, CHANGED):
+    for mismatch in verify.find_mismatches(read, verify.read_manifest(MANIFEST)):
+        if mismatch.code == OTHER_SHA256 or mismatch[1:3] == (CACHE, CHANGED):
             place = f"{mismatch.path} in the {mismatch.place}"
             raise InputError(f"{place}: {mismatch.code}; nothing was sent: {VERIFY}")
 
 
-def unsent(
-    cache: ObjectStore, remote: ObjectStore, wanted: Collection[str]
-) -> list[tuple[str, str]]:
+def unsent(cache: ObjectStore, remote: ObjectStore, wanted: Collection[str]) -> Pairs:
     """Objects and records of runs that the remote lacks or has cut off: the path here and there.
 
     Lists of folders come last, as DVC sends them: a folder whose list is there is taken for whole.
@@ -129,14 +100,12 @@ def unsent(
     objects = [md5 for md5 in here if here[md5] != there.get(md5)]
     objects.sort(key=lambda md5: md5.endswith(LIST))
     (source, mine), (target, theirs) = cache.runs(), remote.runs()
-    return [(cache.odb.oid_to_path(md5), remote.odb.oid_to_path(md5)) for md5 in objects] + [
-        (f"{source}/{name}", f"{target}/{name}")
-        for name, size in mine.items()
-        if size != theirs.get(name)
-    ]
+    runs = [name for name, size in mine.items() if size != theirs.get(name)]
+    pairs = [(cache.odb.oid_to_path(md5), remote.odb.oid_to_path(md5)) for md5 in objects]
+    return pairs + [(f"{source}/{name}", f"{target}/{name}") for name in runs]
 
 
-def send(remote: ObjectStore, files: Sequence[tuple[str, str]]) -> None:
+def send(remote: ObjectStore, files: Pairs) -> None:
     """Put files into a remote; what is cut off meanwhile is seen by its size, and sent again."""
     fs = remote.odb.fs
 
@@ -144,8 +113,7 @@ def send(remote: ObjectStore, files: Sequence[tuple[str, str]]) -> None:
         fs.makedirs(fs.parent(pair[1]), exist_ok=True)
         fs.put_file(*pair)
 
-    with ThreadPoolExecutor(JOBS) as pool:
-        list(progress(pool.map(put, files), len(files), "share: sending", "files"))
+    thread_map(put, files, max_workers=verify.JOBS, desc="sending", unit=" files", disable=None)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -161,18 +129,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Hash, send, and list what arrived."""
-    with open_repo() as repo, open_remote(repo, arguments.remote) as remote:
+    with open_repo() as repo, verify.open_remote(repo, arguments.remote) as remote:
         name = arguments.remote or repo.config["core"]["remote"]
         cache = ObjectStore(CACHE, repo.cache.local)
-        current = outputs()
-        read = scan(current, [cache])
+        current = verify.outputs()
+        read = verify.scan(current, [cache])
         refuse_mismatches(read)
-        refresh(read, read_manifest(MANIFEST))
+        verify.refresh(read, verify.read_manifest(MANIFEST))
         mine = {} if arguments.no_experiments else experiments()
         commits = [*mine.values()]
         if arguments.all:
             commits += git("rev-list", "--branches", "--tags").split()
-        known = chain(current, *map(outputs, commits))
+        known = chain(current, *map(verify.outputs, commits))
         wanted = wanted_objects(known, cache, remote)
         check_objects(wanted, cache, remote)
         verify_downloads(repo, name)
@@ -185,7 +153,7 @@ def run(arguments: argparse.Namespace) -> None:
             # Not by `dvc exp push`: its exit code is 0 where another of the same name is there.
             git("push", "--quiet", arguments.git_remote, *sorted(mine))
         print(f"share: {len(wanted)} objects and {len(mine)} experiments are in {name}")
-    changed = git("status", "--porcelain", "--", LOCK.name, "params.yaml", MANIFEST.name,
-                  ".dvc/config", "*.dvc")  # fmt: skip
+    files = ("params.yaml", ".dvc/config", "*.dvc", LOCK.name, MANIFEST.name)
+    changed = git("status", "--porcelain", "--", *files)
     names = ", ".join(line[3:] for line in changed.splitlines())
     print(f"share: commit {names}; then `git push`" if names else "share: `git push`, if not done")

@@ -1,9 +1,9 @@
 """Hash every output and data set anew, in the workspace, the DVC cache and, where asked, a remote.
 
 Each is compared with its MD5 in dvc.lock or its .dvc file and its SHA-256 in manifest.sha256. Every
-mismatch is named with a code and the command that repairs it; the exit code is then 1.
+mismatch is named with a code and the command that repairs it; the exit code is then 1. DVC itself
+trusts what it once hashed: an object that changed on the disk is checked out in silence.
 
-DVC itself trusts what it once hashed: an object that changed on the disk is checked out in silence.
 manifest.sha256 is in git, since MD5 does not protect against intent: other bytes of the same MD5
 can be made. `sha256sum --check` reads it. Names of files in a data set may identify patients: what
 a .dvc file tracks, and a folder of many files, has one digest, that of the list which
@@ -15,17 +15,19 @@ import hashlib
 import json
 import os
 import re
+from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from shlex import quote
 from typing import IO, Any, NamedTuple
 
+from tqdm.contrib.concurrent import thread_map
+
 from ulna.core import InputError
 from ulna.core.io import write_text
-from ulna.core.stage import progress
 from ulna.team.revisions import LOCK, WORKSPACE, git, in_full, open_repo, parse_yaml
 
 MANIFEST = Path("manifest.sha256")
@@ -33,11 +35,13 @@ HEAD = (
     "# SHA-256 of what dvc.lock and the .dvc files name; ./ulna share writes it, ./ulna verify\n"
     "# reads it. Without ulna: sha256sum --check --ignore-missing manifest.sha256\n"
 )
-OF_OUTPUT = re.compile(r"# md5 ([0-9a-f]{32}(?:\.dir)?)  (.+)")
-OF_LIST = re.compile(r"# sha256 of the list of its (\d+) files ([0-9a-f]{64})")
-OF_FILE = re.compile(r"([0-9a-f]{64})  (.+)")
+# The manifest's lines of an output: its MD5 in dvc.lock, then either each file or the list of many.
+LIST_LINE = "# sha256 of the list of its"
+LINE = re.compile(
+    rf"# md5 [0-9a-f]{{32}}(?:\.dir)?  (.+)|{LIST_LINE} \d+ files [0-9a-f]{{64}}|[0-9a-f]{{64}}  .+"
+)
+Records = Mapping[str, Sequence[str]]  # path of an output -> its lines
 MOST_LISTED = 50
-WRITE = "./ulna verify --write, then commit manifest.sha256"
 
 CACHE, REMOTE = "cache", "remote"  # the places beside the workspace
 LIST = ".dir"  # DVC's ending for the MD5 of a folder: that of the list of its files
@@ -47,6 +51,19 @@ JOBS = 8  # at once: small files of a remote take the time of the way
 MISSING, CHANGED, ABSENT = "missing", "changed", "absent"  # absent: not pulled, so not checked
 OTHER_SHA256 = "other_sha256"  # with the MD5 of dvc.lock: bytes made to look the same
 UNRECORDED, OUTDATED = "unrecorded", "outdated"  # the manifest lacks it, or is older than dvc.lock
+# Place (kept: what git has; what the workspace has) or code -> the commands that repair it.
+FIXES = {
+    # Without rm, DVC takes a file whose time and size are as it left them for unchanged.
+    WORKSPACE: "rm -f {path} && dvc checkout --force {output}",
+    f"{WORKSPACE}_kept": "git checkout -- {path}, or dvc repro if you changed what it follows from",
+    CACHE: "rm -f $(dvc cache dir)/{stored} && dvc fetch {output}",
+    # Not `dvc commit`: it would record whatever else has changed.
+    f"{CACHE}_kept": "install -D -m 444 {path} $(dvc cache dir)/{stored}",
+    REMOTE: "remove {stored} there, if it is, then ./ulna share from a clone that has it",
+    MANIFEST.name: "./ulna verify --write, then commit manifest.sha256",
+    ABSENT: "dvc pull {output}, or ./ulna verify --remote",
+    OTHER_SHA256: "git log -- manifest.sha256; if that is as it should be, do not use these bytes",
+}
 
 
 class Output(NamedTuple):
@@ -56,11 +73,15 @@ class Output(NamedTuple):
     md5: str
     stage: str
     in_git: bool = False
-    imported: bool = False  # from another repository: DVC sends it to no remote
+    imported: bool = False  # from another repository
 
     def is_kept_in(self, store: str) -> bool:
-        """Whether DVC keeps it in its cache, or in a remote."""
+        """Whether DVC keeps it there; an import it sends to no remote."""
         return not self.in_git and not (self.imported and store == REMOTE)
+
+    def is_here(self) -> bool:
+        """Whether it should be in the workspace: what git does not hold may not be pulled."""
+        return self.in_git or os.path.lexists(self.path)
 
 
 class Digest(NamedTuple):
@@ -76,42 +97,31 @@ class Mismatch(NamedTuple):
     path: str
     place: str
     code: str
-    fix: str
+    fix: str  # a key of `FIXES`
+    output: str
+    md5: str = ""
 
 
-@dataclass(frozen=True)
-class Record:
-    """The manifest's entry of an output: SHA-256 by file, or of the list of so many files."""
-
-    md5: str
-    files: Mapping[str, str]
-    of_list: str = ""
-    count: int = 0
-
-
-@dataclass(frozen=True)
-class ObjectStore:
-    """Objects by their MD5: the DVC cache, or a remote. DVC has no public way to read one."""
+class ObjectStore(NamedTuple):
+    """Objects by their MD5: the DVC cache, or a remote."""
 
     name: str
-    odb: Any
+    odb: Any  # DVC has no public way to read an object
 
     def sizes(self, wanted: Collection[str]) -> dict[str, int]:
-        """The objects that are there, and their bytes: by listing, so nothing is fetched.
-
-        DVC remembers what it once sent, and takes a folder for whole if its list is there.
-        """
+        """The objects that are there, and their bytes: by listing, so nothing is fetched."""
+        # DVC remembers what it once sent, and takes a folder for whole if its list is there.
         fs = self.odb.fs
         fs.fs.invalidate_cache()
 
-        def listed(start: str) -> list[Any]:
+        def listed(prefix: str) -> list[Any]:
             with suppress(FileNotFoundError):
-                return list(fs.ls(fs.join(self.odb.path, start), detail=True))
+                return list(fs.ls(fs.join(self.odb.path, prefix), detail=True))
             return []
 
         with ThreadPoolExecutor(JOBS) as pool:
-            entries = sum(pool.map(listed, sorted({md5[:2] for md5 in wanted})), [])
-        sizes = {"".join(fs.parts(entry["name"])[-2:]): entry["size"] for entry in entries}
+            entries = chain.from_iterable(pool.map(listed, {md5[:2] for md5 in wanted}))
+            sizes = {"".join(fs.parts(entry["name"])[-2:]): entry["size"] for entry in entries}
         return {md5: sizes[md5] for md5 in wanted if md5 in sizes}
 
     def runs(self) -> tuple[str, dict[str, int]]:
@@ -119,10 +129,9 @@ class ObjectStore:
         fs = self.odb.fs
         top = fs.join(fs.parent(fs.parent(self.odb.path)), "runs")
         paths = list(fs.find(top)) if fs.exists(top) else []
+        names = ("/".join(fs.parts(path)[-3:]) for path in paths)
         with ThreadPoolExecutor(JOBS) as pool:
-            sizes = pool.map(fs.size, paths)
-            names = ("/".join(fs.parts(path)[-3:]) for path in paths)
-            return top, dict(zip(names, sizes, strict=True))
+            return top, dict(zip(names, pool.map(fs.size, paths), strict=True))
 
     def read(self, md5: str) -> Digest | None:
         """Hash an object; None if there is none."""
@@ -155,8 +164,8 @@ def open_remote(repo: Any, name: str | None) -> Iterator[ObjectStore]:
     chosen = name or repo.config["core"].get("remote")
     if chosen not in known:
         raise InputError(
-            f"remote {chosen or ''} is not set up, but {', '.join(known) or 'none'}: `dvc remote "
-            "add --default NAME URL`, where URL is a folder, ssh://... or s3://..., or name another"
+            f"remote {chosen or ''} is not set up, but {', '.join(known) or 'none'}: name another, "
+            "or `dvc remote add --default NAME URL`, a folder, ssh://... or s3://..."
         )
     try:
         yield ObjectStore(REMOTE, repo.cloud.get_remote(chosen).odb)
@@ -165,35 +174,30 @@ def open_remote(repo: Any, name: str | None) -> Iterator[ObjectStore]:
     except Exception as error:  # each library has errors of its own, not all of them OSErrors
         # An address may hold a password.
         reason = re.sub("//([^/:]*):[^/]*@", r"//\1:***@", in_full(error))
-        raise InputError(
-            f"remote {chosen} does not answer as it should: {reason}. Nothing was lost; look at "
-            "`dvc remote list`, the key and the network; `make remotes` installs ssh:// and s3://"
-        ) from None
+        advice = "`dvc remote list`, the key, the network; `make remotes` installs ssh:// and s3://"
+        problem = f"remote {chosen} does not answer as it should: {reason}. Nothing was lost"
+        raise InputError(f"{problem}; look at {advice}") from None
 
 
 def outputs(commit: str = "") -> list[Output]:
-    """All that dvc.lock and the .dvc files name, here or at a commit.
-
-    Read from git, not by DVC, which takes the config of a commit with it and stops where that is
-    older than the remote.
-    """
+    """All that dvc.lock and the .dvc files name, here or at a commit."""
+    # By git: DVC takes the config of a commit with it, and stops where that lacks the remote.
     here = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
     command = ("ls-tree", "-r", "-z", "--name-only", commit) if commit else here
     tracked = dict.fromkeys(git(*command).split("\0"))
     known: list[Output] = []
-    for name in tracked:
-        path = PurePosixPath(name)
+    for path in map(PurePosixPath, tracked):
         if path.name != LOCK.name and path.suffix != ".dvc":
             continue
         try:
-            text = git("show", f"{commit}:./{name}") if commit else Path(name).read_text("utf-8")
-            content = parse_yaml(text, f"{name} {commit}")
+            text = git("show", f"{commit}:./{path}") if commit else Path(path).read_text("utf-8")
+            content = parse_yaml(text, f"{path} {commit}")
         except InputError as error:
             if not commit:
                 raise
             print(f"left out: {error}")  # a conflict that was committed: nobody can mend the past
             continue
-        known += _outs(path, content.get("stages", {name: content}), tracked)
+        known += _outs(path, content.get("stages", {str(path): content}), tracked)
     return known
 
 
@@ -206,14 +210,12 @@ def _outs(path: PurePosixPath, stages: Any, tracked: Collection[str]) -> Iterato
                 yield Output(at, out["md5"], stage, at in tracked, imported)
 
 
-def files_of(output: Output, stores: Sequence[ObjectStore]) -> dict[str, str] | None:
-    """The files of an output, path -> MD5; None if a folder's list is in no store."""
+def files_of(output: Output, stores: Iterable[ObjectStore]) -> dict[str, str]:
+    """The files of an output, path -> MD5; none if a folder's list is in no store."""
     if not output.md5.endswith(LIST):
         return {output.path: output.md5}
-    for store in stores:
-        if (listing := store.listing(output.md5)) is not None:
-            return {f"{output.path}/{name}": md5 for name, md5 in sorted(listing.items())}
-    return None
+    listing = next(filter(None, (store.listing(output.md5) for store in stores)), {})
+    return {f"{output.path}/{name}": md5 for name, md5 in sorted(listing.items())}
 
 
 def objects_of(output: Output, files: Mapping[str, str]) -> dict[str, str]:
@@ -221,18 +223,14 @@ def objects_of(output: Output, files: Mapping[str, str]) -> dict[str, str]:
     return {md5: path for path, md5 in files.items()} | {output.md5: output.path}
 
 
-def hash_all(
-    keys: Iterable[str], read: Callable[[str], Digest | None], place: str
-) -> dict[str, Digest | None]:
+def hash_all(keys: Iterable[str], read: Callable[..., Any], place: str) -> dict[str, Digest | None]:
     """Key -> digest, None of what is not there."""
-    wanted = sorted(set(keys))
-    with ThreadPoolExecutor(JOBS) as pool:
-        results = progress(pool.map(read, wanted), len(wanted), f"hashing {place}", "files")
-        return dict(zip(wanted, results, strict=True))
+    wanted, label = sorted(set(keys)), f"hashing {place}"
+    digests = thread_map(read, wanted, max_workers=JOBS, desc=label, unit=" files", disable=None)
+    return dict(zip(wanted, digests, strict=True))
 
 
-@dataclass(frozen=True)
-class Scan:
+class Scan(NamedTuple):
     """All outputs and what was read of them."""
 
     outputs: Sequence[Output]
@@ -241,150 +239,120 @@ class Scan:
 
     def intact(self, output: Output, place: str) -> dict[str, str]:
         """The files of an output that have their MD5 in a place: path -> SHA-256."""
-        intact = {}
-        for path, md5 in self.files[output.path].items():
-            digest = self.digests[place].get(path if place == WORKSPACE else md5)
-            if digest is not None and digest.md5 == md5:
-                intact[path] = digest.sha256
-        return intact
+        read = self.digests[place]
+        return {
+            path: digest.sha256
+            for path, md5 in self.files[output.path].items()
+            if (digest := read.get(path if place == WORKSPACE else md5)) and digest.md5 == md5
+        }
 
 
 def scan(known: Sequence[Output], stores: Sequence[ObjectStore]) -> Scan:
     """Read and hash everything, in the workspace and in the stores: the cache, and a remote."""
-    files = {output.path: files_of(output, stores) or {} for output in known}
-    names = [name for path in files if os.path.lexists(path) for name in files[path]]
-    read = {WORKSPACE: hash_all(names, lambda name: digest_of(lambda: open(name, "rb")), WORKSPACE)}
+    files = {output.path: files_of(output, stores) for output in known}
+    names = [name for output in known if output.is_here() for name in files[output.path]]
+    read = dict[str, Mapping[str, Digest | None]]()
     for store in stores:
         kept = (output for output in known if output.is_kept_in(store.name))
         wanted = set[str]().union(*(objects_of(output, files[output.path]) for output in kept))
         there = hash_all(store.sizes(wanted), store.read, store.name)
         read[store.name] = dict.fromkeys(wanted) | there
+    # Last: an object is repaired before the file that is checked out from it.
+    read[WORKSPACE] = hash_all(names, lambda name: digest_of(lambda: open(name, "rb")), WORKSPACE)
     return Scan(known, files, read)
 
 
-def find_mismatches(read: Scan, manifest: Mapping[str, Record]) -> list[Mismatch]:
+def find_mismatches(read: Scan, manifest: Records) -> list[Mismatch]:
     """List what differs from dvc.lock and the manifest, in the order of the outputs."""
-    mismatches: list[Mismatch] = []
+    mismatches = list[Mismatch]()
     for output in read.outputs:
-        objects = objects_of(output, read.files[output.path])
-        here = output.in_git or os.path.lexists(output.path)
-        if here or any(read.digests[CACHE].get(md5) for md5 in objects):
-            mismatches += _in_store(output, CACHE, read)
-            mismatches += _in_workspace(output, read) if here else ()
-        elif REMOTE not in read.digests:  # a clone that has not pulled this lacks nothing
-            fix = f"dvc pull {quote(output.path)}, or ./ulna verify --remote"
-            mismatches.append(Mismatch(output.path, WORKSPACE, ABSENT, fix))
-        mismatches += _in_store(output, REMOTE, read)
-        mismatches += _in_manifest(output, read, manifest.get(output.path))
-    gone = manifest.keys() - {output.path for output in read.outputs}
-    return mismatches + [Mismatch(path, MANIFEST.name, OUTDATED, WRITE) for path in sorted(gone)]
+        path, objects = output.path, objects_of(output, read.files[output.path])
+        local = output.is_here() or any(read.digests[CACHE].get(md5) for md5 in objects)
+        if not (local or REMOTE in read.digests):  # a clone that has not pulled this lacks nothing
+            mismatches.append(Mismatch(path, WORKSPACE, ABSENT, ABSENT, path))
+        for place in read.digests if local else read.digests.keys() & {REMOTE}:
+            mismatches += _in_place(output, place, read)
+        mismatches += _in_manifest(output, read, manifest.get(path))
+    for path in sorted(manifest.keys() - {output.path for output in read.outputs}):
+        mismatches.append(Mismatch(path, MANIFEST.name, OUTDATED, MANIFEST.name, path))
+    return mismatches
 
 
-def _in_workspace(output: Output, read: Scan) -> Iterator[Mismatch]:
-    for path in sorted(read.files[output.path].keys() - read.intact(output, WORKSPACE).keys()):
-        # Without rm, DVC takes a file whose time and size are as it left them for unchanged.
-        fix = f"rm -f {quote(path)} && dvc checkout --force {quote(output.path)}"
-        if output.in_git:
-            fix = f"git checkout -- {quote(path)}, or dvc repro if you changed what it follows from"
-        yield Mismatch(path, WORKSPACE, CHANGED if os.path.exists(path) else MISSING, fix)
+def _in_place(output: Output, place: str, read: Scan) -> Iterator[Mismatch]:
+    here, files = read.intact(output, WORKSPACE), read.files[output.path]
+    stored = [(path, md5) for md5, path in objects_of(output, files).items()]
+    digests = read.digests[place]
+    for path, md5 in files.items() if place == WORKSPACE else stored:
+        digest = digests.get(key := path if place == WORKSPACE else md5)
+        if key in digests and (digest is None or digest.md5 != md5.removesuffix(LIST)):
+            kept = {WORKSPACE: output.in_git, CACHE: path in here}.get(place)
+            code, fix = (MISSING, CHANGED)[bool(digest)], f"{place}_kept" if kept else place
+            yield Mismatch(path, place, code, fix, output.path, md5)
 
 
-def _in_store(output: Output, place: str, read: Scan) -> Iterator[Mismatch]:
-    here, digests = read.intact(output, WORKSPACE), read.digests.get(place, {})
-    for md5, path in objects_of(output, read.files[output.path]).items():
-        digest = digests.get(md5)
-        if md5 not in digests or (digest is not None and digest.md5 == md5.removesuffix(LIST)):
-            continue
-        stored = f"files/md5/{md5[:2]}/{md5[2:]}"
-        fix = f"rm -f $(dvc cache dir)/{stored} && dvc fetch {quote(output.path)}"
-        if place == REMOTE:
-            fix = f"remove {stored} there, if it is, then ./ulna share from a clone that has it"
-        elif path in here:  # not `dvc commit`: it would record whatever else has changed
-            fix = f"install -D -m 444 {quote(path)} $(dvc cache dir)/{stored}"
-        yield Mismatch(path, place, CHANGED if digest else MISSING, fix)
-
-
-def _in_manifest(output: Output, read: Scan, record: Record | None) -> Iterator[Mismatch]:
-    if record is None or record.md5 != output.md5:
-        yield Mismatch(output.path, MANIFEST.name, OUTDATED if record else UNRECORDED, WRITE)
+def _in_manifest(output: Output, read: Scan, record: Sequence[str] | None) -> Iterator[Mismatch]:
+    if record is None or record[0] != record_of(output, {})[0]:
+        code = OUTDATED if record else UNRECORDED
+        yield Mismatch(output.path, MANIFEST.name, code, MANIFEST.name, output.path)
         return
-    fix = f"git log -- {MANIFEST}; if that is as it should be, do not use these bytes"
     for place in read.digests:
-        count = len(read.files[output.path])
-        for path in _exchanged(output, read.intact(output, place), record, count):
-            yield Mismatch(path, place, OTHER_SHA256, fix)
+        intact = read.intact(output, place)
+        lines = {path: {f"{sha256}  {path}"} for path, sha256 in intact.items()}
+        if record[-1].startswith(LIST_LINE):  # of a folder that is there in part it tells nothing
+            whole = 0 < len(intact) == len(read.files[output.path])
+            lines = {output.path: set(record_of(output, intact))} if whole else {}
+        for path in lines:
+            if not lines[path] <= set(record):
+                yield Mismatch(path, place, OTHER_SHA256, OTHER_SHA256, path)
 
 
-def _exchanged(output: Output, intact: Mapping[str, str], record: Record, count: int) -> list[str]:
-    if record.of_list:
-        whole = 0 < len(intact) == count
-        return [output.path] if whole and record_of(output, intact) != record else []
-    return [path for path in intact if intact[path] != record.files.get(path)]
-
-
-def record_of(output: Output, digests: Mapping[str, str]) -> Record:
-    """Make the record of an output from the SHA-256 of each of its files."""
-    by_hand = output.stage.endswith(".dvc")
+def record_of(output: Output, digests: Mapping[str, str]) -> list[str]:
+    """Make the manifest's lines of an output from the SHA-256 of each of its files."""
+    by_hand, head = output.stage.endswith(".dvc"), f"# md5 {output.md5}  {output.path}"
     if output.md5.endswith(LIST) and (by_hand or len(digests) > MOST_LISTED):
-        return Record(output.md5, {}, digest_of_list(output.path, digests), len(digests))
-    return Record(output.md5, dict(digests))
+        return [head, f"{LIST_LINE} {len(digests)} files {digest_of_list(output.path, digests)}"]
+    return [head, *(f"{sha256}  {path}" for path, sha256 in sorted(digests.items()))]
 
 
 def digest_of_list(folder: str, digests: Mapping[str, str]) -> str:
     """SHA-256 of what sha256sum prints for the files of a folder, in the order of their bytes."""
-    names = {path.removeprefix(f"{folder}/"): sha256 for path, sha256 in digests.items()}
-    text = "".join(f"{names[name]}  ./{name}\n" for name in sorted(names, key=str.encode))
+    order = sorted(digests, key=str.encode)
+    text = "".join(f"{digests[path]}  .{path.removeprefix(folder)}\n" for path in order)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_manifest(path: Path, records: Mapping[str, Record]) -> None:
+def write_manifest(path: Path, records: Records) -> None:
     """Write the records, sorted by path."""
-    lines = [HEAD]
-    for output, record in sorted(records.items()):
-        lines.append(f"# md5 {record.md5}  {output}\n")
-        if record.of_list:
-            lines.append(f"# sha256 of the list of its {record.count} files {record.of_list}\n")
-        lines += [f"{sha256}  {file}\n" for file, sha256 in sorted(record.files.items())]
-    write_text(path, "".join(lines))
+    lines = chain.from_iterable(records[output] for output in sorted(records))
+    write_text(path, HEAD + "".join(f"{line}\n" for line in lines))
 
 
-def read_manifest(path: Path) -> dict[str, Record]:
-    """Read the records, path of the output -> record; none if there is no manifest."""
-    records: dict[str, Record] = {}
-    output = ""
+def read_manifest(path: Path) -> dict[str, list[str]]:
+    """Read the records; none if there is no manifest."""
+    records, output = dict[str, list[str]](), ""
     for number, line in enumerate(path.read_text("utf-8").splitlines() if path.exists() else (), 1):
-        if match := OF_OUTPUT.fullmatch(line):
-            output = match[2]
-            records[output] = Record(match[1], {})
-        elif output and (match := OF_LIST.fullmatch(line)):
-            records[output] = replace(records[output], of_list=match[2], count=int(match[1]))
-        elif output and (match := OF_FILE.fullmatch(line)):
-            files = {**records[output].files, match[2]: match[1]}
-            records[output] = replace(records[output], files=files)
+        match = LINE.fullmatch(line)
+        if match and match[1]:
+            records[output := match[1]] = [line]
+        elif match and output:
+            records[output].append(line)
         elif f"{line}\n" not in HEAD:
-            raise InputError(
-                f"{path}, line {number}, is not a digest and a path, as sha256sum writes them: "
-                "after a merge, `./ulna verify --write` writes it anew"
-            )
+            problem = f"{path}, line {number}, is not a digest and a path as sha256sum writes them"
+            raise InputError(f"{problem}: after a merge, `./ulna verify --write` writes it anew")
     return records
 
 
-def refresh(read: Scan, former: Mapping[str, Record]) -> None:
+def refresh(read: Scan, former: Records) -> None:
     """Write the manifest anew: former records of the MD5 of dvc.lock, else from intact bytes."""
     records = {}
     for output in read.outputs:
-        record = former.get(output.path)
-        if record is None or record.md5 != output.md5:
-            known: dict[str, str] = {}
-            for place in read.digests:
-                known = read.intact(output, place) | known
+        records[output.path] = former.get(output.path, [""])
+        if records[output.path][0] != record_of(output, {})[0]:
+            known = dict(ChainMap(*(read.intact(output, place) for place in read.digests)))
             if not 0 < len(known) == len(read.files[output.path]):
-                raise InputError(
-                    f"{output.path} is neither here nor in the cache as dvc.lock names it, so its "
-                    "SHA-256 cannot be written: `dvc pull` or `dvc repro` first"
-                )
-            record = record_of(output, known)
-        records[output.path] = record
+                what = f"{output.path} is neither here nor in the cache as dvc.lock names it"
+                raise InputError(f"{what}, so has no SHA-256: `dvc pull` or `dvc repro` first")
+            records[output.path] = record_of(output, known)
     write_manifest(MANIFEST, records)
 
 
@@ -404,14 +372,16 @@ def run(arguments: argparse.Namespace) -> None:
             stores.append(stack.enter_context(open_remote(repo, arguments.remote)))
         read = scan(outputs(), stores)
     if arguments.write:
-        former: dict[str, Record] = {}
+        former: dict[str, list[str]] = {}
         with suppress(InputError):  # such as what a merge left
             former = read_manifest(MANIFEST)
         # Records of outputs that are here are dropped: they may be what is wrong.
         refresh(read, {path: former[path] for path in former if not os.path.lexists(path)})
     mismatches = find_mismatches(read, read_manifest(MANIFEST))
-    for mismatch in mismatches:
-        print(f"{mismatch.path}\n  {mismatch.place}: {mismatch.code}\n  fix: {mismatch.fix}")
+    for path, place, code, fix, output, md5 in mismatches:
+        stored = f"files/md5/{md5[:2]}/{md5[2:]}"
+        repair = FIXES[fix].format(path=quote(path), output=quote(output), stored=stored)
+        print(f"{path}\n  {place}: {code}\n  fix: {repair}")
     places = ", ".join(read.digests)
     print(f"verify: {len(read.outputs)} outputs, in {places}: {len(mismatches)} mismatches")
     if mismatches:
