@@ -190,14 +190,10 @@ def baselines(summary: Numbers) -> str:
     if summary["conclusion"] == "too_few":
         return "Too few test patients to say whether labels can be predicted without bone."
     rows = {name: summary[name] for name in BASELINES if name in summary}
-    listed = {name: f"{BASELINES[name]}, AUROC {ci(row, 'auroc')}" for name, row in rows.items()}
-    flagged = "; ".join(listed[name] for name, row in rows.items() if row["flag"])
-    informative = "; ".join(
-        listed[name] for name, row in rows.items() if row["informative"] > row["flag"]
-    )
+    informative = {name: row for name, row in rows.items() if row["informative"]}
     if summary["conclusion"] == "alarm":
         sentences = [
-            f"Alarm: the label can be predicted without bone, from {flagged}.",
+            f"Alarm: the label can be predicted without bone, from {_list(informative, 1)}.",
             "A network that scores no better than this may have learned nothing else.",
         ]
     else:
@@ -207,12 +203,21 @@ def baselines(summary: Numbers) -> str:
             f"With {n:,} test studies an AUROC of up to {number(summary['max_auroc_high'], 2)} is "
             "not excluded.",
         ]
-    if informative:
+    if bright := _list(informative, 0):
         sentences.append(
-            f"Brightness also predicts the label, from {informative}: metal and casts are "
-            "bright, so this alone is no alarm."
+            f"Brightness also predicts the label, from {bright}: metal and casts are bright, so "
+            "this alone is no alarm."
         )
     return " ".join(sentences)
+
+
+def _list(rows: Mapping[str, Numbers], flag: int) -> str:
+    """Baselines with or without a flag, each with its AUROC."""
+    return "; ".join(
+        f"{BASELINES[name]}, AUROC {ci(row, 'auroc')}"
+        for name, row in rows.items()
+        if row["flag"] == flag
+    )
 
 
 def occlusion(summary: Numbers) -> str:

@@ -25,7 +25,7 @@ CamFn = Callable[[Pixels], Maps]
 # 24% and 68%. At 320 px the last maps have 20 and 10 cells.
 MIN_CELLS = 8
 BATCH_SIZE = 32
-# Philox streams are told apart by these, see ulna.networks.dataset for 1 and 2.
+# Numbers that keep Philox streams apart, see ulna.networks.dataset for 1 and 2.
 RANDOMIZATION_STREAM = 3
 
 # Rank correlations with the map of the trained network, stated before any was measured: at most
