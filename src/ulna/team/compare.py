@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from dvc.utils.flatten import flatten
 from tabulate import tabulate  # type: ignore[import-untyped]  # DVC's own
 
 from ulna.core import InputError
@@ -185,6 +184,8 @@ def rank(revisions: Sequence[Revision], network: str, level: str, metric: str) -
 
 def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Parameters that differ: dotted name, value before, value after."""
+    from dvc.utils.flatten import flatten
+
     old, new = flatten(before), flatten(after)
     return [
         (name, show(old.get(name)), show(new.get(name)))

@@ -10,13 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from dvc.api import DVCFileSystem
-from dvc.exceptions import DvcException
-from dvc.fs import LocalFileSystem
-from dvc.repo import Repo
-from dvc.scm import RevError, SCMError
-from dvc.utils import serialize
-from dvc.utils.flatten import flatten
 from pydantic import ValidationError
 
 from ulna.core import InputError, paths
@@ -47,6 +40,11 @@ class Revision:
 @contextmanager
 def open_repo() -> Iterator[Any]:
     """DVC's view of the repository here; what DVC raises becomes an InputError."""
+    # DVC takes half a second to import: not for a --help.
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
     if LOCK.exists() and b"\n<<<<<<< " in b"\n" + LOCK.read_bytes():
         side = f"take one (`git checkout --theirs {LOCK}`), then `dvc repro --pull --allow-missing`"
         raise InputError(f"{LOCK} holds both sides of a merge: {side}")
@@ -78,6 +76,8 @@ def git(*arguments: str) -> str:
 
 def read_revision(repo: Any, name: str, networks: Iterable[str]) -> Revision:
     """Read parameters and at least one prediction table, from DVC's cache or else its remote."""
+    from dvc.scm import RevError
+
     try:
         with repo.switch(name) as commit:
             return _read(repo, name, commit, networks)
@@ -125,6 +125,8 @@ def _read_yaml(repo: Any, path: Path, name: str) -> Any:
 
 def parse_yaml(text: str, source: str) -> Any:
     """Nested values as DVC reads them, unchecked; what is not YAML is an InputError."""
+    from dvc.utils import serialize
+
     try:
         return serialize.parse_yaml(text, source) or {}
     except serialize.YAMLFileCorruptedError as error:
@@ -132,6 +134,10 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def _read_table(repo: Any, path: Path) -> pd.DataFrame | None:
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.fs import LocalFileSystem
+
     if isinstance(repo.fs, LocalFileSystem):
         return read_predictions(path) if path.exists() else None
     with tempfile.TemporaryDirectory() as folder:
@@ -177,6 +183,8 @@ def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any])
         dvc.lock, where params.yaml has another; path of a file that was read -> its MD5 then, where
         its stage has made another since.
     """
+    from dvc.utils.flatten import flatten
+
     now, stale = flatten(params), dict[str, Any]()
     outs = (out for stage in stages.values() for out in stage.get("outs", ()))
     made = {out["path"]: out.get("md5") for out in outs}
