@@ -1,4 +1,4 @@
-"""Two branches with results of their own, merged as the README says."""
+"""Two branches with results of their own, merged as docs/team.md says."""
 
 from pathlib import Path
 
@@ -40,8 +40,8 @@ def branch(folder: Path, name: str, old: str, new: str) -> None:
 
 
 def commands() -> list[str]:
-    """Those of the README on a merge."""
-    text = (ROOT / "README.md").read_text().split("### Merging")[1].split("```")[1]
+    """Those of docs/team.md on a merge."""
+    text = (ROOT / "docs/team.md").read_text().split("## Merging")[1].split("```")[1]
     return [
         line.removeprefix("$ ").split("  #")[0].strip()
         for line in text.splitlines()
@@ -58,7 +58,7 @@ def test_where_git_merged_the_results_none_is_taken_from_a_side(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_conflict_is_resolved_as_the_readme_says(tmp_path):
+def test_a_conflict_is_resolved_as_the_guide_says(tmp_path):
     (tmp_path / "params.yaml").write_text("first: 1\n\n\n\nsecond: 1\n")
     (tmp_path / "seed.txt").write_text("seed")
     (tmp_path / "dvc.yaml").write_text(STAGES)
