@@ -134,7 +134,6 @@ WRITERS = {
     "core/stage.py": "the folder of locks",
     "data/cache.py": "in a folder of atomic_directory, by processes that share the work",
     "figures/style.py": "into memory",
-    "networks/callbacks.py": "checkpoints, which are no output",
     "networks/resume.py": "checkpoints, which are no output",
     "phantom/tree.py": "into memory",
 }

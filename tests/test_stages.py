@@ -92,7 +92,7 @@ def test_one_command_makes_every_metric_and_figure(repository):
     assert figures == {
         "architecture", "audit", "baselines", "calibration", "compare", "confusion",
         "disagreements", "examples", "kappa_by_body_part", "training_curves", "roc", "splits",
-        "transfer", "occlusion", "overfitting", "saliency",
+        "cross_part", "occlusion", "overfitting", "saliency",
     }  # fmt: skip
     page = (repository / "plots" / "report.html").read_text()
     study = metrics[0]["study"]
@@ -164,7 +164,7 @@ def test_another_threshold_rule_trains_and_predicts_nothing(repository):
 @pytest.mark.promise("C23")
 def test_imagenet_without_a_copy_is_refused_before_any_work(spare, tmp_path):
     closed = "http://127.0.0.1:9"
-    change(spare, "  weights: none", "  weights: imagenet")
+    change(spare, "densenet169:\n  weights: none", "densenet169:\n  weights: imagenet")
     done = run(
         spare,
         *(sys.executable, "-m", "dvc", "repro"),

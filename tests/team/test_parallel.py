@@ -83,7 +83,8 @@ def test_every_stage_runs_once_after_what_it_waits_for(tmp_path, monkeypatch, jo
 def test_after_a_failure_what_runs_is_finished_and_nothing_else_is_started(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     needs = {"a": set(), "b": set(), "c": {"a"}, "d": set()}
-    body = "sys.exit(3) if name == 'a' else time.sleep(2); log.write(name)"
+    # Long enough for b to have begun: Python starts in less than the 20 ms between two looks.
+    body = "time.sleep(2 if name == 'b' else 0.5); sys.exit(3) if name == 'a' else log.write(name)"
     command = [sys.executable, "-c", STAGE.format(body=body)]
     assert run_all(needs, set(), command, 2, 2) == {"a": 3}
     assert Path("log").read_text() == "b"
