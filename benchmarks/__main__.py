@@ -38,7 +38,7 @@ PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "opencv-py
 
 
 def processor() -> str:
-    """What the machine calls its processor."""
+    """Return the name of the processor, as the machine gives it."""
     described = Path("/proc/cpuinfo")
     lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -74,7 +74,7 @@ def generator(files: pd.DataFrame) -> Iterator[Any]:
 
 
 def directory(folder: Path) -> tf.data.Dataset:
-    """What Keras recommends instead: decoding in tf.data, augmentation by its layers."""
+    """The pipeline that Keras recommends instead: decoding in tf.data, augmentation by layers."""
     change = keras.Sequential(
         [
             keras.layers.RandomRotation(DEGREES / 360, fill_mode="constant", seed=SEED),

@@ -56,7 +56,7 @@ WHY_START = (
 
 
 def size_of_pipeline() -> list[tuple[int, int, int]]:
-    """How many files each stage reads, how many it writes, and how many params it has."""
+    """Count the files that each stage reads, those that it writes, and its params."""
     with Repo(str(ROOT)) as repo:
         return [
             (

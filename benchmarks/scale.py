@@ -83,14 +83,7 @@ def measure(stage: str, folder: Path, images: int) -> Measured:
 
 
 def seconds_per_thousand(measured: Sequence[Measured]) -> list[float]:
-    """What 1,000 more images cost, between each size and the next.
-
-    Args:
-        measured: At least two, smallest first.
-
-    Returns:
-        Seconds of wall time, one fewer than `measured`.
-    """
+    """Seconds per 1,000 more images, between each size and the next."""
     return [
         (larger.run.seconds - smaller.run.seconds) / (larger.images - smaller.images) * 1000
         for smaller, larger in zip(measured, measured[1:], strict=False)

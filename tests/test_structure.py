@@ -48,7 +48,7 @@ def closure(path: Path) -> frozenset[str]:
 
 @cache
 def chain(module: str) -> int:
-    """How many modules the longest chain of imports below a module has, itself included."""
+    """Length of the longest chain of imports below a module, itself included."""
     return 1 + max((chain(name) for name in imported(MODULES[module])), default=0)
 
 

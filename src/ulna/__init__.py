@@ -1,1 +1,1 @@
-"""A reproducible pipeline that tells abnormal from normal bone radiographs."""
+"""A reproducible pipeline that classifies bone radiographs as abnormal or normal."""

@@ -147,7 +147,8 @@ def test_the_stage_writes_a_table_that_is_read_like_any_other(tmp_path, monkeypa
     assert list(written.columns) == list(COLUMNS)
     expected = average({"cnn": FIRST, "densenet169": OTHER})
     pd.testing.assert_frame_equal(written, expected[list(COLUMNS)], check_exact=True)
-    assert "8 images, mean probability of cnn and densenet169" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "8 images" in out and "densenet169" in out
 
 
 def test_the_stage_writes_nothing_when_the_tables_differ(tmp_path, monkeypatch):

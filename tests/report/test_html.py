@@ -7,13 +7,13 @@ import pytest
 from ulna.report.html import (
     ABSENT,
     details,
+    embed_figure,
     interval,
     linked_table,
     number,
     p_value,
     page,
     paragraph,
-    picture,
     section,
     span,
     table,
@@ -96,7 +96,7 @@ def test_text_is_escaped_everywhere():
     pieces = [
         paragraph(evil),
         table(pd.DataFrame({evil: [evil], "b": [evil]}), evil),
-        picture(SVG, evil, evil),
+        embed_figure(SVG, evil, evil),
         details(evil, evil),
     ]
     html = page(evil, evil, {evil: [evil]}, [section("one", evil, *pieces)])
@@ -120,7 +120,7 @@ def test_a_place_links_to_its_section_and_an_empty_one_does_not():
 
 
 def test_a_figure_is_embedded_with_alt_text():
-    html = picture(SVG, "what it shows", "n = 3")
+    html = embed_figure(SVG, "what it shows", "n = 3")
     opening = re.search(r"<svg[^>]*>", html)[0]
     assert 'role="img" aria-label="what it shows"' in opening
     assert 'viewBox="0 0 648 60"' in opening and "DejaVu Sans" in opening

@@ -122,7 +122,7 @@ def _class(kind: str) -> str:
     return f' class="{kind}"' if kind else ""
 
 
-def picture(svg: str, alt: str, caption: str) -> str:
+def embed_figure(svg: str, alt: str, caption: str) -> str:
     """Embed a figure, whose colours follow the page's.
 
     Args:

@@ -13,12 +13,12 @@ from ulna.report.html import (
     Section,
     bullets,
     details,
+    embed_figure,
     interval,
     linked_table,
     number,
     p_value,
     paragraph,
-    picture,
     section,
     span,
     table,
@@ -59,11 +59,11 @@ class ReportData:
         study: Mapping[str, Any] = self.metrics[self.networks[0]]["study"]
         return study
 
-    def picture(self, name: str, **values: str) -> str:
+    def figure(self, name: str, **values: str) -> str:
         """A figure with the text of figures.csv, whose fields are n, abnormal and `values`."""
         row = FIGURES.loc[name.rpartition("/")[2]]
         texts = (row[key].format(**{**self.test, **values}) for key in ("alt", "caption"))
-        return picture(self.figures[name], *texts)
+        return embed_figure(self.figures[name], *texts)
 
 
 def inputs(networks: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
@@ -131,8 +131,8 @@ def data_section(data: ReportData) -> Section:
             "in one split only, over all body parts.",
         ),
         table(rows, "Sizes of the splits", ("label",)),
-        data.picture("splits"),
-        data.picture("examples"),
+        data.figure("splits"),
+        data.figure("examples"),
     )
 
 
@@ -170,13 +170,13 @@ def training(data: ReportData) -> Section:
             "The epoch that is kept, per image; train is measured while the weights change, with "
             "augmentation and dropout, and can therefore be worse than val",
         ),
-        data.picture("training_curves"),
+        data.figure("training_curves"),
         bullets([conclusions.overfitting(summaries[arch], arch) for arch in data.networks]),
         *_splits_and_gaps(data.tables["overfitting"]),
         bullets([conclusions.learning_curve(summaries["learning_curve"])]),
         _learning_curve(data.tables["learning_curve"]),
-        data.picture("overfitting"),
-        data.picture("architecture"),
+        data.figure("overfitting"),
+        data.figure("architecture"),
     )
 
 
@@ -244,8 +244,8 @@ def results(data: ReportData) -> Section:
         "results",
         "Results on the test set",
         *tables,
-        data.picture("roc", areas=areas),
-        data.picture("confusion"),
+        data.figure("roc", areas=areas),
+        data.figure("confusion"),
     )
 
 
@@ -269,7 +269,7 @@ def body_parts(data: ReportData) -> Section:
         "body-parts",
         "By body part, and published results",
         table(rows, f"Per study; {INTERVAL}"),
-        data.picture("kappa_by_body_part", note=REFERENCE_NOTE),
+        data.figure("kappa_by_body_part", note=REFERENCE_NOTE),
         table(
             published,
             f"Published kappas, 207 studies: {REFERENCE_NOTE}; radiologists' values by body "
@@ -307,7 +307,7 @@ def calibration(data: ReportData) -> Section:
             "fitted on val; ECE: expected calibration error; ideal: slope 1, intercept 0",
             ("scaling",),
         ),
-        data.picture("calibration"),
+        data.figure("calibration"),
     )
 
 
@@ -353,7 +353,7 @@ def comparison(data: ReportData) -> Section:
             "Differences per study (95% interval, the same bootstrap replicates of patients for "
             "both); DeLong's and McNemar's tests are clustered by patient",
         ),
-        data.picture("compare"),
+        data.figure("compare"),
     )
 
 
@@ -372,7 +372,7 @@ def cross_part(data: ReportData) -> Section:
         table(
             rows, "Per study of test; threshold from val of the parts trained on", ("tested on",)
         ),
-        data.picture("cross_part"),
+        data.figure("cross_part"),
     )
 
 
@@ -405,7 +405,7 @@ def audit(data: ReportData) -> Section:
             finding_frame(data),
             f"Findings among {audit['images']:,} images; an image can have several",
         ),
-        data.picture("audit"),
+        data.figure("audit"),
     )
 
 
@@ -431,7 +431,7 @@ def shortcuts(data: ReportData) -> Section:
             "trained on train",
             ("baseline",),
         ),
-        data.picture("baselines"),
+        data.figure("baselines"),
         *_occlusion(data),
     )
 
@@ -460,7 +460,7 @@ def _occlusion(data: ReportData) -> tuple[str, ...]:
             "patients; thresholds are from whole images of val",
             ("images",),
         ),
-        data.picture("occlusion"),
+        data.figure("occlusion"),
     )
 
 
@@ -481,7 +481,7 @@ def maps(data: ReportData) -> Section:
                 "" if test["passed"] else hidden,
                 conclusions.localization(summary["localization"]),
             ),
-            data.picture(f"{arch}/saliency", network=NAMES[arch]),
+            data.figure(f"{arch}/saliency", network=NAMES[arch]),
         ]
     return section("maps", "Where the networks look", *pieces)
 
@@ -506,7 +506,7 @@ def failures(data: ReportData) -> Section:
             "plots/tables/<network>/disagreements.csv."
         ),
         *tables,
-        data.picture("disagreements"),
+        data.figure("disagreements"),
     )
 
 

@@ -42,7 +42,7 @@ def dvc(*arguments: str) -> None:
     sys.stdout.flush()
     if subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode:
         problem = f"`dvc {' '.join(arguments)}` failed, as said above. What it had sent stays sent"
-        raise InputError(f"{problem}: mend that, then ./ulna share again")
+        raise InputError(f"{problem}: repair that, then ./ulna share again")
 
 
 def verify_downloads(repo: Any, name: str) -> None:
