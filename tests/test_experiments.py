@@ -211,7 +211,7 @@ def queued(repository, focal) -> dict[str, str]:
     points = re.findall(r"\['loss=(\w+)', 'cnn.learning_rate=([\d.]+)'\]", said)
     found = dict(zip(map(" ".join, points), names, strict=True))
 
-    source = repository / "src/ulna/judging/exact.py"
+    source = repository / "src/ulna/evaluation/bootstrap.py"
     text = source.read_text()
     assert text.count("TAIL = 0.025") == 1
     source.write_text(text.replace("TAIL = 0.025", "TAIL = 0.25"))
@@ -244,7 +244,7 @@ def test_a_queue_of_two_workers_runs_every_point(repository, queued):
 
 
 def test_a_queue_worker_runs_the_source_of_its_experiment(repository, queued):
-    """Its intervals leave out half of the draws, as its source says; the workspace's do not."""
+    """Its intervals leave out half of the replicates, as its source says; those here do not."""
     here = json.loads((repository / "metrics/cnn.json").read_text())["image"]
     there = read_metrics(repository, name_of(repository, "narrow"))["image"]
     assert there["kappa"] == here["kappa"]
@@ -254,7 +254,7 @@ def test_a_queue_worker_runs_the_source_of_its_experiment(repository, queued):
     assert "Running stage 'evaluate@cnn'" in log and "Running stage 'train" not in log
     # Its predictions are the same; the code is said to differ.
     text = ulna(repository, "compare", "HEAD", "narrow", "--network", "cnn")
-    assert "src/ulna/judging/exact.py" in text
+    assert "src/ulna/evaluation/bootstrap.py" in text
 
 
 def test_what_the_queue_made_is_ranked(repository, queued):

@@ -9,17 +9,18 @@ import pytest
 from conftest import PARAMS
 from tiny_pipeline import run
 
-from ulna.core import InputError
+from ulna.core import InputError, paths
 from ulna.team import revisions
 from ulna.team.revisions import (
     WORKSPACE,
     different_code,
     find_stale,
     parse_yaml,
-    producer,
+    producers,
     read_revision,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 STAGES = {
     "prepare": {"params": {"params.yaml": {"seed": 1}}, "outs": [{"path": "data/cache"}]},
     "train": {
@@ -33,9 +34,9 @@ STAGES = {
 
 
 def test_the_writer_of_a_file_is_found_also_of_a_folder_around_it():
-    assert producer(STAGES, "data/cache/HAND.npy") == "prepare"
-    assert producer(STAGES, "model") == "train"
-    assert producer(STAGES, "modelling") is None
+    assert producers(STAGES, "data/cache/HAND.npy") == ["prepare"]
+    assert producers(STAGES, "model") == ["train"]
+    assert producers(STAGES, "modelling") == []
 
 
 def test_parameters_of_all_stages_behind_a_file_are_held_against_params_yaml():
@@ -55,6 +56,19 @@ def test_a_file_from_an_older_model_is_stale_also_where_the_parameters_are_the_s
     stages["train"]["outs"] = [{"path": "model", "md5": "bb"}]
     assert find_stale(stages, Path("p.csv"), now) == {"model": "aa"}
     assert find_stale(stages, Path("model"), now) == {}
+
+
+def test_a_file_made_from_a_folder_is_stale_once_another_file_lies_in_it():
+    """The ensemble reads a folder that `predict` fills; DVC's own hash is the truth."""
+    stages = parse_yaml((ROOT / "dvc.lock").read_text(), "dvc.lock")["stages"]
+    now = parse_yaml((ROOT / "params.yaml").read_text(), "params.yaml")
+    assert find_stale(stages, paths.predictions("ensemble"), now) == {}
+    assert set(find_stale(stages, paths.predictions("ensemble"), now | {"loss": "focal"})) == {
+        "loss"
+    }
+    table = next(out for out in stages["predict@cnn"]["outs"] if out["path"].endswith("/cnn.csv"))
+    table["md5"] = "0" * 32
+    assert set(find_stale(stages, path, now)) == {"data/predictions"}
 
 
 def test_a_seed_that_is_none_is_refused_in_a_sentence(monkeypatch):

@@ -1,5 +1,6 @@
 """Parameters and predictions of a commit, branch, tag, experiment or of the workspace."""
 
+import hashlib
 import json
 import subprocess
 import tempfile
@@ -158,21 +159,30 @@ def show(value: Any) -> str:
     return value if isinstance(value, str) else "nothing" if value is None else json.dumps(value)
 
 
-def producer(stages: Mapping[str, Any], path: str) -> str | None:
-    """The stage of dvc.lock that writes a file, or a folder around it."""
-    outs = ((out["path"], stage) for stage in stages for out in stages[stage].get("outs", ()))
-    return next((stage for out, stage in outs if f"{path}/".startswith(f"{out}/")), None)
+def producers(stages: Mapping[str, Any], path: str) -> list[str]:
+    """Stages of dvc.lock that write a file, a folder around it, or files in a folder."""
+    outs = ((f"{out['path']}/", stage) for stage in stages for out in stages[stage].get("outs", ()))
+    here = f"{path}/"
+    return [stage for out, stage in outs if here.startswith(out) or out.startswith(here)]
 
 
 def upstream_stages(stages: Mapping[str, Any], path: str) -> list[str]:
-    """The stage that writes a file, and all before it."""
+    """The stages that write a file, and all before them."""
     waiting, upstream = [path], list[str]()
     while waiting:
-        stage = producer(stages, waiting.pop())
-        if stage is not None and stage not in upstream:
-            upstream.append(stage)
-            waiting += [dep["path"] for dep in stages[stage].get("deps", ())]
+        new = [stage for stage in producers(stages, waiting.pop()) if stage not in upstream]
+        upstream += dict.fromkeys(new)
+        waiting += [dep["path"] for stage in new for dep in stages[stage].get("deps", ())]
     return upstream
+
+
+def hash_outs(made: Mapping[str, str | None], folder: str) -> str | None:
+    """MD5 that DVC gives a folder of these files; None if there are none or one is a folder."""
+    inside = sorted(path for path in made if path.startswith(f"{folder}/"))
+    if not inside or any(str(made[path]).endswith(".dir") for path in inside):
+        return None
+    listed = [{"md5": made[path], "relpath": path.removeprefix(f"{folder}/")} for path in inside]
+    return f"{hashlib.md5(json.dumps(listed).encode(), usedforsecurity=False).hexdigest()}.dir"
 
 
 def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +202,8 @@ def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any])
         used = flatten(stages[stage].get("params", {}).get(str(paths.PARAMS), {}))
         stale |= {name: value for name, value in used.items() if now.get(name) != value}
         for dep in stages[stage].get("deps", ()):
-            if made.get(dep["path"], dep.get("md5")) != dep.get("md5"):
+            now_md5 = made.get(dep["path"]) or hash_outs(made, dep["path"]) or dep.get("md5")
+            if now_md5 != dep.get("md5"):
                 stale[dep["path"]] = dep.get("md5")
     return stale
 
