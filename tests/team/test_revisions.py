@@ -62,10 +62,9 @@ def test_a_file_made_from_a_folder_is_stale_once_another_file_lies_in_it():
     """The ensemble reads a folder that `predict` fills; DVC's own hash is the truth."""
     stages = parse_yaml((ROOT / "dvc.lock").read_text(), "dvc.lock")["stages"]
     now = parse_yaml((ROOT / "params.yaml").read_text(), "params.yaml")
-    assert find_stale(stages, paths.predictions("ensemble"), now) == {}
-    assert set(find_stale(stages, paths.predictions("ensemble"), now | {"loss": "focal"})) == {
-        "loss"
-    }
+    path = paths.predictions("ensemble")
+    assert find_stale(stages, path, now) == {}
+    assert set(find_stale(stages, path, now | {"loss": "focal"})) == {"loss"}
     table = next(out for out in stages["predict@cnn"]["outs"] if out["path"].endswith("/cnn.csv"))
     table["md5"] = "0" * 32
     assert set(find_stale(stages, path, now)) == {"data/predictions"}
