@@ -33,8 +33,8 @@ AIM_NO_OP = 1.2
 # 1.7 to 2.2, report in 2.4, plot in 2.9.
 AIM_START = 3.0
 LIGHT = (
-    "phantom", "prepare", "preprocess", "audit", "ensemble", "evaluate", "compare", "cross_part",
-    "baselines", "occlusion", "overfitting", "plot", "report",
+    "check", "phantom", "prepare", "preprocess", "audit", "ensemble", "evaluate", "compare",
+    "cross_part", "baselines", "occlusion", "overfitting", "plot", "report",
 )  # fmt: skip
 DVC = (sys.executable, "-m", "dvc")
 WHY_FEW = (

@@ -24,7 +24,7 @@ def audit() -> None:
     write_csv(table, findings)
     write_csv(paths.table("splits"), count_splits(samples))
     summary = checks.summarize_audit(images, len(cache.rejected)) | {"findings": counts}
-    write_json(paths.METRICS / "audit.json", summary)
+    write_json(paths.details("audit"), summary)
     print(f"{conclusions.audit(summary)} All are listed in {table}.")
     checks.fail_on_findings(findings, params.audit.fail_on, table)
 

@@ -29,7 +29,7 @@ def baselines() -> None:
     scores = evaluate_baselines(tables, crossed, params.evaluate, params.seed)
     summary = summarize_baselines(scores)
 
-    write_json(paths.metrics("baselines"), summary)
+    write_json(paths.details("baselines"), summary)
     write_csv(paths.table("baselines"), scores.astype({"informative": int, "flag": int}))
     print(f"baselines: {conclusions.baselines(summary)}")
 

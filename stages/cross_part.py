@@ -34,7 +34,7 @@ def cross_part() -> None:
         for network, test in tests.items()
     }
     write_csv(paths.table("cross_part"), cells)
-    write_json(paths.metrics("cross_part"), summary)
+    write_json(paths.details("cross_part"), summary)
     for name, sides in summary.items():
         print(conclusions.cross_part(sides, name))
 

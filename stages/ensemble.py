@@ -17,7 +17,7 @@ def ensemble() -> None:
     tables = {arch: read_predictions(paths.predictions(arch)) for arch in networks}
     provenances = [read_provenance(paths.provenance(arch)) for arch in networks]
     mean = average(tables)
-    write_predictions(paths.predictions(paths.ENSEMBLE), mean)
+    write_predictions(paths.predictions(paths.ENSEMBLE), mean, exact=False)
     write_provenance(
         paths.provenance(paths.ENSEMBLE),
         sha256_of_members([provenance["model_sha256"] for provenance in provenances]),

@@ -24,7 +24,7 @@ def occlusion() -> None:
         }
         results[arch] = evaluate_occlusion({"whole": whole} | hidden, params.evaluate, params.seed)
     summary = summarize_occlusion(results)
-    write_json(paths.metrics("occlusion"), summary)
+    write_json(paths.details("occlusion"), summary)
     write_csv(paths.table("occlusion"), tabulate_occlusion(results))
     print(f"occlusion: {conclusions.occlusion(summary)}")
 

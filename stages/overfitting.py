@@ -49,7 +49,7 @@ def overfitting() -> None:
     last = {"conclusion": conclude_learning_curve(step), "arch": arch, "step": step}
     print(conclusions.learning_curve(last))
 
-    write_json(paths.METRICS / "overfitting.json", summary | {"learning_curve": last})
+    write_json(paths.details("overfitting"), summary | {"learning_curve": last})
     write_csv(paths.table("overfitting"), pd.concat(splits.values(), ignore_index=True))
     write_csv(paths.table("gaps"), pd.concat(gaps.values(), ignore_index=True))
     write_csv(paths.table("learning_curve"), curve)

@@ -15,7 +15,6 @@ from ulna.data.mura import (
     read_index,
     select_body_parts,
 )
-from ulna.data.pretrained import check_weights
 from ulna.data.samples import add_split
 from ulna.data.source import list_images, open_root
 from ulna.data.splits import assign_splits, check_labels, describe
@@ -24,12 +23,11 @@ from ulna.data.splits import assign_splits, check_labels, describe
 def prepare() -> None:
     """Write images.csv, annotations.csv (same for any seed) and splits.csv (any body parts)."""
     params = load_params(paths.PARAMS)
-    # Missing weights stop the run here, not after the training that comes before they are needed.
-    check_weights(params, paths.PRETRAINED)
     root = open_root(Path(params.data.root))
     index = read_index(root)
     unlisted = check_files(index, list_images(root))
-    print(f"{root.path}: {describe_differences(compare_with_official(index))}")
+    if root.path != paths.PHANTOM_ROOT:  # which is smaller
+        print(f"{root.path}: {describe_differences(compare_with_official(index))}")
     if unlisted:
         print(f"{unlisted:,} images on disk are in no CSV file: not used")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-import ulna.networks  # noqa: F401  # it sets Keras' backend before a test imports Keras
 from ulna.core.params import Params, load_params
 
 # Not the params.yaml of the repository: whoever changes that must still be able to run the tests.
@@ -24,6 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # third of the time of checks/test_shortcuts, TensorFlow's a tenth of networks/test_training.
     for name in THREADS:
         os.environ.setdefault(name, "1")
+    # As `ulna.networks` sets it, if a test imports Keras first.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     # DVC in this process and in others: every command would start `dvc daemon analytics`, and a
     # remote of the user's own would be one of every repository.
     os.environ["DVC_NO_ANALYTICS"] = "1"

@@ -25,13 +25,13 @@ def made_table(
     for number in range(patients):
         split = splits[number % (len(splits) + 1) % len(splits)]
         part = FEW if number < 9 else PARTS[number % len(PARTS)]
-        hard = _noise(data)
+        hard = normal(data)
         for study in range(1 + (data.random() < 0.3)):
             label = int(part != "SHOULDER" and data.random() < 0.5)
-            sure, views = _noise(data), 1 + int(3 * data.random())
+            sure, views = normal(data), 1 + int(3 * data.random())
             name = f"{split}/{part}/patient{number:05}/study{study + 1}"
             for view in range(views):
-                logit = gain * (2 * label - 1) + hard + sure + _noise(own)
+                logit = gain * (2 * label - 1) + hard + sure + normal(own)
                 logit = round(4 * logit) / 4
                 rows.append(
                     (f"{name}/image{view + 1}.png", f"patient{number:05}", name, part, split)
@@ -40,6 +40,6 @@ def made_table(
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _noise(stream: random.Random) -> float:
+def normal(stream: random.Random) -> float:
     """About normal: mean 0, sd 1."""
     return math.fsum(stream.random() for _ in range(12)) - 6

@@ -1,8 +1,15 @@
 """Prediction tables of given logits, or of random ones."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from scipy.special import expit
+
+from ulna.checks.audit import COLUMNS
+from ulna.core import paths
+from ulna.core.io import write_csv
+from ulna.data.annotations import KEPT
 
 
 def predictions(*studies: tuple[str, str, int, list[float]], same: int = 1) -> pd.DataFrame:
@@ -30,3 +37,9 @@ def random_predictions(seed: int, studies: int = 120) -> pd.DataFrame:
     # Two studies a patient.
     owner = {name: f"{name[0]}{k // 2}" for k, name in enumerate(table["patient"].unique())}
     return table.assign(patient=table["split"] + table["patient"].map(owner))
+
+
+def write_no_findings(folder: Path = Path()) -> None:
+    """What `evaluate` reads beside predictions, of data that name no finding and have no fault."""
+    write_csv(folder / paths.ANNOTATIONS, pd.DataFrame(columns=KEPT))
+    write_csv(folder / paths.table("audit"), pd.DataFrame(columns=COLUMNS))

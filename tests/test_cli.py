@@ -1,6 +1,8 @@
 """The command line: help of every command, one sentence for bad input."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +76,72 @@ def test_the_script_runs_the_source_beside_it_from_anywhere(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "verify" in done.stdout
+
+
+def test_the_script_finds_the_environment_beside_it_or_says_how_to_make_it(tmp_path):
+    """Started by a Python without packages, as before `source .venv/bin/activate`."""
+    for name in ("ulna", "src", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    # Not a link: a script is looked up where it truly lies.
+    (tmp_path / "ulna").unlink()
+    shutil.copy(ROOT / "ulna", tmp_path)
+    bare = [sys.executable, "-I", "-S", str(tmp_path / "ulna"), "--version"]
+    done = subprocess.run(bare, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "run `make setup`" in done.stderr
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        bare, env={"PYTHONSAFEPATH": "1"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"ulna {cli.version()}\n"
+
+
+def test_the_version_is_that_of_the_project(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main("--version")
+    assert ended.value.code == 0
+    assert re.fullmatch(r"ulna \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_a_stage_run_as_a_file_says_how_to_run_it():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "stages/train.py"), "cnn"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.endswith("python -m stages.train\n") and done.stderr.count("\n") == 1
+
+
+def test_make_names_a_command_that_is_missing(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.lock").touch()
+    done = subprocess.run(
+        ["make", "PYTHON=python3.99", "repro"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("there is no command python3.99: install Python 3.11 to 3.13")
+
+
+def test_make_repro_checks_first_and_ends_with_the_headline():
+    done = subprocess.run(
+        ["make", "--dry-run", "--old-file=.venv/installed", "repro"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("make")]
+    assert lines[0].startswith("python -m stages.check") and lines[-1] == "./ulna summary"
+    assert "dvc repro" in lines
 
 
 def test_help_waits_for_neither_dvc_nor_tensorflow():

@@ -21,7 +21,7 @@ from stages.preprocess import preprocess
 from ulna.core import InputError, paths
 from ulna.core import io as ulna_io
 from ulna.data import cache
-from ulna.evaluation.localization import write_gallery
+from ulna.evaluation.localization import write_maps
 from ulna.phantom.tree import write_phantom
 
 HERE = Path(__file__).parent
@@ -40,8 +40,8 @@ WRITERS: dict[str, Callable[[Path, int], None]] = {
     "write_json": lambda path, k: ulna_io.write_json(path, {"x": list(range(k, 9000 + k))}),
     "write_text": lambda path, k: ulna_io.write_text(path, f"{k}\n" * 9000),
     "replacing_folder": write_a_folder,
-    "write_gallery": lambda path, k: write_gallery(
-        path, pd.DataFrame({"image": ["a"]}), np.full((1, 60, 60), k, np.float32)
+    "write_maps": lambda path, k: write_maps(
+        path, pd.Series(["a"], name="image"), np.full((1, 60, 60), k, np.float32), {"test": k}
     ),
 }
 

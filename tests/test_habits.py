@@ -136,6 +136,7 @@ WRITERS = {
     "figures/style.py": "into memory",
     "networks/resume.py": "checkpoints, which are no output",
     "phantom/tree.py": "into memory",
+    "report/pictures.py": "into memory",
 }
 
 

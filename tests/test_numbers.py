@@ -23,7 +23,7 @@ from ulna.checks.shortcuts import (
 )
 from ulna.core.params import Evaluate, load_params
 from ulna.data.cross_part import Network
-from ulna.evaluation import cross_part
+from ulna.evaluation import LEVELS, cross_part
 from ulna.evaluation.bootstrap import bootstrap_weights
 from ulna.evaluation.comparison import all_pairs, compare_networks
 from ulna.evaluation.ensemble import average
@@ -36,7 +36,7 @@ from ulna.evaluation.overfitting import (
     summarize_history,
     summarize_splits,
 )
-from ulna.evaluation.thresholds import LEVELS, apply_thresholds
+from ulna.evaluation.thresholds import apply_thresholds
 
 TESTS = Path(__file__).parent
 SEED = 2017
@@ -57,6 +57,8 @@ def evaluate() -> dict[str, Any]:
         "ensemble": (average({"cnn": CNN, "densenet169": DENSENET}), {"aggregation": "mean_logit"}),
         "perfect": (PERFECT, {"threshold": "sensitivity", "aggregation": "max"}),
         "few": (FEW, {"threshold": "half", "aggregation": "noisy_or"}),
+        # The others have too few val studies for a temperature.
+        "scaled": (made_table(1, patients=180), {}),
     }
     numbers = {}
     for name, (table, changes) in cases.items():
@@ -73,14 +75,15 @@ def ensemble() -> dict[str, Any]:
 def compare() -> dict[str, Any]:
     tables = {"cnn": CNN, "densenet169": DENSENET}
     tables["ensemble"] = average(tables)
-    test = {}
+    test, val = {}, {}
     for name, level in [(name, level) for name in tables for level in LEVELS]:
         rows, _ = apply_thresholds(tables[name], level, settings())
-        test[name, level] = rows[rows["split"] == "test"]
+        test[name, level], val[level] = (rows[rows["split"] == split] for split in ("test", "val"))
     replicates = bootstrap_weights(CNN.loc[CNN["split"] == "test", "patient"], 200, SEED)
     return {
         f"{first}_vs_{second}_of_{least}": compare_networks(
             {level: (test[first, level], test[second, level]) for level in LEVELS},
+            val["study"],
             replicates,
             least,
         )

@@ -26,6 +26,7 @@ PROMISES = {
     "B15": "Augmentation is a function of seed, epoch and image.",
     "B16": "A saved network has the same bytes from two processes, and predicts to the bit.",
     "B17": "Other threads, and oneDNN off, agree within a tolerance; the fingerprint differs.",
+    "B42": "The phantom has the same bytes on every processor.",
     "C18": "A run killed at random moments and resumed ends in the bytes of one that was not.",
     "C19": "No partial file is left or visible after an error.",
     "C20": "A damaged, stale or foreign checkpoint is never used.",
@@ -43,6 +44,9 @@ PROMISES = {
     "E33": "The report answers CLAIM 2024 and TRIPOD+AI item by item, or says why not.",
     "F35": "The memory of preprocessing does not grow with the number of images.",
     "G37": "A tiny network overfits one batch; a synthetic signal is detected end to end.",
+    "H42": "Index, splits, cache and all that follows from predictions: same bytes everywhere.",
+    "H43": "What a network misses is named wherever the data say what there is to find.",
+    "H44": "The tables of experiments and of differences fit 120 columns, and show the scores.",
 }
 
 

@@ -81,7 +81,7 @@ def spare(elsewhere) -> Path:
 
 
 def read_metrics(folder: Path, arch: str = "cnn") -> dict:
-    return json.loads((folder / "metrics" / f"{arch}.json").read_text())
+    return json.loads((folder / "metrics/details" / f"{arch}.json").read_text())
 
 
 def test_one_command_makes_every_metric_and_figure(repository):
@@ -90,9 +90,9 @@ def test_one_command_makes_every_metric_and_figure(repository):
         assert metrics[0][level]["n"] == metrics[1][level]["n"] > 0
     figures = {path.stem for path in (repository / "plots/figures").rglob("*.svg")}
     assert figures == {
-        "architecture", "audit", "baselines", "calibration", "compare", "confusion",
-        "disagreements", "examples", "kappa_by_body_part", "training_curves", "roc", "splits",
-        "cross_part", "occlusion", "overfitting", "saliency",
+        "architecture", "audit", "baselines", "by_body_part", "by_finding", "calibration",
+        "compare", "confusion", "examples", "training_curves", "roc", "splits", "cross_part",
+        "occlusion", "overfitting", "saliency",
     }  # fmt: skip
     page = (repository / "plots" / "report.html").read_text()
     study = metrics[0]["study"]
@@ -110,6 +110,10 @@ def test_the_counts_are_those_of_the_data_set(repository):
     assert metrics["study"]["abnormal"] == sum(line.endswith(",1") for line in studies)
     parts = pd.read_csv(repository / "plots/tables/cnn/by_body_part.csv")
     assert parts["n"].sum() == len(studies)
+    # The phantom plants one finding in each abnormal study.
+    findings = metrics["by_finding"].values()
+    assert sum(row["studies"] for row in findings) == metrics["study"]["abnormal"]
+    assert sum(row["found"] for row in findings) == metrics["study"]["true_positives"]
 
 
 @pytest.mark.promise("G37")
@@ -127,7 +131,7 @@ def test_a_second_repro_runs_nothing(repository):
 @pytest.mark.promise("A7")
 def test_a_network_that_learnt_the_marker_is_seen_to_need_the_frame(repository):
     """Its calls survive without the centre, and not without the frame that holds the marker."""
-    found = json.loads((repository / "metrics/occlusion.json").read_text())["cnn"]
+    found = json.loads((repository / "metrics/details/occlusion.json").read_text())["cnn"]
     assert found["centre_hidden"]["kappa"] > found["frame_hidden"]["kappa"] + 0.3
     assert found["centre_hidden"]["auroc"] > found["frame_hidden"]["auroc"]
 
@@ -224,7 +228,7 @@ def test_every_stage_says_what_it_does(stage, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith(f"usage: python -m stages.{stage.stem}")
 
 
-@pytest.mark.parametrize("stage", ["train", "predict", "explain"])
+@pytest.mark.parametrize("stage", ["train", "predict", "explain", "saliency"])
 def test_an_unknown_network_is_refused_with_those_there_are(stage, monkeypatch, capsys):
     assert exit_code_of(monkeypatch, ROOT / "stages" / f"{stage}.py", "resnet") == 1
     error = capsys.readouterr().err.splitlines()[-1]

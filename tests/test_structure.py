@@ -152,6 +152,19 @@ def test_a_stage_declares_the_sections_of_the_parameters_that_it_reads():
         assert read <= set(Params.model_fields)
 
 
+def test_the_headlines_alone_are_metrics_and_no_costly_stage_has_an_out_without_cache():
+    """All that `dvc metrics` reads; and DVC has no run cache for a stage with such an out."""
+    metrics = {name: declared(name, "metrics") for name in PIPELINE}
+    assert {name: found for name, found in metrics.items() if found} == {
+        "evaluate": {"metrics/${item.arch}.json"},
+        "evaluate_ensemble": {"metrics/ensemble.json"},
+    }
+    for stage, entry in PIPELINE.items():
+        in_git = [out for out in entry.get("outs", []) if isinstance(out, dict)]
+        script = SCRIPTS[entry["cmd"].split()[2].removeprefix("stages.")]
+        assert not in_git or "networks" not in map(room, closure(script)), stage
+
+
 def test_no_two_stages_write_the_same_file():
     outs = [
         out for stage in PIPELINE for key in ("outs", "metrics") for out in declared(stage, key)

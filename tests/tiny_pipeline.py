@@ -13,11 +13,11 @@ from ulna.core.yaml12 import parse_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = [
-    "stages", "src", "ulna", "dvc.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore",
-    ".gitignore",
+    "stages", "src", "ulna", "dvc.yaml", "pyproject.toml", ".dvc/config", ".dvc/.gitignore",
+    ".dvcignore", ".gitignore",
 ]  # fmt: skip
 TINY = {
-    "phantom": {"patients": 60, "marker_shortcut": True},
+    "phantom": {"patients": 84, "marker_shortcut": True},
     "image": {"size_px": 48},
     "augment": {"horizontal_flip": False, "rotation_degrees": 0.0},
     "evaluate": {"bootstrap_replicates": 200},

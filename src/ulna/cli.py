@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+import tomllib
 from pathlib import Path
 
 from ulna.core import InputError
@@ -12,7 +13,10 @@ from ulna.core import InputError
 # `add_arguments(parser)` and `run(arguments)`; the module's docstring is its description.
 COMMANDS = {
     "compare": "tell which differences between revisions are significant, and rank many",
+    "doctor": "tell whether this machine and this folder are ready, and how to mend what is not",
+    "experiments": "list experiments with their scores and what was changed, in 120 columns",
     "share": "send data, runs and experiments to a remote, so that nobody trains them again",
+    "summary": "show the headline scores of the last run, and where to read on",
     "verify": "hash everything anew and list what does not match",
 }
 
@@ -24,6 +28,7 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
         description="What DVC does not offer a team. `dvc` does all else.",
         epilog="`ulna COMMAND --help` says more of each.",
     )
+    parser.add_argument("--version", action="version", version=f"ulna {version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary)
@@ -33,6 +38,12 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
             command.formatter_class = argparse.RawDescriptionHelpFormatter
             module.add_arguments(command)
     return parser
+
+
+def version() -> str:
+    """The version that pyproject.toml states; ulna runs from its source and is not installed."""
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
+    return str(tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["version"])
 
 
 def find_root() -> Path:

@@ -44,9 +44,28 @@ def test_undefined_numbers_become_null(tmp_path):
 
 def test_a_table_comes_back_with_the_same_numbers(tmp_path):
     table = pd.DataFrame({"x": [0.1, 1 / 3, 5e-324], "name": ["a", "b,c", 'd"e']})
-    write_csv(tmp_path / "t.csv", table)
+    write_csv(tmp_path / "t.csv", table, exact=True)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table, check_exact=True)
     assert b"\r" not in (tmp_path / "t.csv").read_bytes()
+
+
+def test_the_last_bits_of_a_number_change_no_byte(tmp_path):
+    """They are those of the processor. Integers, text and small numbers keep what they are."""
+    one = {"x": [2 / 3, 1 / 3e20, -1.0], "n": [2**53 + 1, 1, 0], "name": ["a", "0.12345678901", ""]}
+    two = one | {"x": [math.nextafter(value, 2.0) for value in one["x"]]}
+    for name, values in (("one", one), ("two", two)):
+        write_csv(tmp_path / f"{name}.csv", pd.DataFrame(values))
+        write_json(tmp_path / f"{name}.json", values)
+    text, numbers = (
+        (tmp_path / "one.csv").read_text(),
+        json.loads((tmp_path / "one.json").read_text()),
+    )
+    assert (tmp_path / "two.csv").read_text() == text
+    assert json.loads((tmp_path / "two.json").read_text()) == numbers
+    assert text == (
+        "x,n,name\n0.6666666667,9007199254740993,a\n3.333333333e-21,1,0.12345678901\n-1.0,0,\n"
+    )
+    assert numbers == one | {"x": [0.6666666667, 3.333333333e-21, -1.0]}
 
 
 def test_sha256_of_three_letters_is_the_published_one(tmp_path):

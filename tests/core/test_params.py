@@ -128,11 +128,11 @@ def test_python_objects_in_yaml_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_is_a_complete_params_file_with_its_cost_and_score(recipe):
+def test_a_recipe_is_a_complete_params_file_that_says_what_it_needs_and_what_is_measured(recipe):
     load_params(recipe)
     head = recipe.read_text().split("\nseed:")[0]
-    assert "Cost:" in head
-    assert "Expected score:" in head
+    assert "Needs: MURA v1.1" in head
+    assert "neither cost nor score is measured" in head
 
 
 def test_there_are_recipes():
@@ -216,3 +216,22 @@ def test_a_training_is_told_all_that_it_depends_on(params):
     config = params.training("densenet169")
     assert (config.name, config.network) == ("densenet169", params.densenet169)
     assert (config.seed, config.loss, config.train) == (2017, "bce", params.train)
+
+
+@pytest.mark.parametrize("copy", [False, True])
+@pytest.mark.parametrize("experiment", [False, True])
+def test_a_refused_value_of_an_experiment_is_said_to_stay(tmp_path, monkeypatch, experiment, copy):
+    """But not in the copy of --temp and the queue, which is thrown away."""
+    folder = tmp_path / ".dvc/tmp/exps/abc" if copy else tmp_path
+    folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DVC_EXP_BASELINE_REV", raising=False)
+    if experiment:
+        monkeypatch.setenv("DVC_EXP_BASELINE_REV", "0" * 40)
+    path = Path("params.yaml")
+    path.write_text(replaced("loss: bce", "loss: focall"))
+    with pytest.raises(InputError, match="did you mean focal") as caught:
+        load_params(path)
+    stays = "`git show HEAD:params.yaml > params.yaml`" in str(caught.value)
+    assert stays == (experiment and not copy)
+    assert path.read_text() == replaced("loss: bce", "loss: focall")

@@ -15,7 +15,6 @@ from scipy.special import expit
 from ulna.core import InputError
 from ulna.core.predictions import (
     COLUMNS,
-    STUDY_COLUMNS,
     Aggregation,
     by_study,
     check_predictions,
@@ -25,6 +24,7 @@ from ulna.core.predictions import (
 
 HEADER = "image,patient,study,body_part,split,label,logit,probability"
 AGGREGATIONS = get_args(Aggregation)
+COLUMNS_OF_STUDIES = ["study", "patient", "body_part", "split", "label", "views", "probability"]
 ROWS = [
     "a/1.png,p1,train/HAND/p1/study1,HAND,val,0,0.0,0.5",
     "a/2.png,p1,train/HAND/p1/study1,HAND,val,0,0.0,0.5",
@@ -224,7 +224,7 @@ def test_a_written_table_reads_back_to_the_same_bits(
 def test_a_study_has_the_mean_probability_of_its_views() -> None:
     table = pd.concat([views([0.7], "b"), views([0.2, 0.3, 0.7], "a")], ignore_index=True)
     studies = by_study(table)
-    assert tuple(studies.columns) == STUDY_COLUMNS
+    assert list(studies.columns) == COLUMNS_OF_STUDIES
     assert studies["study"].tolist() == ["a", "b"]
     assert studies["views"].tolist() == [3, 1]
     assert studies["probability"].tolist() == pytest.approx([(0.2 + 0.3 + 0.7) / 3, 0.7], abs=1e-15)
@@ -247,7 +247,7 @@ def test_a_study_has_the_mean_probability_of_its_views() -> None:
 def test_views_are_aggregated_as_by_hand(aggregation: Aggregation, expected: float) -> None:
     table = pd.concat([views([0.2, 0.5, 0.8], "a"), views([0.3], "b")], ignore_index=True)
     studies = by_study(table, aggregation)
-    assert tuple(studies.columns) == STUDY_COLUMNS
+    assert list(studies.columns) == COLUMNS_OF_STUDIES
     assert studies["views"].tolist() == [3, 1]
     assert studies["probability"].tolist() == pytest.approx([expected, 0.3], abs=1e-15)
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import pytest
 
+from ulna.core import provenance
 from ulna.core.provenance import NOT_IN_FINGERPRINT, describe, fingerprint, hash_lock, read_cpu
 
 AMD = """processor	: 0
@@ -95,3 +96,12 @@ def test_the_lock_is_hashed_for_what_computes_alone(tmp_path):
     for old, new in (("cc", "ce"), ("dd", "de"), ("3.15.1", "3.15.2")):
         path.write_text(LOCK.replace(old, new))
         assert hash_lock(path) != first
+
+
+@pytest.mark.parametrize("name", ["nvidiactl", "dxg", None])
+def test_a_driver_of_a_gpu_is_seen_by_its_device(tmp_path, monkeypatch, name):
+    devices = tuple(tmp_path / path.name for path in provenance.GPU_DEVICES)
+    monkeypatch.setattr(provenance, "GPU_DEVICES", devices)
+    if name:
+        (tmp_path / name).touch()
+    assert provenance.has_gpu_driver() == bool(name)

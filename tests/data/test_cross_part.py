@@ -202,7 +202,9 @@ def test_a_network_depends_on_its_own_parts_and_no_other_network(tmp_path, monke
         cells = pd.read_csv("plots/tables/cross_part.csv")
         assert len(cells) == 3 * len(tables[name])
         assert cells["auroc"].notna().all()
-        assert set(json.loads(Path("metrics/cross_part.json").read_text())) == set(tables[name])
+        assert set(json.loads(Path("metrics/details/cross_part.json").read_text())) == set(
+            tables[name]
+        )
     assert set(tables["both"]) == {"HAND", "WRIST"}
     after, alone, other = (
         table.loc[(table["split"] == "val") & (table["body_part"] == "WRIST"), "logit"].tolist()

@@ -8,7 +8,6 @@ from ulna.data import IMAGE_COLUMNS, Cache
 from ulna.data.mura import parse_index
 from ulna.data.samples import (
     count_splits,
-    first_views,
     join_samples,
     read_images,
     select_examples,
@@ -155,11 +154,3 @@ def test_few_studies_give_few_examples_and_none_twice():
     rows = image_rows([("HAND", "train", 0, 5), ("HAND", "train", 1, 1), ("HAND", "train", 1, 1)])
     chosen = select_examples(rows, images=12)
     assert chosen["study"].is_unique and len(chosen) == 3
-
-
-def test_the_first_view_of_each_study_is_found_in_the_order_of_the_list():
-    rows = pd.DataFrame(
-        {"image": ["b/2", "b/1", "a/1"], "study": ["b", "b", "a"], "row": [5, 6, 7]}
-    )
-    studies = pd.DataFrame({"study": ["b", "a"], "label": [0, 1]})
-    assert first_views(rows, studies)["row"].tolist() == [6, 7]

@@ -10,7 +10,14 @@ from mura_tree import image_names, small_studies, tables, write_folder, write_zi
 
 from ulna.core import InputError
 from ulna.data import source
-from ulna.data.source import display_path, image_reader, list_images, open_root, read_file
+from ulna.data.source import (
+    check_root,
+    display_path,
+    image_reader,
+    list_images,
+    open_root,
+    read_file,
+)
 
 TABLES = tables(small_studies())
 IMAGE = "train/XR_WRIST/patient00002/study1_negative/image3.png"
@@ -234,3 +241,43 @@ def test_mura_v1_0_is_refused_because_it_carried_patient_data(tmp_path, place_of
 def test_a_file_is_named_by_its_whole_path(tmp_path):
     root = open_root(write_zip(tmp_path / "mura.zip", TABLES))
     assert display_path(root, "a.csv") == f"{tmp_path}/mura.zip/MURA-v1.1/a.csv"
+
+
+@pytest.mark.parametrize(
+    ("asked", "beside"),
+    [("MURA-v1.1", "mura-V1.1"), ("MURA-v1.1", "MURA-v1.1.zip"), ("mura.zip", "MURA")],
+)
+def test_a_missing_data_set_that_lies_beside_under_another_name_is_named(tmp_path, asked, beside):
+    (tmp_path / beside).mkdir()
+    with pytest.raises(InputError, match=f"did you mean .*{beside}\\?"):
+        open_root(tmp_path / asked)
+
+
+def test_a_missing_or_empty_data_set_is_said_to_be_had_from_stanford(tmp_path):
+    for path, fault in ((tmp_path, "is empty"), (tmp_path / "mura", "does not exist")):
+        with pytest.raises(InputError, match=f"{fault}: put a data set .* Stanford .*https://"):
+            open_root(path)
+
+
+def test_in_the_copy_of_an_experiment_a_missing_data_set_is_explained(tmp_path, monkeypatch):
+    copy = tmp_path / ".dvc/tmp/exps/abc"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    with pytest.raises(InputError, match="only what git or DVC tracks"):
+        open_root(Path("data/MURA-v1.1"))
+
+
+def test_a_data_set_that_dvc_makes_may_be_missing_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="does not exist"):
+        check_root(Path("made"))  # outside of a repository
+    for folder in (".git", ".dvc"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+    (tmp_path / "dvc.yaml").write_text("stages:\n  make:\n    cmd: 'true'\n    outs: [made]\n")
+    assert check_root(Path("made/MURA")) == "made or fetched by DVC"
+    with pytest.raises(InputError, match="does not exist"):
+        check_root(Path("other"))
+    write_folder(tmp_path / "other", TABLES)
+    assert check_root(Path("other")) == "a folder"
+    assert check_root(write_zip(tmp_path / "other.zip", TABLES)) == "a .zip"

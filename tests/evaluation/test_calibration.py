@@ -16,7 +16,9 @@ from sklearn.linear_model import LogisticRegression
 from ulna.evaluation.calibration import (
     BINS,
     CURVE_COLUMNS,
+    HARM,
     LINE_COLUMNS,
+    MIN_VAL,
     ROWS_PER_BIN,
     TEMPERATURES,
     apply_temperature,
@@ -46,7 +48,7 @@ def test_a_summary_fits_on_val_and_measures_on_test() -> None:
     val, probabilities = (expit(3 * logit(p)) for p in (val, probabilities))
     summary = summarize_calibration(val_labels, val, labels, probabilities)
     assert list(summary) == [
-        "temperature", "n_val", "n", "abnormal", "bins", "before", "after",
+        "temperature", "n_val", "min_val", "n", "abnormal", "bins", "before", "after",
         "min_per_class", "faults", "conclusion",
     ]  # fmt: skip
     assert summary["temperature"] == fit_temperature(val_labels, val)
@@ -87,7 +89,7 @@ def test_a_small_test_set_never_shows_that_probabilities_are_calibrated(seed: in
     val_labels, val = sample_labelled(600, seed=20)
     labels, probabilities = sample_labelled(73, seed)
     conclusion = summarize_calibration(val_labels, val, labels, probabilities)["conclusion"]
-    assert conclusion in ("not_calibrated", "not_shown_too_few")
+    assert conclusion in ("harmful", "not_calibrated", "not_shown_too_few")
 
 
 @pytest.mark.promise("A3")
@@ -111,7 +113,9 @@ def test_no_temperature_sees_a_test_label() -> None:
 
 def test_without_both_classes_on_val_there_is_no_after() -> None:
     labels, probabilities = sample_labelled(300, seed=4)
-    summary = summarize_calibration([1, 1], [0.4, 0.6], labels, probabilities)
+    summary = summarize_calibration(
+        [1] * MIN_VAL, np.linspace(0.4, 0.6, MIN_VAL), labels, probabilities
+    )
     assert np.isnan(summary["temperature"])
     assert np.isfinite(list(summary["before"].values())).all()
     assert np.isnan(list(summary["after"].values())).all()
@@ -164,8 +168,38 @@ def test_the_conclusion_claims_no_more_than_the_intervals(
     n: int, abnormal: int, after: dict[str, float], faults: list[str], conclusion: str
 ) -> None:
     assert find_faults(after) == faults
-    summary = {"temperature": 1.5, "n": n, "abnormal": abnormal, "after": after, "faults": faults}
+    summary = {
+        "temperature": 1.5, "n_val": MIN_VAL, "n": n, "abnormal": abnormal, "faults": faults,
+        "before": {"log_loss": 0.4}, "after": after | {"log_loss": 0.4},
+    }  # fmt: skip
     assert conclude_calibration(summary) == conclusion
+    assert conclude_calibration(summary | {"n_val": MIN_VAL - 1}) == "not_shown_few_val"
+    worse = summary | {"before": {"log_loss": 0.4 - 2 * HARM}}
+    harmful = conclusion if conclusion == "not_shown_undefined" else "harmful"
+    assert conclude_calibration(worse) == harmful
+
+
+@pytest.mark.promise("E30")
+def test_scaling_that_did_harm_is_told() -> None:
+    """Val is of a network three times too sure of itself, test is not."""
+    val_labels, val = sample_labelled(600, seed=10)
+    labels, probabilities = sample_labelled(80, seed=11)
+    summary = summarize_calibration(val_labels, expit(3 * logit(val)), labels, probabilities)
+    assert summary["after"]["log_loss"] > summary["before"]["log_loss"]
+    assert summary["conclusion"] == "harmful"
+    few = slice(38)  # fewer than 20 of a class: the harm may be chance
+    assert min(np.bincount(labels[few])) < 20
+    few_tested = summarize_calibration(val_labels, val, labels[few], probabilities[few])
+    assert few_tested["conclusion"] != "harmful"
+
+
+def test_no_temperature_is_fitted_on_few_studies() -> None:
+    labels, probabilities = sample_labelled(300, seed=4)
+    val_labels, val = sample_labelled(MIN_VAL, seed=5)
+    assert np.isfinite(summarize_calibration(val_labels, val, labels, probabilities)["temperature"])
+    summary = summarize_calibration(val_labels[1:], val[1:], labels, probabilities)
+    assert np.isnan(summary["temperature"]) and np.isnan(summary["after"]["slope"])
+    assert summary["conclusion"] == "not_shown_few_val"
 
 
 def test_logit_of_0_and_1_is_finite_and_symmetric() -> None:

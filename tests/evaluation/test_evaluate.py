@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from random_tables import predictions, random_predictions
+from random_tables import predictions, random_predictions, write_no_findings
 
 from stages.evaluate import evaluate
 from ulna.core import paths
+from ulna.core.io import round_float
 from ulna.core.predictions import by_study, write_predictions
 from ulna.core.provenance import PROVENANCE, write_provenance
 from ulna.core.stage import run
 from ulna.evaluation import conclusions
 from ulna.evaluation.bootstrap import METRICS
 from ulna.evaluation.evaluate import (
+    COUNTS,
+    DISAGREEMENTS,
     SCORES,
     conclude_performance,
     evaluate_table,
@@ -37,6 +40,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     text = PARAMS.read_text().replace("bootstrap_replicates: 2000", "bootstrap_replicates: 200")
     (tmp_path / "params.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
+    write_no_findings()
     return tmp_path
 
 
@@ -67,17 +71,20 @@ def test_the_stage_evaluates_studies_and_images_separately(
     )
     write_predictions(paths.predictions("cnn"), table)
     evaluate("cnn")
-    metrics = read_json(paths.metrics("cnn"))
+    metrics = read_json(paths.details("cnn"))
     study, image = metrics["study"], metrics["image"]
-    assert tuple(study) == tuple(image) == (*SCORES, "conclusion")
+    assert tuple(study) == tuple(image) == (*SCORES, *COUNTS, "conclusion")
     # Studies: one found, one rightly cleared, one wrongly called.
     assert (study["n"], study["abnormal"], study["patients"]) == (3 * SAME, SAME, 3 * SAME)
     assert (study["recall"], study["precision"]) == (1, 1 / 2)
-    assert (study["specificity"], study["accuracy"]) == (1 / 2, 2 / 3)
+    assert (study["specificity"], study["accuracy"]) == (1 / 2, round_float(2 / 3))
     # Images: 6 of test, 3 of the abnormal study.
     assert (image["n"], image["abnormal"]) == (6 * SAME, 3 * SAME)
-    assert (image["recall"], image["precision"]) == (1 / 3, 1 / 2)
-    assert (image["specificity"], image["accuracy"]) == (2 / 3, 3 / 6)
+    assert (image["recall"], image["precision"]) == (round_float(1 / 3), 1 / 2)
+    assert (image["specificity"], image["accuracy"]) == (round_float(2 / 3), 3 / 6)
+    assert (study["true_positives"], study["false_positives"]) == (SAME, SAME)
+    assert (image["true_positives"], image["false_positives"]) == (SAME, SAME)
+    assert (study["val_n"], study["val_abnormal"]) == (2 * SAME, SAME)
     assert study["threshold"] == image["threshold"] == 0.5
     assert metrics["test"] == {"patients": 3 * SAME, "studies": 3 * SAME, "images": 6 * SAME}
 
@@ -100,7 +107,7 @@ def test_every_metric_has_its_ci_its_size_and_its_hashes(repository: Path) -> No
     environment = {"fingerprint": "12" * 8, "threads": 2}
     write_provenance(paths.provenance("cnn"), "ab" * 32, environment, "34" * 8)
     evaluate("cnn")
-    metrics = read_json(paths.metrics("cnn"))
+    metrics = read_json(paths.details("cnn"))
     for level in ("study", "image"):
         scores = metrics[level]
         for name in METRICS:
@@ -116,7 +123,7 @@ def test_every_metric_has_its_ci_its_size_and_its_hashes(repository: Path) -> No
 def test_a_table_from_elsewhere_has_no_model(repository: Path) -> None:
     write_predictions(paths.predictions("reader"), random_predictions(1))
     evaluate("reader")
-    metrics = read_json(paths.metrics("reader"))
+    metrics = read_json(paths.details("reader"))
     assert [metrics[name] for name in PROVENANCE] == [None, None, None]
 
 
@@ -142,7 +149,7 @@ def test_one_study_gives_null_and_too_few(repository: Path) -> None:
         paths.predictions("cnn"), predictions(*VAL, ("test", "HAND", 0, [-1.0, -2.0]))
     )
     evaluate("cnn")
-    study = read_json(paths.metrics("cnn"))["study"]
+    study = read_json(paths.details("cnn"))["study"]
     assert (study["n"], study["abnormal"]) == (1, 0)
     assert [study[name] for name in METRICS] == [None] * len(METRICS)
     [row] = pd.read_csv(paths.scores("cnn", "by_body_part")).to_dict("records")
@@ -200,8 +207,8 @@ def test_the_same_table_gives_the_same_bytes_in_any_order(repository: Path) -> N
     table = random_predictions(5)
     write_predictions(paths.predictions("cnn"), table)
     evaluate("cnn")
-    files = [paths.metrics("cnn"), *sorted((paths.TABLES / "cnn").iterdir())]
-    assert len(files) == 8
+    files = [paths.metrics("cnn"), paths.details("cnn"), *sorted((paths.TABLES / "cnn").iterdir())]
+    assert len(files) == 10
     before = [file.read_bytes() for file in files]
     write_predictions(paths.predictions("cnn"), table.sample(frac=1, random_state=0))
     evaluate("cnn")
@@ -223,7 +230,10 @@ def test_the_most_confident_errors_come_first() -> None:
     listed = most_confident_disagreements(studies)
     # On the threshold is normal: rightly of e, wrongly of f.
     assert listed["study"].tolist() == ["d", "b", "a", "f"]
-    assert most_confident_disagreements(studies, 1)["study"].tolist() == ["d"]
+    many = pd.concat([studies] * 10, ignore_index=True)
+    assert most_confident_disagreements(many)["study"].tolist() == ["d"] * 10 + ["b"] * 10 + [
+        "a"
+    ] * (DISAGREEMENTS - 20)
     assert "patient" not in listed
 
 
@@ -277,7 +287,7 @@ def test_a_bad_line_stops_the_stage_by_name_and_nothing_is_written(
     assert stopped.value.code == 1
     message = capsys.readouterr().err
     assert f"{path} line 5: " in message and column in message
-    assert not paths.METRICS.exists() and not paths.PLOTS.exists()
+    assert not paths.METRICS.exists() and not (paths.TABLES / "cnn").exists()
 
 
 def test_an_empty_val_is_accepted_where_nothing_is_chosen_on_it(
@@ -288,7 +298,7 @@ def test_an_empty_val_is_accepted_where_nothing_is_chosen_on_it(
     table = random_predictions(4)
     write_predictions(paths.predictions("cnn"), table[table["split"] == "test"])
     evaluate("cnn")
-    metrics = read_json(paths.metrics("cnn"))
+    metrics = read_json(paths.details("cnn"))
     assert metrics["study"]["threshold"] == 0.5 and metrics["study"]["auroc"] > 0.5
     assert metrics["calibration"]["temperature"] is None
     assert metrics["calibration"]["n_val"] == 0
@@ -304,7 +314,7 @@ def test_one_patient_gives_sizes_but_no_number(repository: Path) -> None:
         paths.predictions("cnn"), table.assign(patient=table["patient"].mask(one, "p"))
     )
     evaluate("cnn")
-    metrics = read_json(paths.metrics("cnn"))
+    metrics = read_json(paths.details("cnn"))
     for level, n in (("study", 2), ("image", 3)):
         assert (metrics[level]["n"], metrics[level]["patients"]) == (n, 1)
         assert [metrics[level][name] for name in METRICS] == [None] * len(METRICS)
@@ -323,6 +333,40 @@ def test_one_patient_gives_sizes_but_no_number(repository: Path) -> None:
 )
 def test_performance_is_above_chance_where_the_interval_is(low, high, conclusion) -> None:
     assert conclude_performance({"auroc_low": low, "auroc_high": high}) == conclusion
+
+
+@pytest.mark.promise("E31")
+@pytest.mark.parametrize(
+    ("val", "test", "conclusion"),
+    [((20, 20), (20, 20), "above_chance"), ((19, 30), (30, 30), "too_few"),
+     ((30, 19), (30, 30), "too_few"), ((30, 30), (19, 30), "too_few"),
+     ((30, 30), (30, 19), "too_few")],
+)  # fmt: skip
+def test_fewer_than_20_studies_of_a_class_are_not_concluded_from(
+    params, val: tuple[int, int], test: tuple[int, int], conclusion: str
+) -> None:
+    studies = [
+        (split, "HAND", label, [2.0 * label - 1 + 0.01 * k, 2.0 * label - 1])
+        for split, counts in (("val", val), ("test", test))
+        for label, count in enumerate(counts)
+        for k in range(count)
+    ]
+    metrics = evaluate_table(predictions(*studies), params.evaluate, seed=1).metrics
+    for level in ("study", "image"):
+        assert metrics[level]["auroc_low"] > 0.5
+        assert metrics[level]["conclusion"] == conclusion
+
+
+def test_the_headline_is_of_studies_with_four_decimals(repository: Path) -> None:
+    write_predictions(paths.predictions("cnn"), random_predictions(1))
+    evaluate("cnn")
+    [(name, shown)] = read_json(paths.metrics("cnn")).items()
+    study = read_json(paths.details("cnn"))["study"]
+    assert name == "cnn"
+    assert list(shown)[:5] == ["auroc", "kappa", "sensitivity", "specificity", "n"]
+    assert len(shown) == 13
+    for key, value in shown.items():
+        assert value == round(study[key.replace("sensitivity", "recall")], 4)
 
 
 @pytest.mark.promise("E31")

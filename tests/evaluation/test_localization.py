@@ -5,12 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ulna.core import InputError
-from ulna.data import Cache
-from ulna.data.annotations import BOX
+from ulna.core.io import write_csv
+from ulna.data import BOX, Cache
 from ulna.data.images import letterbox
 from ulna.evaluation.bootstrap import bootstrap_weights
 from ulna.evaluation.localization import (
     CHANCES,
+    COLUMNS,
     CONTENT_BOX,
     OUTCOMES,
     SAMPLE_IMAGES,
@@ -18,15 +19,18 @@ from ulna.evaluation.localization import (
     choose_sample,
     content_boxes,
     energy_inside,
+    find_rows,
     locate_boxes,
     map_maxima,
     mean_cells,
     pointing_game,
     read_gallery,
+    read_maps,
     score_maps,
     summarize_localization,
     to_square,
-    write_gallery,
+    upsample,
+    write_maps,
 )
 
 SIDE = 100
@@ -156,7 +160,7 @@ def scene(patients: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 
 def test_scores_are_means_over_images_with_cis_over_patients():
     table, maps, pixels = scene(12)
-    scores = score_maps(table, maps, pixels, 10, bootstrap_weights(table["patient"], 200, 1), 10)
+    scores = score_maps(table, maps, pixels, bootstrap_weights(table["patient"], 200, 1), 10)
     for name in ("pointing_game", "energy_inside"):
         found = scores[name]
         assert (found["n"], found["patients"]) == (24, 12)
@@ -183,7 +187,7 @@ def test_the_ci_is_that_of_replicates_of_patients():
 
 def test_of_few_patients_there_is_no_number():
     table, maps, pixels = scene(9)
-    found = score_maps(table, maps, pixels, 10, bootstrap_weights(table["patient"], 100, 1), 10)
+    found = score_maps(table, maps, pixels, bootstrap_weights(table["patient"], 100, 1), 10)
     scores = found["pointing_game"]
     assert (scores["n"], scores["patients"]) == (18, 9)
     assert all(np.isnan(scores[name]) for name in ("value", "low", "high", *CHANCES))
@@ -192,7 +196,7 @@ def test_of_few_patients_there_is_no_number():
 def test_no_image_gives_no_number():
     table = pd.DataFrame(columns=["patient", "map_x_px", "map_y_px", *BOX, *CONTENT_BOX])
     empty = np.empty((0, 96, 96))
-    found = score_maps(table, empty, empty.astype(np.uint8), 12, bootstrap_weights(["a"], 10, 1), 2)
+    found = score_maps(table, empty, empty.astype(np.uint8), bootstrap_weights(["a"], 10, 1), 2)
     for values in found.values():
         assert (values["n"], values["patients"]) == (0, 0)
         assert np.isnan(values["value"])
@@ -255,7 +259,8 @@ def test_images_are_found_in_the_cache_and_boxes_in_the_square():
     truth = pd.DataFrame(
         [("a.png", *[np.nan] * 4), ("b.png", 100, 50, 200, 100)], columns=["image", *BOX]
     )
-    found = locate_boxes(table, cached(a=(96, 96), b=(400, 200)), "pad", truth)
+    cache = cached(a=(96, 96), b=(400, 200))
+    found = locate_boxes(find_rows(table, cache), cache, "pad", truth)
     assert found["image"].tolist() == ["b.png", "a.png"]
     assert found["row"].tolist() == [1, 0]
     np.testing.assert_array_equal(found[BOX], [[24, 36, 48, 48], [np.nan] * 4])
@@ -267,7 +272,8 @@ NO_ANNOTATIONS = pd.DataFrame({"image": [], **{name: [] for name in BOX}})
 
 def test_without_truth_no_image_has_a_box_and_none_is_lost():
     table = images(("b.png", "HAND", 1, 0.9), ("a.png", "HAND", 1, 0.9))
-    found = locate_boxes(table, cached(a=(96, 96), b=(96, 48)), "stretch", NO_ANNOTATIONS)
+    cache = cached(a=(96, 96), b=(96, 48))
+    found = locate_boxes(find_rows(table, cache), cache, "stretch", NO_ANNOTATIONS)
     assert found["image"].tolist() == ["b.png", "a.png"]
     assert found[BOX].isna().all(axis=None)
     np.testing.assert_array_equal(found[CONTENT_BOX], [[0, 0, 96, 96]] * 2)
@@ -276,18 +282,40 @@ def test_without_truth_no_image_has_a_box_and_none_is_lost():
 def test_an_image_that_the_cache_lacks_is_named():
     table = images(("a.png", "HAND", 1, 0.9))
     with pytest.raises(InputError, match="1 of 1 .* a.png"):
-        locate_boxes(table, cached(b=(96, 96)), "pad", NO_ANNOTATIONS)
+        find_rows(table, cached(b=(96, 96)))
+
+
+def test_maps_are_upsampled_bilinearly():
+    """By hand: pixels beyond the outer centres of cells take their values."""
+    large = upsample(np.array([[[0.0, 1.0], [0.0, 1.0]]], np.float32), 4)
+    assert large.dtype == np.float32 and large.shape == (1, 4, 4)
+    np.testing.assert_array_equal(large[0], [[0, 0.25, 0.75, 1]] * 4)
+
+
+def test_maps_are_read_in_the_order_asked_for(tmp_path):
+    maps = np.arange(3 * 2 * 2, dtype=np.float32).reshape(3, 2, 2) / 3
+    write_maps(tmp_path / "cnn", pd.Series(list("abc"), name="image"), maps, {"layer": "relu"})
+    read, test = read_maps(tmp_path / "cnn", pd.Series(["c", "a"]))
+    assert (read == maps[[2, 0]]).all() and test == {"layer": "relu"}
+    with pytest.raises(InputError, match="cnn lacks the map of d"):
+        read_maps(tmp_path / "cnn", pd.Series(["a", "d"]))
+    with pytest.raises(InputError, match="densenet169/test.json"):
+        read_maps(tmp_path / "densenet169", pd.Series(["a"]))
 
 
 @pytest.mark.promise("E32")
-def test_maps_that_must_not_be_shown_are_removed(tmp_path):
-    gallery = images(("a.png", "HAND", 1, 0.9), ("b.png", "HAND", 0, 0.1)).assign(map_x_px=[3.5, 2])
-    maps = np.arange(2 * 4 * 4, dtype=np.float32).reshape(2, 4, 4) / 3
-    write_gallery(tmp_path / "cnn", gallery, maps)
-    read, shown = read_gallery(tmp_path / "cnn")
-    pd.testing.assert_frame_equal(read, gallery)
-    assert shown.dtype == np.float32 and (shown == maps).all()
-    write_gallery(tmp_path / "cnn", gallery, None)
-    assert read_gallery(tmp_path / "cnn")[1] is None
-    with pytest.raises(InputError, match="densenet169/gallery.csv"):
-        read_gallery(tmp_path / "densenet169")
+def test_maps_that_failed_their_test_are_not_shown(tmp_path):
+    cache = cached(a=(96, 96), b=(96, 96))
+    gallery = images(("b.png", "HAND", 1, 0.9), ("a.png", "HAND", 0, 0.1))
+    gallery = gallery.reindex(columns=list(COLUMNS), fill_value=0.5)
+    write_csv(tmp_path / "saliency.csv", gallery)
+    maps = np.arange(2 * 2 * 2, dtype=np.float32).reshape(2, 2, 2)
+    for passed in (True, False):
+        test = {"randomization": {"passed": passed}}
+        write_maps(tmp_path / "cnn", pd.Series(["a.png", "b.png"], name="image"), maps, test)
+        read, shown = read_gallery(tmp_path / "saliency.csv", tmp_path / "cnn", cache)
+        assert read["image"].tolist() == ["b.png", "a.png"] and read["row"].tolist() == [1, 0]
+        if passed:
+            np.testing.assert_array_equal(shown, upsample(maps[[1, 0]], 96))
+        else:
+            assert shown is None

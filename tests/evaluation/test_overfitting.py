@@ -181,6 +181,17 @@ def test_too_few_patients_give_no_number_and_no_conclusion(evaluate):
     assert summarize_splits(found)["conclusion"] == "too_few"
 
 
+@pytest.mark.promise("E31")
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_fewer_than_20_studies_of_a_class_are_not_concluded_from(splits, split):
+    enough = splits.assign(n=40, abnormal=20)
+    assert summarize_splits(enough.reset_index())["conclusion"] == "overfitted"
+    for abnormal in (19, 21):
+        few = enough.copy()
+        few.loc[split, "abnormal"] = abnormal
+        assert summarize_splits(few.reset_index())["conclusion"] == "too_few"
+
+
 @pytest.mark.parametrize(
     ("low", "high", "conclusion"),
     [
@@ -261,7 +272,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_stage_writes_its_conclusions(repository, capsys):
     overfitting()
     printed = capsys.readouterr().out
-    found = json.loads((repository / "metrics/overfitting.json").read_text())
+    found = json.loads((repository / "metrics/details/overfitting.json").read_text())
     for arch in ("cnn", "densenet169"):
         assert conclusions.overfitting(found[arch], arch) in printed
         assert conclusions.history(found[arch]["course"], arch) in printed
@@ -282,7 +293,7 @@ def test_the_last_point_of_the_learning_curve_is_the_network_of_all(repository):
     points = pd.read_csv("plots/tables/learning_curve.csv")
     assert points["fraction"].tolist() == [0.5, 1.0]
     assert points["patients"].tolist() == [60, 120]
-    found = json.loads((repository / "metrics/overfitting.json").read_text())
+    found = json.loads((repository / "metrics/details/overfitting.json").read_text())
     assert points["auroc"].iloc[1] == pytest.approx(found["cnn"]["test"]["auroc"])
     assert found["learning_curve"]["step"]["to_patients"] == 120
     assert found["learning_curve"]["conclusion"] == "improves"
@@ -296,7 +307,7 @@ def test_the_stage_writes_the_same_bytes_twice(repository):
         files = sorted(
             [
                 *Path("plots/tables").glob("*.csv"),
-                Path("metrics/overfitting.json"),
+                Path("metrics/details/overfitting.json"),
             ]
         )
         written.append([path.read_bytes() for path in files])
@@ -477,6 +488,14 @@ def test_without_fractions_the_curve_is_off(evaluate_curve):
     points, step = evaluate_learning_curve({}, sizes(), "all", evaluate_curve, 1)
     assert points.empty and list(points.columns) == list(LEARNING_CURVE_COLUMNS)
     assert conclude_learning_curve(step) == "off"
+
+
+@pytest.mark.promise("E31")
+def test_a_step_on_fewer_than_20_studies_of_a_class_is_not_concluded_from():
+    step = {"n": 40, "abnormal": 20, "auroc": {"difference": 0.1, "low": 0.05, "high": 0.2}}
+    assert conclude_learning_curve(step) == "improves"
+    assert conclude_learning_curve(step | {"abnormal": 19}) == "too_few"
+    assert conclude_learning_curve(step | {"abnormal": 21}) == "too_few"
 
 
 @pytest.mark.promise("E31")

@@ -19,13 +19,15 @@ from ulna.figures.checks import (
     OUTCOMES,
     STRONGEST,
     baseline_auroc,
+    choose_examples,
+    draw,
     occlusion_scores,
     saliency_gallery,
 )
+from ulna.figures.checks import SHOWN as EXAMPLES_SHOWN
 from ulna.figures.style import INK, colour
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-WORDS = "Alarm. " + "Labels can be predicted without a look at bone, from corners and border. " * 4
 STUDY = {
     "cnn": {"auroc": 0.855, "auroc_low": 0.754, "auroc_high": 0.948},
     "densenet169": {"auroc": 0.583, "auroc_low": 0.441, "auroc_high": 0.708},
@@ -50,7 +52,7 @@ def scores(**values) -> pd.DataFrame:
 
 def test_each_baseline_and_network_is_at_its_numbers():
     table = scores()
-    figure = baseline_auroc(table, STUDY, WORDS)
+    figure = baseline_auroc(table, STUDY)
     [axis] = figure.axes
     chance, *drawn = axis.lines
     assert list(chance.get_xdata()) == [CHANCE, CHANCE]
@@ -74,7 +76,7 @@ def test_each_baseline_and_network_is_at_its_numbers():
 
 def test_only_flagged_baselines_are_an_alarm():
     flags = [name == "corners_and_border" for name in BASELINES]
-    [axis] = baseline_auroc(scores(flag=flags), STUDY, WORDS).axes
+    [axis] = baseline_auroc(scores(flag=flags), STUDY).axes
     [alarm] = [text for text in axis.texts if text.get_text().endswith("alarm")]
     assert alarm.xy[1] == flags.index(True)
     dots = [line for line in axis.lines if line.get_marker() == "o"]
@@ -84,11 +86,11 @@ def test_only_flagged_baselines_are_an_alarm():
 def test_too_few_is_written_and_an_empty_note_may_be_nan():
     nothing = dict.fromkeys(("auroc", "auroc_low", "auroc_high"))
     few = scores(**dict.fromkeys(nothing, np.nan), note="too_few")
-    figure = baseline_auroc(few, dict.fromkeys(STUDY, nothing), WORDS)
+    figure = baseline_auroc(few, dict.fromkeys(STUDY, nothing))
     assert texts(figure).count("too few") == len(BASELINES)
     assert texts(figure).count("undefined") == len(STUDY)
     assert_legible(figure)
-    assert_legible(baseline_auroc(scores(note=np.nan, flag=1), STUDY, WORDS))
+    assert_legible(baseline_auroc(scores(note=np.nan, flag=1), STUDY))
 
 
 EXAMPLES = {name: np.full((48, 48), 80 * k, np.uint8) for k, name in enumerate(SHOWN)}
@@ -108,20 +110,19 @@ def made_up_occlusion(**values) -> pd.DataFrame:
 
 def test_each_occlusion_is_at_its_numbers_beside_its_image():
     table = made_up_occlusion()
-    figure = occlusion_scores(table, EXAMPLES, WORDS)
-    *examples, auroc, kappa = figure.axes
-    for axis, name in zip(examples, SHOWN, strict=True):
-        assert (axis.images[0].get_array() == EXAMPLES[name]).all()
-    for metric, axis, chance in (("auroc", auroc, 0.5), ("kappa", kappa, 0)):
-        assert list(axis.lines[0].get_xdata()) == [chance, chance]
-        ours = {colour(network) for network in STUDY}
-        marks = [line for line in axis.lines if line.get_color() in ours]
-        for row, line, dot in zip(table.to_dict("records"), marks[::2], marks[1::2], strict=True):
-            value, *ends = (row[f"{metric}{end}"] for end in ENDS)
-            assert list(line.get_xdata()) == ends and list(dot.get_xdata()) == [value]
-            assert line.get_color() == dot.get_color() == colour(row["network"])
-            places = {round(place) for place in (*line.get_ydata(), *dot.get_ydata())}
-            assert places == {list(SHOWN).index(row["shown"])}
+    figure = occlusion_scores(table, EXAMPLES)
+    *examples, axis = figure.axes
+    for below, name in zip(examples, SHOWN, strict=True):
+        assert (below.images[0].get_array() == EXAMPLES[name]).all()
+    assert list(axis.lines[0].get_xdata()) == [CHANCE, CHANCE]
+    ours = {colour(network) for network in STUDY}
+    marks = [line for line in axis.lines if line.get_color() in ours]
+    for row, line, dot in zip(table.to_dict("records"), marks[::2], marks[1::2], strict=True):
+        value, *ends = (row[f"auroc{end}"] for end in ENDS)
+        assert list(line.get_xdata()) == ends and list(dot.get_xdata()) == [value]
+        assert line.get_color() == dot.get_color() == colour(row["network"])
+        places = {round(place) for place in (*line.get_ydata(), *dot.get_ydata())}
+        assert places == {list(SHOWN).index(row["shown"])}
     assert "n = 1,199 test studies, 480 abnormal" in texts(figure)
     assert "0.500 (0.400 to 0.650)" in texts(figure)
 
@@ -129,12 +130,11 @@ def test_each_occlusion_is_at_its_numbers_beside_its_image():
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0, np.nan])
 def test_occlusion_scores_are_legible_for_any_numbers(value):
     numbers = {f"{metric}{end}": value for metric in ("auroc", "kappa") for end in ENDS}
-    figure = occlusion_scores(made_up_occlusion(**numbers), EXAMPLES, WORDS)
+    figure = occlusion_scores(made_up_occlusion(**numbers), EXAMPLES)
     assert_legible(figure)
-    assert texts(figure).count("too few") == (12 if np.isnan(value) else 0)
-    for axis in figure.axes[3:]:
-        low, high = axis.get_xlim()
-        assert np.isnan(value) or low < value < high
+    assert texts(figure).count("too few") == (6 if np.isnan(value) else 0)
+    low, high = figure.axes[-1].get_xlim()
+    assert np.isnan(value) or low < value < high
 
 
 ALL = [
@@ -150,68 +150,92 @@ def gallery(*cells, box=(np.nan,) * 4):
     return pd.DataFrame(rows, columns=[*columns, "x0", "y0", "x1", "y1"])
 
 
-def shown(table, maps=True, arch="cnn"):
+def shown(table, arch="cnn"):
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 256, (len(table), 8, 8), np.uint8)
-    values = rng.normal(size=pixels.shape) if maps else None
-    return saliency_gallery(arch, table, pixels, values, "Result."), pixels, values
+    values = rng.normal(size=pixels.shape)
+    return saliency_gallery(arch, table, pixels, values), pixels, values
 
 
-@pytest.mark.parametrize("maps", [True, False])
-def test_a_gallery_is_legible(maps):
-    assert_legible(shown(gallery(*ALL, box=(1, 1, 3, 3)), maps)[0])
-    many = gallery(*((f"PART{k}", 0, OUTCOMES[k % 4]) for k in range(7)))
-    assert_legible(shown(many, maps, "densenet169")[0])
+def test_a_gallery_is_legible():
+    assert_legible(shown(gallery(*ALL, box=(1, 1, 3, 3)))[0])
+    one = gallery(*ALL[:1])
+    assert_legible(shown(one, "densenet169")[0])
 
 
-def test_every_image_lies_under_its_map_with_its_highest_point_and_box():
+def test_every_image_is_shown_plain_and_under_its_map_with_its_highest_point_and_box():
     figure, pixels, maps = shown(gallery(*ALL, box=(1, 2, 4, 6)))
-    for axis, image, one in zip(figure.axes, pixels, maps, strict=True):
-        below, above = (np.asarray(layer.get_array()) for layer in axis.images)
-        assert (below == image).all()
+    for plain, mapped, image, one in zip(
+        figure.axes[::2], figure.axes[1::2], pixels, maps, strict=True
+    ):
+        [alone] = plain.images
+        below, above = (np.asarray(layer.get_array()) for layer in mapped.images)
+        assert (alone.get_array() == image).all() and (below == image).all()
         orange = above[..., 0] > 0.5
         assert (orange == (one > 0)).all()
-        [point] = axis.lines
+        assert not plain.lines
+        [point] = mapped.lines
         assert (point.get_xdata()[0], point.get_ydata()[0]) == (3.5, 5.5)
-        [box] = axis.patches
-        assert box.get_bbox().extents.tolist() == [0.5, 1.5, 3.5, 5.5]
-        assert box.get_edgecolor() == to_rgba(BOX_COLOUR)
+        for axis in (plain, mapped):
+            [box] = axis.patches
+            assert box.get_bbox().extents.tolist() == [0.5, 1.5, 3.5, 5.5]
+            assert box.get_edgecolor() == to_rgba(BOX_COLOUR)
     assert "ground-truth box" in texts(figure)
     assert "ground-truth box" not in texts(shown(gallery(*ALL))[0])
-    titles = [axis.get_title() for axis in figure.axes]
-    assert titles == ["abnormal, p 0.250", "normal, p 0.250"] * 4
+    assert "ELBOW: true positive, p 0.25" in texts(figure)
 
 
 def test_the_same_opacity_is_the_same_strength_in_all_images():
     black = np.zeros((8, 8, 8), np.uint8)
     maps = np.ones((8, 8, 8)) * np.arange(1, 9)[:, None, None]
     for values, expected in ((maps, STRONGEST * np.arange(1, 9) / 8), (0 * maps, 0)):
-        figure = saliency_gallery("cnn", gallery(*ALL), black, values, "Result.")
-        opacity = [np.asarray(axis.images[1].get_array())[0, 0, 3] for axis in figure.axes]
+        figure = saliency_gallery("cnn", gallery(*ALL), black, values)
+        opacity = [np.asarray(axis.images[1].get_array())[0, 0, 3] for axis in figure.axes[1::2]]
         np.testing.assert_allclose(opacity, expected)
 
 
+def test_outcomes_take_turns_and_the_surest_of_each_is_first():
+    rows = [(f"{k}.png", outcome, p) for outcome in OUTCOMES[:2] for k, p in enumerate((0.7, 0.9))]
+    rows += [("a.png", OUTCOMES[2], 0.4), ("b.png", OUTCOMES[2], 0.1)]
+    table = pd.DataFrame(rows, columns=["image", "outcome", "probability"])
+    chosen = choose_examples(pd.concat([table, table.assign(image="z")], ignore_index=True))
+    assert len(chosen) == EXAMPLES_SHOWN
+    assert list(chosen["outcome"]) == [name for name in OUTCOMES[:3] for _ in range(2)]
+    assert list(chosen["probability"]) == [0.9, 0.9, 0.9, 0.9, 0.1, 0.1]
+
+
+def drawn(conclusion, maps):
+    table = gallery(*ALL).assign(image=[f"{k}.png" for k in range(len(ALL))])
+    study = STUDY["cnn"] | {"conclusion": conclusion}
+    audit = pd.DataFrame({"finding": ["low_contrast", "colour"], "image": ["0.png", "1.png"]})
+    tables = {"baselines": scores(), "occlusion": made_up_occlusion(), "audit": audit}
+    chosen = []
+
+    def pixels_of(rows):
+        chosen.extend(rows["image"])
+        return np.zeros((len(rows), 8, 8), np.uint8)
+
+    figures = draw(["cnn"], tables, {"cnn": {"study": study}}, EXAMPLES,
+                   {"cnn": (table, maps)}, pixels_of)  # fmt: skip
+    return figures, chosen
+
+
 @pytest.mark.promise("E32")
-def test_maps_that_failed_are_not_drawn_and_the_figure_says_why():
-    table = gallery(*ALL).assign(map_x_px=np.nan, map_y_px=np.nan)
-    figure, pixels, _ = shown(table, maps=False)
-    for axis, image in zip(figure.axes, pixels, strict=True):
-        [layer] = axis.images
-        assert (np.asarray(layer.get_array()) == image).all()
-        assert not axis.lines
-    assert "not shown" in texts(figure) and "Result." in texts(figure)
+def test_maps_are_drawn_unless_they_failed_their_test_or_the_network_is_at_chance():
+    maps = np.ones((len(ALL), 8, 8))
+    figures, chosen = drawn("above_chance", maps)
+    assert "cnn/saliency" in figures
+    # A blank image says nothing of the network; a colour file is as good as any.
+    assert "0.png" not in chosen and "1.png" in chosen
+    assert "cnn/saliency" not in drawn("no_better_than_chance", maps)[0]
+    assert "cnn/saliency" not in drawn("above_chance", None)[0]
+    assert "cnn/saliency" in drawn("too_few", maps)[0]
 
 
 def test_outcomes_and_occlusions_are_those_of_the_tables():
     assert OUTCOMES == localization.OUTCOMES
     assert tuple(SHOWN) == shortcuts.SHOWN
     assert CHANCE == shortcuts.CHANCE
-
-
-def test_an_outcome_that_does_not_occur_is_none():
-    figure, _, _ = shown(gallery(*ALL[:3], *ALL[4:]))
-    assert texts(figure).count("none") == 1
-    assert len(figure.axes) == 8
 
 
 def test_drawing_imports_neither_tensorflow_nor_pyplot_and_only_plot_draws():

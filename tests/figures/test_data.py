@@ -4,7 +4,7 @@ import pytest
 from figure_reading import assert_legible, texts
 
 from ulna.checks.audit import COLUMNS, FINDINGS, VISIBLE, count_findings
-from ulna.figures.data import edge_cases, example_images, split_sizes
+from ulna.figures.data import draw, edge_cases, example_images, split_sizes
 
 PARTS = ("ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST")
 
@@ -70,7 +70,7 @@ def name(number):
     return f"train/XR_SHOULDER/patient{number:05d}/study1_negative/image{number % 9 + 1}.png"
 
 
-def findings(pairs=3, singles=6):
+def findings(pairs=1, singles=2):
     """As many rows of each finding as have room."""
     rows, number = [], 0
     for kind in VISIBLE:
@@ -86,12 +86,12 @@ def sheet(table, extra=0):
     images = [*table["image"], *table["other_image"]]
     squares = {image: np.full((8, 8), at % 256, np.uint8) for at, image in enumerate(images)}
     counts = {kind: n + extra for kind, n in count_findings(table).items()}
-    return edge_cases(table, squares, counts, FINDINGS, 1234), squares
+    return edge_cases(table, squares, counts, 1234), squares
 
 
 def test_every_finding_is_shown_with_its_pixels_and_duplicates_side_by_side():
     assert_legible(sheet(findings())[0])
-    table = findings(pairs=1, singles=1)
+    table = findings(singles=1)
     figure, squares = sheet(table)
     shown = [image for row in table.itertuples() for image in (row.image, row.other_image) if image]
     for axis, image in zip(figure.axes, shown, strict=True):
@@ -101,12 +101,31 @@ def test_every_finding_is_shown_with_its_pixels_and_duplicates_side_by_side():
 
 
 def test_the_sheet_has_counts_image_value_and_split():
-    written = texts(sheet(findings(pairs=1, singles=2), extra=1200)[0])
-    assert "inverted: 2 of 1,202 shown" in written
-    assert "near_duplicate: 1 of 1,201 shown" in written
-    assert FINDINGS["inverted"] in written
+    written = texts(sheet(findings(), extra=1200)[0])
+    assert "inverted: 1,202" in written and "near duplicate: 1,201" in written
+    assert FINDINGS["inverted"] in written.replace("\n", " ")
     assert "SHOULDER patient00002\nstudy1_negative image3\ntrain, normal, 0.25" in written
     figure, _ = sheet(findings()[:0])
     assert_legible(figure)
     assert not figure.axes
-    assert "extreme_aspect 0" in texts(figure).replace("\n", " ")
+    assert "extreme aspect 0" in texts(figure).replace("\n", " ")
+
+
+def test_images_are_shown_without_their_padding():
+    rows = pd.DataFrame(
+        {"image": ["a", "b"], "width_px": [4, 8], "height_px": [8, 8], "body_part": "HAND"}
+    )
+    found = pd.DataFrame(
+        [["inverted", "a", "HAND", "train", 0, 1.0, "", "", None]], columns=COLUMNS
+    )
+    found["image"] = name(1)
+    rows["image"] = [name(1), name(2)]
+    counts = sizes(("HAND", "train", 0, 1, 1))
+    audit = {"findings": count_findings(found), "images": 2}
+    examples = pd.DataFrame({"body_part": ["HAND"], "label": [0], "place": [0]})
+    figures = draw(
+        {"splits": counts}, audit, rows, "pad", examples, found,
+        lambda chosen: np.ones((len(chosen), 8, 8), np.uint8),
+    )  # fmt: skip
+    [axis] = figures["audit"].axes
+    assert axis.images[0].get_array().shape == (8, 4)

@@ -1,28 +1,19 @@
-import itertools
-
 import numpy as np
 import pandas as pd
 import pytest
 from figure_reading import assert_legible, texts
-from matplotlib.colors import to_hex, to_rgba
 
-from ulna.data.cross_part import plan
-from ulna.evaluation.bootstrap import METRICS
+from ulna.evaluation import REFERENCE_NOTE
 from ulna.evaluation.calibration import reliability_curves, summarize_calibration
-from ulna.evaluation.comparison import OVERALL, all_pairs, read_reference
-from ulna.evaluation.conclusions import METRICS as SHOWN
-from ulna.evaluation.conclusions import REFERENCE_NOTE
-from ulna.evaluation.cross_part import COLUMNS
-from ulna.evaluation.thresholds import LEVELS
+from ulna.evaluation.comparison import OVERALL, read_reference
 from ulna.figures.results import (
     confusion_matrices,
-    cross_part_maps,
-    forest,
-    kappa_by_body_part,
     reliability_diagrams,
     roc_and_precision_recall,
+    scores_by_body_part,
+    scores_by_finding,
 )
-from ulna.figures.style import INK, PAPER, PUBLISHED, colour, luminance, title
+from ulna.figures.style import PAPER, PUBLISHED, colour
 
 NAN = float("nan")
 ARCHS = ("cnn", "densenet169")
@@ -31,7 +22,8 @@ PARTS = ["ELBOW", "FINGER", "FOREARM", "HAND", "HUMERUS", "SHOULDER", "WRIST"]
 SCORES = {
     "n": 1199, "abnormal": 480, "accuracy": 0.8, "precision": 0.75, "recall": 0.7,
     "specificity": 0.9, "f1": 0.72, "kappa": 0.61,
-    "kappa_low": 0.55, "kappa_high": 0.66, "auroc": 0.875, "auprc": 0.812, "threshold": 0.4,
+    "kappa_low": 0.55, "kappa_high": 0.66, "auroc": 0.875, "auroc_low": 0.84, "auroc_high": 0.9,
+    "auprc": 0.812, "threshold": 0.4,
 }  # fmt: skip
 UNDEFINED = dict.fromkeys(SCORES) | {"n": 30, "abnormal": 0, "accuracy": 1.0, "threshold": 0.5}
 
@@ -103,73 +95,106 @@ def test_a_confusion_matrix_without_an_abnormal_study_has_undefined_shares():
 
 def by_part(kappas, parts=PARTS):
     kappa = pd.Series(kappas, dtype=float)
-    ends = {"kappa_low": (kappa - 0.1).clip(-1, 1), "kappa_high": (kappa + 0.1).clip(-1, 1)}
-    return pd.DataFrame({"body_part": parts, "n": 100, "abnormal": 40, "kappa": kappa, **ends})
+    table = pd.DataFrame({"body_part": parts, "n": 100, "abnormal": 40, "kappa": kappa})
+    table["auroc"] = kappa / 2 + 0.5
+    for metric in ("auroc", "kappa"):
+        table[f"{metric}_low"], table[f"{metric}_high"] = table[metric] - 0.1, table[metric] + 0.1
+    return table
 
 
-def kappas(cnn, densenet169, parts=PARTS, scores=SCORES):
+def parts_figure(cnn, densenet169, parts=PARTS, scores=SCORES):
     tables = {"cnn": by_part(cnn, parts), "densenet169": by_part(densenet169, parts)}
-    return kappa_by_body_part(tables, each(scores), read_reference())
+    return scores_by_body_part(tables, each(scores), read_reference())
 
 
-def test_bars_are_our_kappas_and_lines_their_intervals():
+def rows_of(axis, arch):
+    """(low, value, high, row) of each row of a network in a forest plot; low is NaN for none."""
+    ours = [line for line in axis.lines if line.get_color() == colour(arch)]
+    return [
+        (line.get_xdata()[0], dot.get_xdata()[0], line.get_xdata()[1], round(dot.get_ydata()[0]))
+        for line, dot in zip(ours[::2], ours[1::2], strict=True)
+    ]
+
+
+def test_body_parts_have_their_scores_and_intervals_in_their_row():
     values = {"cnn": np.linspace(0.1, 0.4, 7), "densenet169": np.linspace(0.5, 0.8, 7)}
-    [axis] = kappas(**values).axes
-    for bars, lines, arch in zip(axis.containers, axis.collections, ARCHS, strict=True):
-        assert [bar.get_height() for bar in bars] == [*values[arch], SCORES["kappa"]]
-        assert bars.get_label() == title(arch)
-        assert bars[0].get_facecolor() == to_rgba(colour(arch))
-        for ends, bar in zip(lines.get_segments()[:7], bars, strict=False):
-            middle = bar.get_x() + bar.get_width() / 2
-            assert ends[0].tolist() == pytest.approx([middle, bar.get_height() - 0.1])
-            assert ends[1].tolist() == pytest.approx([middle, bar.get_height() + 0.1])
-    names = [label.get_text() for label in axis.get_xticklabels()]
-    assert names[0] == "ELBOW\nn = 100\n40 abnormal"
-    assert names[7] == f"{OVERALL}\nn = 1,199\n480 abnormal"
+    figure = parts_figure(**values)
+    auroc, kappa = figure.axes
+    for arch in ARCHS:
+        expected = [(k - 0.1, k, k + 0.1, row) for row, k in enumerate(values[arch])]
+        *rows, overall = rows_of(kappa, arch)
+        assert np.allclose(rows, expected)
+        ends = [SCORES[f"kappa{end}"] for end in ("_low", "", "_high")]
+        assert list(overall) == [*ends, 7]
+        assert rows_of(auroc, arch)[0][1] == pytest.approx(values[arch][0] / 2 + 0.5)
+    names = [label.get_text() for label in auroc.get_yticklabels()]
+    assert names[0] == "ELBOW\nn = 100, 40 abnormal"
+    assert names[7] == f"{OVERALL}\nn = 1,199, 480 abnormal"
+    assert_legible(figure)
 
 
-def test_published_marks_stand_at_the_published_values_and_recalled_ones_are_hollow():
-    figure = kappas([0.5] * 7, [0.5] * 7)
-    marks = [line for line in figure.axes[0].lines if line.get_color() == PUBLISHED]
+def test_published_marks_stand_at_the_published_values_and_only_if_wanted():
+    figure = parts_figure([0.5] * 7, [0.5] * 7)
     groups = [*PARTS, OVERALL]
     drawn = {
-        (line.get_label(), groups[round(x - 0.3)], y)
-        for line in marks
+        (line.get_label(), groups[round(y + 0.42)], x)
+        for line in figure.axes[1].lines
+        if line.get_color() == PUBLISHED
         for x, y in line.get_xydata()
     }
-    # MURA paper, table of kappas; the model's row is checked, the readers' are recalled.
+    # MURA paper, table of kappas.
     assert drawn > {
         ("Stanford's model", "WRIST", 0.931),
         ("Stanford's model", OVERALL, 0.705),
-        ("radiologist 1", "FINGER", 0.304),
-        ("radiologist 2", "HAND", 0.927),
-        ("radiologist 3", "HUMERUS", 0.933),
-        ("radiologist 3", OVERALL, 0.778),
+        ("best radiologist", OVERALL, 0.778),
     }
-    assert len(drawn) == 4 * 8
-    for line in marks:
-        checked = line.get_label() == "Stanford's model" or line.get_ydata().tolist() == [0.778]
-        assert line.get_markerfacecolor() == (PUBLISHED if checked else PAPER)
+    assert len(drawn) == 8 + 1
     assert REFERENCE_NOTE in texts(figure)
+    tables = {"cnn": by_part([0.5] * 7)}
+    alone = scores_by_body_part(tables, each(SCORES, ["cnn"]), read_reference().head(0))
+    assert_legible(alone)
+    assert "ublished" not in texts(alone) and "Stanford" not in texts(alone)
 
 
-def test_undefined_kappas_are_text_not_bars():
-    figure = kappas([0.5, NAN, 0, -0.2, NAN, 1, NAN], [NAN] * 7, scores=UNDEFINED)
+def test_undefined_scores_are_text():
+    figure = parts_figure([0.5, NAN, 0, -0.2, NAN, 1, NAN], [NAN] * 7, scores=UNDEFINED)
     assert_legible(figure)
-    assert texts(figure).count("too few") == 3 + 7 + 2 + 1  # and the note
-    assert "0.00" in texts(figure) and "−0.20" in texts(figure)
-    _, densenet169 = figure.axes[0].containers
-    assert np.isnan([bar.get_height() for bar in densenet169]).all()
-    assert figure.axes[0].get_ylim()[0] < -0.2
+    # Of both scores 3 parts of one, 7 of the other, both overall; and the note.
+    assert texts(figure).count("too few") == 2 * (3 + 7 + 2) + 1
+    assert figure.axes[1].get_xlim()[0] < -0.3
 
 
-def test_a_part_that_one_network_lacks_is_undefined_and_others_need_no_published_value():
+def test_a_part_that_one_network_lacks_is_too_few_and_others_need_no_published_value():
     tables = {"cnn": by_part([0.5], ["HAND"]), "densenet169": by_part([0.5, 0.6], ["HAND", "FOOT"])}
-    figure = kappa_by_body_part(tables, each(SCORES), read_reference())
+    figure = scores_by_body_part(tables, each(SCORES), read_reference())
     assert_legible(figure)
-    assert texts(figure).count("too few") == 1 + 1  # and the note
-    names = [label.get_text().split("\n")[0] for label in figure.axes[0].get_xticklabels()]
+    assert texts(figure).count("too few") == 2 + 1  # and the note
+    names = [label.get_text().split("\n")[0] for label in figure.axes[0].get_yticklabels()]
     assert names == ["FOOT", "HAND", OVERALL]
+
+
+def by_finding(**values):
+    rows = {
+        "finding": ["displaced_fracture", "hardware"], "studies": [1200, 8], "found": [300, 6],
+        "sensitivity": [0.25, NAN], "sensitivity_low": [0.2, NAN], "sensitivity_high": [0.3, NAN],
+        "auroc": [0.75, NAN], "auroc_low": [0.7, NAN], "auroc_high": [0.8, NAN],
+    }  # fmt: skip
+    return pd.DataFrame(rows).assign(**values)
+
+
+def test_findings_have_their_counts_and_intervals_and_small_ones_only_their_count():
+    figure = scores_by_finding({"cnn": by_finding(), "densenet169": by_finding()}, 1000)
+    assert_legible(figure)
+    left, right = figure.axes
+    fracture, hardware = rows_of(left, "cnn")
+    assert fracture == (0.2, 0.25, 0.3, 0)
+    assert np.isnan(hardware[0]) and hardware[1:2] == (0.75,)
+    faces = [line.get_markerfacecolor() for line in left.lines if line.get_marker() == "o"]
+    assert faces == [colour("cnn"), PAPER]
+    assert rows_of(right, "cnn")[0] == (0.7, 0.75, 0.8, 0)
+    words = texts(figure)
+    assert "300 of 1,200 (0.20 to 0.30)" in words and "6 of 8 (too few)" in words
+    assert "displaced fracture\nn = 1,200" in words and "1,000 normal studies" in words
 
 
 BALANCED = np.arange(200) % 2
@@ -185,7 +210,7 @@ def calibrated(n=1199, val=BALANCED):
 
 
 def reliability(curve, summary, archs=ARCHS):
-    return reliability_diagrams(each(curve, archs), each(summary, archs), ["What it says. " * 9])
+    return reliability_diagrams(each(curve, archs), each(summary, archs))
 
 
 def test_reliability_diagrams_have_their_points_intervals_and_sizes():
@@ -216,141 +241,11 @@ def test_without_a_temperature_the_curve_before_it_has_the_intervals():
     summary |= {"temperature": None, "after": dict.fromkeys(summary["after"])}
     figure = reliability(curve, summary)
     assert_legible(figure)
-    assert "→ undefined, 1 bin of 29 studies" in texts(figure)
+    assert f"no temperature, ECE {summary['before']['ece']:.3f}, 1 bin of 29 studies" in texts(
+        figure
+    )
     [bar] = figure.axes[0].collections[0].get_segments()
     assert bar[:, 1].tolist() == curve[["low", "high"]].iloc[0].tolist()
-
-
-def differences(networks=ARCHS, **values) -> pd.DataFrame:
-    """Made-up numbers, a different one for each line; `values` replace columns."""
-    rows = [
-        {"first": first, "second": second, "level": level, "metric": metric,
-         "n": 1199 if level == "study" else 3197, "abnormal": 480, "patients": 783}
-        for first, second in all_pairs(networks) for level in LEVELS for metric in METRICS
-    ]  # fmt: skip
-    table = pd.DataFrame(rows)
-    table["difference"] = np.linspace(-0.5, 0.6, len(table))
-    table["low"], table["high"] = table["difference"] - 0.1, table["difference"] + 0.2
-    return table.assign(**values)
-
-
-def test_each_difference_is_at_its_numbers_in_the_row_of_its_metric():
-    assert sorted(SHOWN) == sorted(METRICS)
-    table = differences()
-    figure = forest(table)
-    rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    for axis, (first, second) in zip(figure.axes, all_pairs(ARCHS), strict=True):
-        pair = table[(table["first"] == first) & (table["second"] == second)]
-        zero, *_ = axis.lines
-        assert zero.get_xdata() == [0, 0]
-        drawn = axis.lines[len(METRICS) :]  # after the line at zero and those between rows
-        for line, dot, expected in zip(drawn[::2], drawn[1::2], pair.itertuples(), strict=True):
-            assert list(line.get_xdata()) == [expected.low, expected.high]
-            assert list(dot.get_xdata()) == [expected.difference]
-            assert rows[round(dot.get_ydata()[0])] == SHOWN[expected.metric]
-            assert dot.get_marker() == {"study": "o", "image": "s"}[expected.level]
-        left, right = axis.get_xlim()
-        assert left == -right and right > 0.8  # the widest interval ends at 0.8
-        assert axis.get_title(loc="left") == f"{title(first)} − {title(second)}"
-        assert axis.get_xlabel() == f"better: ← {title(second)} | {title(first)} →"
-    auroc = table[(table["metric"] == "auroc") & (table["level"] == "study")].iloc[0]
-    words = f"{auroc.difference:.3f} ({auroc.low:.3f} to {auroc.high:.3f})".replace("-", "−")
-    assert words in texts(figure)
-    assert "n = 1,199 studies (3,197 images) of 783 patients" in texts(figure)
-
-
-def test_undefined_differences_are_written():
-    undefined = forest(differences(difference=NAN, low=NAN, high=NAN))
-    assert texts(undefined).count("undefined") == 3 * len(METRICS)
-    assert_legible(undefined)
-    no_interval = texts(forest(differences(difference=0.25, low=NAN, high=NAN)))
-    assert no_interval.count("0.250 (no interval)") == 3 * len(METRICS)
-
-
-FEW = {f"{name}{end}": NAN for name in ("auroc", "kappa") for end in ("", "_low", "_high")}
-
-
-def cells(trained_on, parts=PARTS, changed=None, large=False):
-    """Numbers that differ from cell to cell."""
-    rows = []
-    for place, (name, part) in enumerate(itertools.product(trained_on, [*parts, OVERALL])):
-        auroc, kappa = 0.5 + place / 250, -0.3 + place / 100
-        row = {
-            "trained_on": name, "tested_on": part,
-            "patients": 1100 if large else 11, "studies": 1200 if large else 12,
-            "abnormal": 1050 if large else 5,
-            "auroc": auroc, "auroc_low": auroc - 0.1, "auroc_high": auroc + 0.02,
-            "kappa": kappa, "kappa_low": kappa - 0.25, "kappa_high": kappa + 0.1,
-            "threshold": 0.25, "note": "",
-        }  # fmt: skip
-        rows.append(row | (changed or {}).get((name, part), {}))
-    return pd.DataFrame(rows)[list(COLUMNS)]
-
-
-def test_every_cell_has_its_number_and_interval_or_a_note():
-    changed = {
-        ("WRIST", "HAND"): FEW | {"note": "too_few"},
-        ("WRIST", "ELBOW"): FEW | {"note": "one_class"},
-    }
-    table = cells(["WRIST"], changed=changed)
-    figure = cross_part_maps({"WRIST": ("WRIST",)}, table)
-    for axis, measure in zip(figure.axes, ("auroc", "kappa"), strict=True):
-        words = [text.get_text() for text in axis.texts]
-        for _, cell in table.dropna().iterrows():
-            value, low, high = (
-                f"{cell[measure + end]:z.2f}".replace("-", "−") for end in ("", "_low", "_high")
-            )
-            assert words[words.index(value) + 1] == f"({low} to {high})"
-        hatched = {patch.get_x() for patch in axis.patches if patch.get_hatch()}
-        assert hatched == {PARTS.index("HAND"), PARTS.index("ELBOW")}
-        assert words.count("too few") == words.count("one class") == 1
-        assert "nan" not in " ".join(words)
-        names = [tick.get_text() for tick in axis.get_xticklabels()]
-        assert names == [f"{part}\nn = 12\n5 abnormal\n11 patients" for part in [*PARTS, OVERALL]]
-    assert "n = 12 studies, 5 abnormal" in texts(figure)
-    assert "WRIST\n(threshold 0.25)" in texts(figure)
-
-
-def test_the_parts_trained_on_are_framed():
-    networks = [*plan(["HAND", "WRIST"], PARTS), *plan("all", PARTS)]
-    trained_on = {network.name: network.parts for network in networks}
-    for axis in cross_part_maps(trained_on, cells(trained_on)).axes:
-        rows = {place: row for row, place in enumerate(np.round(axis.get_yticks(), 6))}
-        framed = {
-            (rows[round(patch.get_y() + patch.get_height() / 2, 6)], round(patch.get_x()))
-            for patch in axis.patches
-            if to_hex(patch.get_edgecolor()).upper() == INK
-        }
-        assert framed == {
-            (row, PARTS.index(part))
-            for row, parts in enumerate(trained_on.values())
-            for part in parts
-        }
-
-
-def test_colours_distinguish_better_from_worse_than_chance():
-    changed = {
-        ("WRIST", part): {"auroc": auroc, "kappa": 2 * auroc - 1}
-        for part, auroc in zip(PARTS, [0.0, 0.3, 0.5, 0.7, 1.0, 0.5, 0.5], strict=True)
-    }
-    for axis in cross_part_maps({"WRIST": ("WRIST",)}, cells(["WRIST"], changed=changed)).axes:
-        faces = [patch.get_facecolor() for patch in axis.patches if patch.get_fill()]
-        worst, worse, chance, better, best = faces[:5]
-        assert chance == pytest.approx((1, 1, 1, 1), abs=0.02)
-        assert worst[0] > worst[2] and worse[0] > worse[2], "worse is orange"
-        assert best[2] > best[0] and better[2] > better[0], "better is violet"
-        assert sum(best) < sum(better) < sum(chance) > sum(worse) > sum(worst)
-        # W3C's contrast of dark ink on the darkest cells, at least 4.5.
-        assert all((luminance(face) + 0.05) / (luminance("#1A1A1A") + 0.05) > 4.5 for face in faces)
-
-
-@pytest.mark.parametrize(
-    ("train_on", "parts"), [(["WRIST"], PARTS), (["HAND"], ["HAND"]), ("all", PARTS[:3])]
-)
-def test_cross_part_maps_are_legible(train_on, parts):
-    trained_on = {network.name: network.parts for network in plan(train_on, parts)}
-    changed = {(next(iter(trained_on)), parts[0]): FEW | {"note": "too_few"}}
-    assert_legible(cross_part_maps(trained_on, cells(trained_on, parts, changed, large=True)))
 
 
 def test_no_text_is_cut_or_lies_on_another():
@@ -359,10 +254,9 @@ def test_no_text_is_cut_or_lies_on_another():
     assert_legible(curves())
     for archs in (ARCHS, three):
         assert_legible(confusion_matrices(each(table, archs), each(SCORES, archs)))
-    assert_legible(kappas([-0.99] * 7, [0.99] * 7))
+    assert_legible(parts_figure([-0.99] * 7, [0.99] * 7))
     for archs in (("cnn",), ARCHS, three):
         assert_legible(reliability(*calibrated(), archs))
-    assert_legible(forest(differences(difference=-1.234, low=-1.999, high=-1.111)))
-    assert_legible(forest(differences(three)))
-    assert_legible(kappa_by_body_part(each(by_part([0.5] * 7), three), each(SCORES, three),
-                                      read_reference()))  # fmt: skip
+    assert_legible(scores_by_body_part(each(by_part([0.5] * 7), three), each(SCORES, three),
+                                       read_reference()))  # fmt: skip
+    assert_legible(scores_by_finding(each(by_finding(), three), 1000))

@@ -13,6 +13,7 @@ from matplotlib.font_manager import FontProperties, findfont
 from PIL import Image
 
 from ulna.core.params import NETWORKS
+from ulna.core.paths import ENSEMBLE
 from ulna.figures.style import (
     FAINT,
     FALLBACK,
@@ -54,7 +55,7 @@ assert "matplotlib.pyplot" not in sys.modules
 
 
 def test_every_network_has_a_colour_and_a_marker_of_its_own():
-    assert list(LOOKS) == list(NETWORKS)
+    assert list(LOOKS) == [*NETWORKS, ENSEMBLE]
     assert len({marker for _, marker in LOOKS.values()}) == len(LOOKS)
 
 
@@ -175,6 +176,8 @@ def page(dark: bool) -> dict[str, str]:
 
 def in_dark_mode(colour: str) -> str:
     """The colour that a browser makes of what `to_svg` writes."""
+    if colour in VARIABLES:
+        return page(dark=True)[VARIABLES[colour]]
     if f"color-mix(in srgb, {colour.lower()}" not in drawn(colour):
         return colour
     share = float(LIFT.rstrip("%")) / 100

@@ -78,7 +78,7 @@ from ulna.core.params import load_params
 
 params = load_params(Path(sys.argv[1]))
 runtime.THREADS = int(sys.argv[2])
-cnn = params.cnn.model_copy(update={"filters": (8, 16), "epochs": 5, "batch_size": 8})
+cnn = params.cnn.model_copy(update={"filters": (8, 16), "epochs": 8, "batch_size": 8})
 config = replace(params.training("cnn"), network=cnn, augment=LIVELY, seed=3)
 cache, images = table(40, 2)
 runtime.configure(3)
@@ -93,7 +93,7 @@ print(json.dumps([runtime.environment()["fingerprint"], *logits]))
 
 @pytest.mark.promise("B17")
 def test_other_threads_and_another_library_agree_within_the_band_and_say_who_they_are(tmp_path):
-    """The band of the README: the same network to 1e-5 of a logit, a short training to 1e-3."""
+    """The band of docs/reproducibility.md: a network to 1e-5 of a logit, a training to 1e-3."""
     tests = Path(__file__).parents[1]
     running = [
         subprocess.Popen(
@@ -134,3 +134,42 @@ def test_training_on_several_computers_is_refused(monkeypatch, cluster, named):
     monkeypatch.setenv("TF_CONFIG", cluster)
     with pytest.raises(InputError, match=named):
         runtime.configure(1)
+
+
+NOISY = """\
+import os
+os.write(2, b'WARNING: All log messages before absl::InitializeLog() is called are written to x\\n')
+os.write(2, b'I0000 00:00:1.2 1 port.cc:153] oneDNN custom operations are on.\\n')
+os.write(2, b'E0000 00:00:1.2 1 gpu.cc:1] the GPU has fallen off the bus\\n')
+"""
+
+
+@pytest.mark.parametrize("ends", ["", "os.abort()"])
+def test_notes_of_tensorflow_are_left_out_and_errors_shown_even_by_an_import_that_crashes(
+    tmp_path, ends
+):
+    (tmp_path / "tensorflow.py").write_text(NOISY + ends)
+    program = "import os, ulna.networks; os.write(2, b'I0000 of a later time\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (not ends)
+    lines = done.stderr.splitlines()
+    assert lines[0].endswith("the GPU has fallen off the bus")
+    assert lines[1:] == ([] if ends else ["I0000 of a later time"])
+
+
+@pytest.mark.parametrize(
+    ("device", "driver", "expected"),
+    [("NVIDIA H100", True, "on NVIDIA H100"), ("CPU", False, "on the CPU, 2 threads"),
+     ("CPU", True, "on the CPU, 2 threads; there is an NVIDIA driver")],
+)  # fmt: skip
+def test_the_device_is_named_and_a_gpu_that_is_not_used(monkeypatch, device, driver, expected):
+    monkeypatch.setattr(runtime, "environment", lambda: {"device": device})
+    monkeypatch.setattr(runtime, "has_gpu_driver", lambda: driver)
+    assert runtime.describe_device().startswith(expected)
+    assert ("./ulna doctor" in runtime.describe_device()) == (device == "CPU" and driver)

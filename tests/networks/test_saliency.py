@@ -1,10 +1,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy.stats import spearmanr
 from spots import SIDE, SPOTS, table
 
-from ulna.evaluation.localization import compute_maps, evaluate_localization
+from ulna.evaluation.localization import add_maxima, evaluate_localization, upsample
 from ulna.networks.models import build_cnn, build_densenet169, build_mobilenetv2
 from ulna.networks.saliency import (
     ALL_LIMIT,
@@ -17,7 +18,6 @@ from ulna.networks.saliency import (
     rank_correlation,
     reinitialise,
     target_layer,
-    upsample,
 )
 
 WIDE = 64
@@ -144,9 +144,11 @@ def test_an_image_has_the_same_map_in_any_batch(cnn):
     np.testing.assert_allclose(cam(many)[35], cam(many[35:36])[0], rtol=1e-4, atol=1e-6)
 
 
-def test_maps_are_upsampled_bilinearly():
-    large = upsample(np.array([[[0.0, 1.0], [0.0, 1.0]]], np.float32), 4)
-    np.testing.assert_allclose(large[0], [[0, 0.25, 0.75, 1]] * 4)
+@pytest.mark.parametrize("side", [12, 30, 96])
+def test_maps_are_upsampled_as_tensorflow_does(side):
+    maps = np.random.default_rng(1).normal(size=(2, 12, 7)).astype(np.float32)
+    expected = tf.image.resize(maps[..., None], (side, side), "bilinear")[..., 0]
+    np.testing.assert_allclose(upsample(maps, side), expected, atol=1e-5)
 
 
 def test_blocks_are_listed_from_the_top(cnn, densenet169):
@@ -301,15 +303,14 @@ def test_the_maps_of_a_trained_network_locate_the_squares(trained, params):
     images["probability"] = np.where(images.index % 4 == 1, 0.9, 0.1)
     images["threshold"] = 0.5
     cam = make_cam_fn(trained, target_layer(trained))
-    rows, squares, maps = compute_maps(cam, upsample, cache, images[abnormal])
+    squares = cache.gather_samples(images[abnormal])
     coarse = cam(squares)
-    assert squares.shape == maps.shape == (32, SIDE, SIDE)
+    rows = add_maxima(images[abnormal], coarse, SIDE)
     row, column = np.divmod(coarse.reshape(32, -1).argmax(axis=1), coarse.shape[2])
     cell = SIDE / coarse.shape[1]
     np.testing.assert_allclose(rows["map_x_px"], (column + 0.5) * cell)
     np.testing.assert_allclose(rows["map_y_px"], (row + 0.5) * cell)
-    np.testing.assert_allclose(maps, upsample(coarse, SIDE))
-    metrics = evaluate_localization(rows, squares, maps, coarse.shape[1], 200, 10, seed=1)
+    metrics = evaluate_localization(rows, squares, coarse, 200, 10, seed=1)
     assert metrics["abnormal"]["pointing_game"]["n"] == 32
     assert metrics["predicted_positive"]["pointing_game"]["n"] == 16
     scores = metrics["abnormal"]["energy_inside"]

@@ -191,10 +191,10 @@ def test_logs_for_tensorboard_are_written_where_asked_and_change_nothing(
     for name in ("plain", "cnn"):
         monkeypatch.setenv("ULNA_TENSORBOARD", str(tmp_path / "logs") if name == "cnn" else "")
         model.set_weights(start)
-        run(model, scratch(model, 2), history=f"{name}/history.csv")
+        run(model, scratch(model, 2), history=f"{name}/cnn.csv")
         weights[name] = model.get_weights()
     assert list((tmp_path / "logs" / "cnn" / "validation").glob("events.*"))
-    histories = [(tmp_path / name / "history.csv").read_bytes() for name in weights]
+    histories = [(tmp_path / name / "cnn.csv").read_bytes() for name in weights]
     assert histories[0] == histories[1]
     for one, two in zip(*weights.values(), strict=True):
         np.testing.assert_array_equal(one, two)

@@ -8,9 +8,18 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from ulna.phantom.tree import MURA_STUDIES, draw_view, plan_studies, plan_views, write_phantom
+from ulna.phantom.anatomy import CASTS
+from ulna.phantom.pathology import HARDWARE, LESIONS, SHARES
+from ulna.phantom.tree import (
+    CAST_FRACTION,
+    MURA_STUDIES,
+    draw_view,
+    plan_studies,
+    plan_views,
+    write_phantom,
+)
 
-SEED, SMALL, FULL = 1, 30, 290  # patients
+SEED, SMALL, FULL = 1, 30, 700  # patients
 ROOT = "MURA-v1.1"
 PLACE = re.compile(
     r"MURA-v1\.1/(train|valid)/XR_([A-Z]+)/(patient\d{5})/study(\d+)_(positive|negative)/"
@@ -116,6 +125,15 @@ def test_every_image_is_annotated_with_findings_only_in_positive_studies(files, 
     assert ((annotations["finding"] != "none") == positive).all()
 
 
+def test_hardware_and_lesions_have_a_detail_and_nothing_else_has(annotations):
+    details = {
+        "hardware": {detail for kinds in HARDWARE.values() for detail in kinds},
+        "lesion": set(LESIONS),
+    }
+    for finding, group in annotations["detail"].fillna("").groupby(annotations["finding"]):
+        assert set(group) <= details.get(finding, {""}), finding
+
+
 def test_boxes_lie_inside_their_image_and_only_where_there_is_a_finding(files, annotations):
     boxed = annotations.dropna(subset=["x0"])
     assert len(boxed) > 10
@@ -168,9 +186,36 @@ def test_the_share_of_abnormal_studies_of_each_part_is_muras():
 
 def test_the_full_size_is_that_of_the_parameters():
     studies = plan_studies(SEED, FULL)
-    assert len({(study.split, study.patient) for study in studies}) == 290
-    assert 780 <= len(plan_views(studies, SEED)) <= 830
-    assert 60 <= sum(study.split == "valid" for study in studies) <= 80
+    assert len({(study.split, study.patient) for study in studies}) == FULL
+    assert 1900 <= len(plan_views(studies, SEED)) <= 2000
+    assert 150 <= sum(study.split == "valid" for study in studies) <= 180
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_findings_are_as_often_as_their_shares_say(split):
+    findings = [study.finding for study in plan_studies(SEED, FULL) if study.split == split]
+    abnormal = len(findings) - findings.count("none")
+    for finding, share in SHARES.items():
+        # Largest remainders: less than one study off.
+        assert abs(findings.count(finding) - share * abnormal) < 1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_cast_says_nothing_of_the_label(seed):
+    studies = plan_studies(seed, FULL)
+    casts = [study for study in studies if study.cast]
+    assert len(casts) > 20
+    assert {study.body_part for study in casts} <= set(CASTS)
+    for split in ("train", "valid"):
+        for part in CASTS:
+            group = [s for s in studies if (s.split, s.body_part) == (split, part)]
+            normal = [study.cast for study in group if study.finding == "none"]
+            abnormal = [study.cast for study in group if study.finding != "none"]
+            expected = sum(abnormal) / len(abnormal) * len(normal)
+            assert abs(sum(normal) - expected) <= 0.5
+            fractures = [s.cast for s in group if s.finding.endswith("fracture")]
+            assert abs(sum(fractures) - CAST_FRACTION * len(fractures)) <= 0.5
+            assert sum(fractures) == sum(abnormal)
 
 
 @pytest.mark.parametrize("patients", [SMALL, FULL])

@@ -13,16 +13,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from report.test_html import Structure
-from report_data import EVALUATED, cells, make_report_data
+from report_data import EVALUATED, cells, make_report_data, read_checklist
 
-from ulna.evaluation import conclusions
+from ulna.evaluation import LEVELS, conclusions
+from ulna.evaluation import METRIC_NAMES as LABELS
 from ulna.evaluation.bootstrap import METRICS
-from ulna.evaluation.conclusions import METRICS as LABELS
-from ulna.evaluation.conclusions import REFERENCE_NOTE
-from ulna.evaluation.thresholds import LEVELS
-from ulna.report.build import SYNTHETIC, html_report, lead, markdown_report
+from ulna.report import verdict
+from ulna.report.background import NOT_A_DEVICE
+from ulna.report.build import SECTIONS, SYNTHETIC, html_report, lead, markdown_report
+from ulna.report.contents import ReportData
 from ulna.report.html import span, table
-from ulna.report.sections import NOT_A_DEVICE, ReportData, read_checklist
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -41,33 +41,32 @@ def top(html: str) -> str:
     return unescape(html[html.index('id="summary"') : html.index("<nav")])
 
 
-def test_the_summary_is_on_top_and_has_n_and_intervals(data, html):
-    study = data.metrics["cnn"]["study"]
-    assert conclusions.performance(study, "cnn") in top(html)
-    assert conclusions.ci(study, "auroc") in top(html)
-    assert f"{study['n']:,} test studies" in top(html)
-    assert REFERENCE_NOTE in top(html)
-    assert conclusions.baselines(data.metrics["baselines"]) in top(html)
+def test_the_answers_are_on_top(data, html):
+    for sentences in verdict.answers(data).values():
+        assert all(sentence in top(html) for sentence in sentences)
+    assert "0.705" not in top(html)  # another test set: no part of the verdict
 
 
-def test_an_occlusion_alarm_is_on_top_and_no_alarm_is_not(data):
-    for flag in (True, False):
-        summary = data.metrics["occlusion"] | {"flag": flag}
-        page = html_report(replace(data, metrics={**data.metrics, "occlusion": summary}))
-        assert (conclusions.occlusion(summary) in top(page)) == flag
+def test_numbers_from_too_few_studies_are_shown_with_that_word(data):
+    for conclusion, word in (("too_few", True), ("above_chance", False)):
+        study = data.metrics[data.best]["study"] | {"conclusion": conclusion}
+        metrics = {**data.metrics, data.best: data.metrics[data.best] | {"study": study}}
+        page = top(html_report(replace(data, metrics=metrics)))
+        assert ("too few studies to tell" in page) == word
 
 
 def test_the_page_is_well_formed_and_has_no_external_link(html):
     structure = Structure(html)
     assert len(structure.ids) == len(set(structure.ids))
     for link in structure.links:
-        assert link == "data:," or link.startswith("data:image/png") or link[1:] in structure.ids
+        assert link.startswith(("data:,", "data:image/", "data:text/")) or link[1:] in structure.ids
     assert "http://" not in html and "https://" not in html
 
 
 def test_every_figure_is_in_the_page_with_alt_text(data, html):
     labels = re.findall(r'<svg [^>]*role="img" aria-label="([^"]+)">', html)
-    assert len(labels) == html.count("<svg") == len(data.figures) == 17
+    pictures = sum(len(group) for group in data.pictures.values())
+    assert len(labels) == html.count("<svg") == len(data.figures) + pictures == 17 + 4
     assert all(len(label) > 15 for label in labels)
 
 
@@ -77,15 +76,22 @@ def test_every_item_of_the_checklist_has_a_section_or_a_reason(html):
         assert f'id="{row.place}"' in html if row.place else row.note.startswith("not applicable: ")
 
 
-def test_the_markdown_has_the_headline_metrics(data):
+def test_headings_are_in_order_and_every_section_has_one(html):
+    levels = [int(level) for level in re.findall(r"<h([1-6])", html)]
+    assert levels[0] == 1 and levels.count(1) == 1 and levels.count(2) == len(SECTIONS)
+    assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+
+
+def test_the_markdown_has_the_headline_metrics_and_no_picture(data):
     text = markdown_report(data)
     study = data.metrics["cnn"]["study"]
     assert text.startswith("# ") and NOT_A_DEVICE in text
     assert f"| AUROC | {span(study, 'auroc')} |" in text
     assert "| duplicate across splits | 1 |" in text and "duplicate label conflict" not in text
+    assert verdict.finds(data)[0] in text
     for key, result in data.metrics["compare"].items():
         assert conclusions.comparison(result, *key.split("_vs_")) in text
-    assert "plots/report.html" in text
+    assert "plots/report.html" in text and "data:image" not in text
 
 
 def test_synthetic_data_are_named_on_top(data):
@@ -101,6 +107,7 @@ def test_the_report_does_not_import_matplotlib():
 # Added to a copy of the page: it acts as a reader and records what is displayed.
 DRIVER = """
 <script>
+for (const folded of document.querySelectorAll("details")) folded.open = true;
 const seen = { requests: performance.getEntriesByType("resource").map((entry) => entry.name) };
 const known = document.querySelector("main").lastElementChild.querySelector("table");
 const columns = () => [...known.tBodies[0].rows].map((row) => row.cells[1].textContent);
@@ -109,13 +116,24 @@ sort.click();
 seen.rising = columns();
 sort.click();
 seen.falling = columns();
-const paper = document.querySelector("#results svg path");
+const paper = document.querySelector("#results figure .wide svg path");
 const fill = () => getComputedStyle(paper).fill;
 seen.day = fill();
 document.documentElement.style.setProperty("--paper", "#14171c");
 seen.night = fill();
-seen.figure = document.querySelector("#results svg").getBoundingClientRect().width;
+seen.figure = document.querySelector("#results figure .wide svg").getBoundingClientRect().width;
 seen.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+const picture = document.querySelector(".picture");
+const width = () => picture.getBoundingClientRect().width;
+const section = document.querySelector("#calibration > details");
+section.open = false;
+seen.closed = width();
+seen.folded = section.open;
+location.hash = picture.id;
+seen.enlarged = width();
+location.hash = "calibration";
+dispatchEvent(new Event("hashchange"));
+seen.opened = section.open;
 const written = document.createElement("pre");
 written.id = "seen";
 written.textContent = JSON.stringify(seen);
@@ -187,4 +205,11 @@ def test_in_a_browser_a_table_is_sorted_by_number_with_text_last(shown):
 def test_in_a_browser_figures_follow_the_colours_of_the_page(shown):
     *_, seen = shown
     assert (seen["day"], seen["night"]) == ("rgb(255, 255, 255)", "rgb(20, 23, 28)")
-    assert seen["figure"] > 390  # on a phone it scrolls instead of shrinking its text
+    assert seen["figure"] == 864  # on a phone it scrolls instead of shrinking its text
+
+
+@pytest.mark.slow
+def test_in_a_browser_a_click_enlarges_a_picture_and_a_link_opens_its_section(shown):
+    *_, seen = shown
+    assert seen["closed"] < 400 < seen["enlarged"]
+    assert seen["folded"] is False and seen["opened"] is True

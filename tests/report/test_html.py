@@ -1,25 +1,32 @@
 import re
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
 
 from ulna.report.html import (
     ABSENT,
-    details,
+    Tile,
+    download,
     embed_figure,
+    embed_picture,
+    fold,
     interval,
-    linked_table,
     number,
     p_value,
     page,
     paragraph,
+    picture_grid,
+    preformatted,
     section,
     span,
+    subheading,
     table,
 )
 
-SUMMARY = {"Performance": ["Good."]}
+ANSWERS = {"How good?": ["Good."]}
+TILES = [Tile("AUROC", "0.83", "0.72 to 0.91", "0.5 is chance")]
 FRAME = pd.DataFrame({"body part": ["HAND", "<b>"], "kappa": ["0.50 (0.40 to 0.60)", ABSENT]})
 SVG = (
     '<svg stroke-linejoin="round" font-family="\'DejaVu Sans\', sans-serif" '
@@ -27,7 +34,7 @@ SVG = (
     'xmlns="http://www.w3.org/2000/svg" version="1.1">'
     '\n <g>\n  <path stroke-width="2"/>\n </g>\n</svg>\n'
 )
-VOID = {"meta", "link", "br", "img"}
+VOID = {"meta", "link", "br", "img", "wbr"}
 
 
 class Structure(HTMLParser):
@@ -97,10 +104,12 @@ def test_text_is_escaped_everywhere():
         paragraph(evil),
         table(pd.DataFrame({evil: [evil], "b": [evil]}), evil),
         embed_figure(SVG, evil, evil),
-        details(evil, evil),
+        picture_grid("grid", evil, [embed_picture("one", b"", (2, 3), None, [evil, evil], "grid")]),
+        fold(evil, preformatted(evil), subheading(evil)),
+        download(evil, evil, evil),
     ]
-    html = page(evil, evil, {evil: [evil]}, [section("one", evil, *pieces)])
-    assert evil not in html
+    html = page(evil, evil, evil, [Tile(*[evil] * 4)], {evil: [evil]}, [section("a", evil, pieces)])
+    assert "alert" in html and evil not in html
     assert html.count("<script>") == 1  # ours
     Structure(html)
 
@@ -112,11 +121,32 @@ def test_a_table_names_its_rows_columns_and_subject():
     assert "&lt;b&gt;" in html
 
 
-def test_a_place_links_to_its_section_and_an_empty_one_does_not():
-    frame = pd.DataFrame({"item": ["1", "2"], "place": ["results", ""]})
-    html = linked_table(frame, "Items", link="place")
-    assert html.count("<a ") == 1
-    assert '<a href="#results">results</a>' in html
+def test_a_picture_is_embedded_once_with_its_box_and_a_way_back():
+    html = embed_picture("one", b"abc", (100, 50), (10, 5, 30, 25), ["HAND", "a/b"], "grid")
+    assert html.count("data:image/jpeg;base64,YWJj") == 1
+    assert 'viewBox="0 0 100 50"' in html
+    assert '<rect x="10" y="5" width="20" height="20"/>' in html
+    assert 'aria-label="HAND. a/b; the finding is marked"' in html
+    assert html.count('href="#one"') == html.count('href="#grid"') == 1 and 'id="one"' in html
+    assert "<rect" not in embed_picture("one", b"", (1, 1), None, ["HAND"], "grid")
+
+
+def test_a_section_shows_its_lead_and_folds_the_rest():
+    html = page("T", "l", "s", [], {}, [section("one", "One", ["<p>a</p>"], ["<p>b</p>", ""])])
+    section_html = html[html.index('<section id="one"') :]
+    assert section_html.index("<p>a</p>") < section_html.index("<details>")
+    assert section_html.index("<details>") < section_html.index("<p>b</p>")
+    alone = page("T", "l", "s", [], {}, [section("one", "One", ["<p>a</p>"])])
+    assert "<details>" not in alone
+
+
+def test_a_download_carries_its_text():
+    text = 'a,b\n1,"x, y"\n100%,ä\n'
+    [link] = re.findall(
+        r'href="data:text/csv;charset=utf-8,([^"]+)"', download(text, "t.csv", "Save")
+    )
+    assert unquote(link) == text
+    assert 'download="t.csv"' in download(text, "t.csv", "Save")
 
 
 def test_a_figure_is_embedded_with_alt_text():
@@ -125,18 +155,27 @@ def test_a_figure_is_embedded_with_alt_text():
     assert 'role="img" aria-label="what it shows"' in opening
     assert 'viewBox="0 0 648 60"' in opening and "DejaVu Sans" in opening
     assert " width=" not in opening and " height=" not in opening and "http" not in html
+    assert 'style="width: 864px"' in opening  # 648 points: nothing is scaled
     assert '<path stroke-width="2"/>' in html
     assert "<figcaption>n = 3</figcaption>" in html
 
 
 def test_a_page_makes_no_request_and_has_its_landmarks():
-    html = page("Title", "lead", SUMMARY, [section("one", "One", paragraph("text"))])
+    html = page("Title", "lead", "CNN", TILES, ANSWERS, [section("one", "One", ["text"])])
     assert all(link.startswith(("#", "data:")) for link in Structure(html).links)
     assert "url(" not in html and "@import" not in html
     assert "default-src 'none'" in html
     assert html.startswith('<!doctype html>\n<html lang="en">')
     for landmark in ("<header>", "<nav ", "<main ", "<h1>", 'class="skip"', "viewport"):
         assert html.count(landmark) == 1
-    assert '<a href="#one">One</a>' in html and 'id="one"' in html
+    for link in ("#one", "#summary", "#top", "#main"):
+        assert f'href="{link}"' in html and f'id="{link[1:]}"' in html
     for medium in ("prefers-color-scheme: dark", "@media print", "max-width: 40rem"):
         assert medium in html
+
+
+def test_the_numbers_and_the_answers_are_on_top():
+    html = page("Title", "lead", "CNN", TILES, ANSWERS, [])
+    top = html[html.index('id="summary"') : html.index("<nav")]
+    for text in ("CNN", "AUROC", "0.83", "0.72 to 0.91", "chance", "How good?", "Good."):
+        assert text in top

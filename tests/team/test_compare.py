@@ -1,229 +1,72 @@
-"""Paired comparison of revisions, no difference between equal ones, ranking by val alone."""
+"""The comparison as its user reads it, of simulated revisions and of those that DVC ran."""
+
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import PARAMS
 from scipy.special import expit
+from simulated import EVALUATE, RAW, predict, ranked, revision, rows_of
 from sklearn.metrics import roc_auc_score
 from small_repository import git
-from tiny_pipeline import commit, dvc
+from tiny_pipeline import commit, copy_of, dvc, run
 
 from ulna.cli import main
-from ulna.core import InputError
-from ulna.core.params import Evaluate, parse_params
-from ulna.core.predictions import check_predictions, write_predictions
-from ulna.core.yaml12 import parse_yaml
+from ulna.core.predictions import write_predictions
 from ulna.evaluation.bootstrap import METRICS
-from ulna.evaluation.evaluate import LEVELS, evaluate_table
-from ulna.team.compare import (
-    BEST,
-    NO_INTERVAL,
+from ulna.team.baseline import machine_note, other_machine
+from ulna.team.compare import changed_params, render, render_ranking, state
+from ulna.team.differences import (
     NOT_SIGNIFICANT,
     OTHER_TEST,
     SIGNIFICANT,
-    changed_params,
-    compare_network,
     compare_revisions,
     conclude,
-    notes,
     rank,
-    render,
-    render_ranking,
-    significance,
 )
 from ulna.team.revisions import Revision
 
-RAW = parse_yaml(PARAMS.read_text(), "params.yaml")
-EVALUATE = parse_params(RAW).evaluate.model_copy(update={"bootstrap_replicates": 400})
+
+def test_a_network_at_chance_in_both_decides_nothing_and_is_named():
+    """Its AUROC fell from 0.59 to 0.45: neither can be told from 0.5."""
+    cnn = rows_of(("auroc", 0.005, NOT_SIGNIFICANT), ("kappa", 0.01, NOT_SIGNIFICANT))
+    fell = rows_of(("auroc", -0.147, SIGNIFICANT), network="densenet169", chance=True)
+    assert conclude(pd.concat([cnn, fell])) == "not_significant"
+    assert conclude(fell) == "chance"
+    sentence = state(pd.concat([cnn, fell]), ("HEAD", "workspace"))
+    assert sentence.startswith("no significant difference") and "chance" in sentence
+    assert "DenseNet169" in sentence and "CNN" not in sentence
+    # One that rose from chance, or fell to it, counts.
+    rose = fell.assign(chance=False, difference=0.2)
+    assert conclude(pd.concat([cnn, rose])) == "better"
 
 
-def predict(signal: float, seed: int, patients: int = 120, hard: float = 1.0) -> pd.DataFrame:
-    """A prediction table: the patients are always the same, what makes them hard too."""
-    same, own = np.random.default_rng(1), np.random.default_rng(seed)
-    rows = []
-    for patient in range(patients):
-        label, difficulty = int(same.integers(0, 2)), same.normal()
-        for study in range(int(same.integers(1, 3))):
-            for view in range(2):
-                logit = signal * (label - 0.5) + hard * difficulty + 0.5 * own.normal()
-                name = f"train/HAND/patient{patient:05}/study{study}"
-                rows.append(
-                    {
-                        "image": f"{name}/image{view}.png",
-                        "patient": f"p{patient:05}",
-                        "study": name,
-                        "body_part": "HAND",
-                        "split": "val" if patient % 2 else "test",
-                        "label": label,
-                        "logit": logit,
-                    }
-                )
-    table = pd.DataFrame(rows)
-    table["probability"] = expit(table["logit"])
-    check_predictions(table, "simulated")
-    return table
+def test_too_few_studies_are_said_alone():
+    rows = rows_of(("auroc", 0.2, SIGNIFICANT), few=True)
+    idle = rows.assign(network="ensemble", chance=True)
+    assert state(pd.concat([rows, idle]), ("HEAD", "mine")) == (
+        "too few studies to tell which is better"
+    )
 
 
-def revision(name: str, evaluate: Evaluate = EVALUATE, **tables: pd.DataFrame) -> Revision:
-    return Revision(name, RAW, evaluate, 7, tables, {})
-
-
-def compare(
-    first: pd.DataFrame,
-    second: pd.DataFrame,
-    after: Evaluate = EVALUATE,
-    levels: tuple[str, ...] = LEVELS,
-) -> pd.DataFrame:
-    """Paired differences of one network, its second revision evaluated by `after`."""
-    pair = revision("a", cnn=first), revision("b", after, cnn=second)
-    return compare_network(*pair, "cnn", levels, seed=7)
-
-
-# Numbers
-
-
-@pytest.mark.promise("A8")
-def test_the_same_predictions_differ_in_nothing():
-    table = predict(2.0, seed=1)
-    rows = compare_revisions(revision("a", cnn=table), revision("b", cnn=table))
-    assert (rows[["difference", "low", "high"]] == 0).all(axis=None)
-    assert set(rows["significance"]) == {NOT_SIGNIFICANT}
-    assert conclude(rows[rows["level"] == "study"]) == "same"
-
-
-def test_the_order_of_rows_changes_nothing():
-    first, second = predict(2.0, seed=1), predict(2.2, seed=2)
-    shuffled = second.sample(frac=1, random_state=3).reset_index(drop=True)
-    pd.testing.assert_frame_equal(compare(first, shuffled), compare(first, second))
-
-
-def test_both_are_scored_as_evaluate_scores_them():
-    """Each by its own thresholds and its own rules."""
-    first, second = predict(2.0, seed=1), predict(3.0, seed=2)
-    half = EVALUATE.model_copy(update={"threshold": "half", "aggregation": "max"})
-    compared = compare(first, second, half)
-    for level in LEVELS:
-        rows = compared[compared["level"] == level].set_index("metric")
-        old, new = (
-            evaluate_table(table, evaluate, 7).metrics[level]
-            for table, evaluate in ((first, EVALUATE), (second, half))
-        )
-        for metric in METRICS:
-            assert rows.loc[metric, "before"] == pytest.approx(old[metric], abs=1e-12)
-            assert rows.loc[metric, "after"] == pytest.approx(new[metric], abs=1e-12)
-            change = new[metric] - old[metric]
-            assert rows.loc[metric, "difference"] == pytest.approx(change, abs=1e-12)
-
-
-@pytest.mark.promise("A8")
-def test_another_seed_is_mostly_not_significant_and_a_better_network_is():
-    rows = pd.concat(compare(predict(2.0, seed), predict(2.0, seed + 50)) for seed in range(8))
-    # The choice of thresholds on val is noise that the intervals leave out: areas have none.
-    areas = rows[rows["metric"].isin(["auroc", "auprc"])]
-    assert (areas["significance"] == NOT_SIGNIFICANT).mean() > 0.8
-    assert (rows["significance"] == NOT_SIGNIFICANT).mean() > 0.7
-
-    better = compare(predict(1.0, 1), predict(4.0, 2))
-    auroc = better[better["metric"] == "auroc"]
-    assert (auroc["significance"] == SIGNIFICANT).all() and (auroc["difference"] > 0).all()
-
-
-def test_pairing_finds_what_two_overlapping_intervals_hide():
-    """The difficulty of a patient is the same for both, and cancels out."""
-    first, second = predict(2.0, 1, hard=2.0), predict(2.6, 1, hard=2.0)
-    alone = [evaluate_table(t, EVALUATE, 7).metrics["study"] for t in (first, second)]
-    assert alone[0]["auroc_high"] > alone[1]["auroc_low"]
-    rows = compare(first, second, levels=("study",))
-    assert rows.set_index("metric").loc["auroc", "significance"] == SIGNIFICANT
-
-
-def test_too_few_patients_give_no_number():
-    strict = EVALUATE.model_copy(update={"min_patients": 1000})
-    rows = compare(predict(2.0, 1), predict(2.0, 2), strict)
-    assert set(rows["significance"]) == {NO_INTERVAL}
-    assert rows[["before", "after", "difference", "low", "high"]].isna().all(axis=None)
-    assert conclude(rows) == "no_interval"
-
-
-# What cannot be compared
-
-
-@pytest.mark.parametrize("how", ["lost", "flipped"])
-def test_another_test_set_is_refused_with_how_many_images_differ(how):
-    first, second = predict(2.0, 1), predict(2.0, 2)
-    # val may differ: another seed divides train and val anew.
-    fewer = first[(first["split"] == "test") | (first["patient"] > "p00030")]
-    compare_revisions(revision("a", cnn=first), revision("b", cnn=fewer))
-    one = second["patient"] == "p00000"
-    other = second[~one] if how == "lost" else second.assign(label=second["label"] ^ one)
-    with pytest.raises(InputError, match=f"in {one.sum()} images"):
-        compare_revisions(revision("a", cnn=first), revision("b", cnn=other))
-
-
-def test_revisions_without_a_network_in_common_are_refused():
-    table = predict(2.0, 1)
-    with pytest.raises(InputError, match="a has no .* b has no "):
-        compare_revisions(revision("a", cnn=table), revision("b", ensemble=table))
-
-
-def test_a_network_that_was_not_run_again_is_left_out():
-    before = revision("main", cnn=predict(1.0, 1), ensemble=predict(1.0, 1))
-    after = Revision("mine", RAW, EVALUATE, 7, dict(before.tables), {"cnn": {"loss": "bce"}})
-    assert set(compare_revisions(before, after)["network"]) == {"ensemble"}
-    (note,) = notes([before, after])
-    assert "CNN of mine" in note and "loss bce" in note
-    alone = Revision("mine", RAW, EVALUATE, 7, {"cnn": predict(1.0, 1)}, {"cnn": {"loss": "bce"}})
-    with pytest.raises(InputError, match="CNN of mine"):
-        compare_revisions(before, alone)
-
-
-# Codes
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "code"),
-    [(-0.1, 0.1, NOT_SIGNIFICANT), (0.0, 0.1, NOT_SIGNIFICANT), (0.01, 0.1, SIGNIFICANT),
-     (-0.1, -0.01, SIGNIFICANT), (np.nan, np.nan, NO_INTERVAL)],
-)  # fmt: skip
-def test_an_interval_that_includes_0_is_not_significant(low, high, code):
-    assert significance({"difference": 0.05, "low": low, "high": high}) == code
-
-
-def rows_of(*differences: tuple[str, float, str]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {"network": "cnn", "level": "study", "metric": metric, "difference": change,
-             "low": change - 0.01, "high": change + 0.01, "significance": code}
-            for metric, change, code in differences
-        ]
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("differences", "code"),
-    [
-        ([("kappa", -0.2, SIGNIFICANT), ("auroc", 0.1, SIGNIFICANT)], "better"),
-        ([("kappa", -0.2, SIGNIFICANT), ("auroc", 0.005, NOT_SIGNIFICANT)], "not_significant"),
-        ([("kappa", -0.2, SIGNIFICANT)], "worse"),  # asked for one metric, it goes by that
-        ([("auroc", 0.1, SIGNIFICANT), ("auroc", -0.1, SIGNIFICANT)], "mixed"),
-        ([("auroc", np.nan, NO_INTERVAL)], "no_interval"),
-    ],
-)
-def test_the_conclusion_goes_by_the_auroc(differences, code):
-    assert conclude(rows_of(*differences)) == code
-    better = code in ("better", "worse", "mixed")
-    assert conclude(rows_of(*differences), seed_alone=True) == ("seed" if better else code)
-
-
-def test_significant_differences_come_first_the_largest_at_the_top():
-    rows = compare_revisions(revision("a", cnn=predict(1.0, 1)), revision("b", cnn=predict(2.5, 2)))
-    order = [SIGNIFICANT, NOT_SIGNIFICANT, NO_INTERVAL]
-    keys = [
-        (order.index(code), -abs(change) if change == change else 0.0)
-        for code, change in zip(rows["significance"], rows["difference"], strict=True)
-    ]
-    assert keys == sorted(keys)
+@pytest.mark.parametrize("rule", ["youden", "half"])
+def test_a_threshold_that_moved_is_no_better_or_worse_network(rule):
+    """The same order of test studies, decided otherwise: of val, the scores are shifted."""
+    first = predict(4.0, 1)
+    moved = (first["split"] == "val") if rule == "youden" else (first["split"] == "test")
+    logit = first["logit"] + 3.0 * moved
+    second = first.assign(logit=logit, probability=expit(logit))
+    evaluate = EVALUATE.model_copy(update={"threshold": rule})
+    pair = revision("HEAD", evaluate, cnn=first), revision("focal", evaluate, cnn=second)
+    rows = compare_revisions(*pair, ("study",))
+    auroc, kappa = (rows[rows["metric"] == name].iloc[0] for name in ("auroc", "kappa"))
+    assert abs(auroc["difference"]) < 0.01 and kappa["significance"] == SIGNIFICANT
+    sentence = state(rows, ("HEAD", "focal"))
+    assert sentence.startswith("focal ranks as well as HEAD, but decides otherwise")
+    start = {"youden": ": the threshold moved, CNN 0.", "half": ", at the same threshold"}[rule]
+    assert start in sentence
 
 
 @pytest.mark.parametrize("markdown", [True, False])
@@ -238,7 +81,21 @@ def test_a_comparison_as_text_names_what_differs(markdown):
         assert name in text
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == (2 * (2 + len(METRICS)) if markdown else 0)
-    assert markdown or max(map(len, text.splitlines())) <= 100
+    assert markdown or max(map(len, text.splitlines())) <= 120
+
+
+def test_long_names_fit_a_terminal():
+    name = "feature/another-augmentation-of-the-hands-and-the-wrists"
+    first, second = predict(1.0, 1), predict(2.0, 2)
+    old, new = Revision("1234567890" * 4, RAW, EVALUATE, 7, {"cnn": first, "ensemble": first}, {},
+                        "c"), revision(name, cnn=second, ensemble=second)  # fmt: skip
+    code = [f"src/ulna/networks/a_rather_long_name_of_a_module_{n}.py" for n in range(9)]
+    machines = machine_note((old.name, name), {"cnn": {"cpu": 1}}, {"cnn": {"cpu": 2}})
+    text = render(compare_revisions(old, new), [old, new], code, machines=machines)
+    ranking = render_ranking(rank([old, new], "cnn", "study", "auroc"), "AUROC", False, machines)
+    for shown in (text, ranking):
+        assert max(map(len, shown.splitlines())) <= 120
+        assert "(other cpu)" in " ".join(shown.split())
 
 
 def test_parameters_that_differ_are_named():
@@ -247,39 +104,11 @@ def test_parameters_that_differ_are_named():
     ]
 
 
-# Ranks
-
-
-def ranked(**tables: pd.DataFrame) -> pd.DataFrame:
-    revisions = [revision(name, cnn=table) for name, table in tables.items()]
-    return rank(revisions, "cnn", "study", "auroc").set_index("name")
-
-
-def test_the_best_on_val_comes_first_and_the_rest_is_compared_with_it():
-    tables = {"weak": predict(0.5, 1), "good": predict(4.0, 2), "twin": predict(3.9, 3)}
-    rows = ranked(**tables)
-    assert rows.index[-1] == "weak" and rows.loc["weak", "significance"] == SIGNIFICANT
-    assert rows["significance"].tolist()[:2] == [BEST, NOT_SIGNIFICANT]
-    assert rows["val"].is_monotonic_decreasing
-    for name, table in tables.items():
-        study = evaluate_table(table, EVALUATE, 7).metrics["study"]
-        for column, key in (("test", "auroc"), ("low", "auroc_low"), ("high", "auroc_high")):
-            assert rows.loc[name, column] == pytest.approx(study[key], abs=1e-12)
-    behind = rows.loc["weak"]
-    assert behind["behind"] == pytest.approx(behind["test"] - rows["test"].iloc[0])
-    assert behind["behind_low"] < behind["behind"] < behind["behind_high"] < 0
-
-
-def test_val_ranks_and_test_stands_beside():
-    table = predict(2.0, 1)
-    val = table["split"] == "val"
-    blind = table.assign(
-        logit=table["logit"].where(~val, 0.0), probability=table["probability"].where(~val, 0.5)
-    )
-    rows = ranked(blind=blind, seeing=table)
-    assert rows.index.tolist() == ["seeing", "blind"]
-    assert rows.loc["blind", "val"] == 0.5
-    assert rows.loc["blind", "test"] == rows.loc["seeing", "test"]
+def test_revisions_at_chance_are_named_in_a_ranking():
+    rows = ranked(blind=predict(0.0, 1), good=predict(4.0, 2))
+    assert rows["chance"].to_dict() == {"blind": True, "good": False}
+    text = render_ranking(rows.reset_index(), "AUROC", markdown=True)
+    assert "No better than chance on test: blind." in text
 
 
 def test_another_test_set_or_val_is_named():
@@ -302,52 +131,142 @@ def test_another_test_set_or_val_is_named():
     assert marked == {"part", "fewer"}
 
 
-def test_a_val_of_one_class_has_no_score_and_comes_last():
-    table = predict(2.0, 1)
-    one_class = table[(table["split"] == "test") | (table["label"] == 1)]
-    half = EVALUATE.model_copy(update={"threshold": "half"})
-    revisions = [revision("a", half, cnn=one_class), revision("b", cnn=table)]
-    rows = rank(revisions, "cnn", "study", "auroc")
-    assert rows["name"].tolist() == ["b", "a"] and np.isnan(rows["val"].iloc[1])
-
-
 STAGES = """\
 stages:
   predict:
-    cmd: mkdir -p data/predictions && cp tables/${loss}.csv data/predictions/cnn.csv
-    deps: [tables]
+    cmd: sh predict.sh ${loss}
+    deps: [predict.sh, tables]
     params: [loss]
-    outs: [data/predictions/cnn.csv]
+    outs: [data/predictions/cnn.csv, metrics/cnn.json: {cache: false}]
 """
+# CPU: a processor that rounds otherwise and so trains another network.
+PREDICT = """\
+mkdir -p data/predictions metrics
+cp tables/$1$CPU.csv data/predictions/cnn.csv
+echo '{"environment": {"cpu": "model '$CPU'"}}' > metrics/cnn.json
+"""
+TABLES = {
+    "bce": predict(1.0, 1), "focal": predict(4.0, 2), "weighted_bce": predict(2.0, 3),
+    "bce2": predict(1.0, 4), "focal2": predict(4.0, 5),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A commit and two experiments; the workspace is as the second left it."""
+    folder = tmp_path_factory.mktemp("compare") / "clone"
+    for name, table in TABLES.items():
+        write_predictions(folder / f"tables/{name}.csv", table)
+    (folder / "dvc.yaml").write_text(STAGES)
+    (folder / "predict.sh").write_text(PREDICT)
+    (folder / "params.yaml").write_text(PARAMS.read_text())
+    git(folder, "init", "--quiet")
+    dvc(folder, "init", "--quiet")
+    dvc(folder, "repro", "--quiet")
+    commit(folder)
+    for name in ("focal", "weighted_bce"):
+        dvc(folder, "exp", "run", "--quiet", "-n", f"exp-{name}", "-S", f"loss={name}")
+    return folder
+
+
+@pytest.fixture
+def clone(finished, tmp_path, monkeypatch) -> Path:
+    """A copy of it, entered."""
+    monkeypatch.chdir(copy_of(finished, tmp_path / "clone"))
+    return tmp_path / "clone"
+
+
+@pytest.fixture
+def said(capsys):
+    """What `ulna compare` prints, or the one sentence with which it ends."""
+
+    def call(*arguments: str) -> str:
+        capsys.readouterr()
+        try:
+            main("compare", *arguments)
+        except SystemExit as end:
+            assert end.code == 1
+            captured = capsys.readouterr()
+            assert captured.out == "" and len(captured.err.splitlines()) == 1
+            return captured.err
+        text = capsys.readouterr().out
+        assert max(map(len, text.splitlines())) <= 120
+        return text
+
+    return call
 
 
 @pytest.mark.slow
-def test_three_revisions_that_dvc_ran_are_ranked(tmp_path, monkeypatch, capsys):
+def test_three_revisions_that_dvc_ran_are_ranked(clone, said):
     """A commit and two experiments, by scikit-learn's AUROC of the mean score per study of val."""
-    tables = {"bce": predict(1.0, 1), "focal": predict(4.0, 2), "weighted_bce": predict(2.0, 3)}
-    for name, table in tables.items():
-        write_predictions(tmp_path / f"tables/{name}.csv", table)
-    (tmp_path / "dvc.yaml").write_text(STAGES)
-    (tmp_path / "params.yaml").write_text(PARAMS.read_text())
-    git(tmp_path, "init", "--quiet")
-    dvc(tmp_path, "init", "--quiet")
-    dvc(tmp_path, "repro", "--quiet")
-    commit(tmp_path)
-    for name in ("focal", "weighted_bce"):
-        dvc(tmp_path, "exp", "run", "--quiet", "-n", f"exp-{name}", "-S", f"loss={name}")
-    monkeypatch.chdir(tmp_path)
-    main("compare", "HEAD", "exp-weighted_bce", "exp-focal")
-    lines = capsys.readouterr().out.splitlines()
+    lines = said("HEAD", "exp-weighted_bce", "exp-focal").splitlines()
 
     def auroc(table: pd.DataFrame) -> float:
         studies = table[table["split"] == "val"].groupby("study")[["label", "probability"]].mean()
         return roc_auc_score(studies["label"], studies["probability"])
 
     names = {"bce": "HEAD", "focal": "exp-focal", "weighted_bce": "exp-weighted_bce"}
-    order = sorted(tables, key=lambda name: -auroc(tables[name]))
+    order = sorted(names, key=lambda name: -auroc(TABLES[name]))
     shown = [
         line.split()[:2] for line in lines if line.split()[:1] and line.split()[0] in names.values()
     ]
-    assert shown == [[names[name], f"{auroc(tables[name]):.3f}"] for name in order]
-    main("compare", "HEAD", "--metric", "auroc")
-    assert "loss: bce -> weighted_bce" in capsys.readouterr().out
+    assert shown == [[names[name], f"{auroc(TABLES[name]):.3f}"] for name in order]
+    text = said("HEAD", "--metric", "auroc")
+    assert "loss: bce -> weighted_bce" in text and "different machines" not in text
+
+
+@pytest.mark.slow
+def test_files_of_another_commit_are_not_taken_for_those_of_dvc_lock(clone, said):
+    """After `git checkout` the parameters are those of HEAD, the predictions are not."""
+    git(clone, "checkout", "--force", ".")
+    sentence = said("HEAD")
+    assert "data/predictions/cnn.csv" in sentence and "`dvc checkout`" in sentence
+    dvc(clone, "checkout", "--force")
+    text = said("HEAD")
+    assert "No parameter differs." in text and "workspace scores as HEAD does" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "old", "new", "why"),
+    [
+        ("params.yaml", "loss: weighted_bce", "loss: focal", "made with loss weighted_bce"),
+        ("predict.sh", "mkdir", "mkdir -v", "made with predict.sh as it was"),
+        ("tables/focal.csv", "0.", "0.0", "made with tables as it was"),
+    ],
+)
+def test_a_workspace_that_was_not_run_since_a_change_is_left_out(clone, said, file, old, new, why):
+    path = clone / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    sentence = said("HEAD")
+    assert f"CNN of workspace is left out: {why}, not run since" in sentence
+    assert "`dvc repro`" in sentence
+
+
+@pytest.mark.slow
+def test_on_another_machine_one_compares_with_a_baseline_of_ones_own(
+    finished, tmp_path, monkeypatch, said
+):
+    """As the sentences say, with no remote; what was made elsewhere is not mixed in in silence."""
+    git(tmp_path, "clone", "--quiet", str(finished), "clone")
+    git(tmp_path / "clone", "fetch", "--quiet", "origin", "refs/exps/*:refs/exps/*")
+    clone = tmp_path / "clone"
+    monkeypatch.chdir(clone)
+    monkeypatch.setenv("CPU", "2")
+    sentence = said("HEAD")
+    baseline = 'git commit -am "Baseline of this machine"'
+    assert "no remote is set up" in sentence and f"`make repro`, then `{baseline}`" in sentence
+    dvc(clone, "repro")
+    assert "HEAD and workspace were trained on different machines" in other_machine()
+    author = git(clone, "rev-parse", "HEAD").strip()
+    assert run(clone, "sh", "-c", baseline).returncode == 0
+    assert other_machine() == ""
+    dvc(clone, "exp", "run", "--quiet", "-n", "mine", "-S", "loss=focal")
+    text = said("HEAD", "mine")
+    assert "mine is better than HEAD by AUROC" in text and "different machines" not in text
+    # The predictions of the first machine, brought here.
+    shutil.copytree(finished / ".dvc/cache", clone / ".dvc/cache", dirs_exist_ok=True)
+    assert "different machines or software (other cpu)" in " ".join(said(author, "mine").split())
+    ranking = " ".join(said(author, "mine", "HEAD").split())
+    assert f"{author} and mine were trained on different machines" in ranking

@@ -187,3 +187,29 @@ def test_dvc_lock_is_that_of_a_serial_run(tmp_path):
         )
         locks.append((folder / "dvc.lock").read_bytes())
     assert locks[0] == locks[1]
+
+
+@pytest.mark.slow
+def test_data_that_no_stage_reads_are_left_alone(tmp_path):
+    """As by `dvc repro`: of what `dvc add` keeps, only what the pipeline reads is taken in anew."""
+    start_here = [["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "-q"]]
+    for command in (*start_here, [sys.executable, "-m", "dvc", "add", "-q", "read", "other"]):
+        for name in ("read", "other"):
+            (tmp_path / name).write_text("before")
+        subprocess.run(command, cwd=tmp_path, check=True)
+    stages = {"prepare": {"cmd": "cp read prepared", "deps": ["read"], "outs": ["prepared"]}}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    before = {}
+    for name in ("read", "other"):
+        before[name] = (tmp_path / f"{name}.dvc").read_text()
+        (tmp_path / name).unlink()
+        (tmp_path / name).write_text("after")
+    subprocess.run(
+        [sys.executable, "-m", "ulna.team.parallel", "2"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        check=True,
+    )
+    assert (tmp_path / "prepared").read_text() == "after"
+    assert (tmp_path / "read.dvc").read_text() != before["read"]
+    assert (tmp_path / "other.dvc").read_text() == before["other"]

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from small_repository import git, make, ulna
-from tiny_pipeline import ROOT, commit, dvc, read_yaml, run
+from tiny_pipeline import ROOT, commit, copy_of, dvc, read_yaml, run
 
+from ulna.core import InputError
+from ulna.team.share import experiments, push_experiments
 from ulna.team.verify import outputs
 
 pytestmark = pytest.mark.slow
@@ -53,7 +55,7 @@ open("curve.csv", "w").write(f"score\\n{score}\\n")
 
 @pytest.fixture(scope="module")
 def owner(tmp_path_factory) -> Path:
-    """A finished clone with an experiment, a git remote and a data remote."""
+    """A finished clone with a git remote, a data remote and an experiment from before and after."""
     folder = tmp_path_factory.mktemp("share")
     clone = make(folder / "owner" / "ulna", large=0)
     for name, text in {"dvc.yaml": PIPELINE, "train.py": TRAIN, "evaluate.py": EVALUATE,
@@ -61,14 +63,26 @@ def owner(tmp_path_factory) -> Path:
         (clone / name).write_text(text)
     (clone / "dvc.lock").unlink()
     dvc(clone, "repro", "--quiet")
+    commit(clone)
+    experiment(clone, "early")
     dvc(clone, "remote", "add", "--default", "team", str(folder / "team"))
     commit(clone)
     run(folder, "git", "init", "--quiet", "--bare", "origin.git")
     git(clone, "remote", "add", "origin", str(folder / "origin.git"))
-    dvc(clone, "exp", "run", "--set-param", "loss=focal", "--name", "focal")
+    experiment(clone, "focal")
+    return clone
+
+
+def experiment(clone: Path, name: str) -> None:
+    """Run one of that loss and that name, and take it back."""
+    dvc(clone, "exp", "run", "--set-param", f"loss={name}", "--name", name)
     git(clone, "checkout", "--quiet", "--", ".")
     dvc(clone, "checkout", "--force")
-    return clone
+
+
+def ref_of(clone: Path, name: str) -> str:
+    refs = git(clone, "for-each-ref", "--format=%(refname)", "refs/exps").split()
+    return next(ref for ref in refs if ref.endswith(f"/{name}"))
 
 
 def clone_of(owner: Path, folder: Path) -> Path:
@@ -80,6 +94,7 @@ def clone_of(owner: Path, folder: Path) -> Path:
 def shared(owner) -> Path:
     """The owner's clone after the first `./ulna share`, committed and pushed as it asks for."""
     output_of_it = ulna(owner, "share")
+    assert "given the .dvc/config of now: early\n" in output_of_it
     # What git does not have yet, nobody finds.
     assert "manifest.sha256" in re.split("[ ,;]+", output_of_it)
     assert "verify = true" in (owner / ".dvc/config").read_text()
@@ -101,8 +116,7 @@ def test_in_a_second_clone_no_stage_runs_for_what_was_shared(shared, tmp_path):
         PATH=path,
     )
     assert "Stage 'train' is cached - skipping run" in output_of_it
-    ref = git(shared, "for-each-ref", "--format=%(refname)", "refs/exps").split()
-    focal = next(name for name in ref if name.endswith("/focal"))
+    focal = ref_of(shared, "focal")
     for file in ("dvc.lock", "metrics.json"):
         assert (clone / file).read_text() == git(shared, "show", f"{focal}:{file}")
 
@@ -110,6 +124,49 @@ def test_in_a_second_clone_no_stage_runs_for_what_was_shared(shared, tmp_path):
     dvc(clone, "exp", "pull", "origin", "focal", PATH=path)
     dvc(clone, "exp", "apply", "focal", PATH=path)
     assert (clone / "dvc.lock").read_text() == git(shared, "show", f"{focal}:dvc.lock")
+
+
+def test_an_experiment_from_before_the_remote_leaves_a_colleague_the_remote(shared, tmp_path):
+    """`dvc exp apply` takes all of an experiment's commit, its .dvc/config too."""
+    clone, early = clone_of(shared, tmp_path), ref_of(shared, "early")
+    path = where_no_stage_runs(tmp_path / "bin")
+    dvc(clone, "exp", "pull", "origin", "early", PATH=path)
+    dvc(clone, "exp", "apply", "early", PATH=path)
+    assert (clone / ".dvc/config").read_text() == (shared / ".dvc/config").read_text()
+    for file in ("dvc.lock", "params.yaml", "metrics.json"):
+        assert (clone / file).read_text() == git(shared, "show", f"{early}:{file}")
+    assert "loss: early" in (clone / "params.yaml").read_text()
+    ulna(clone, "verify", "--write")
+    assert ": 0 mismatches" in ulna(clone, "verify", "--remote")
+    # Its author, message and first commit are as they were.
+    assert git(shared, "log", "-1", "--format=%an %s", early).startswith("tests dvc: commit exp")
+    assert git(shared, "log", "-1", "--format=%P", early).strip() in git(shared, "rev-list", "HEAD")
+
+
+def test_one_that_was_sent_before_is_replaced_and_its_name_is_its_ref(shared, tmp_path):
+    """As by `dvc exp push`, or by an older ulna."""
+    copy = copy_of(shared, tmp_path / "copy")
+    early = ref_of(copy, "early")
+    config = copy / ".dvc/config"
+    whole = config.read_text()
+    config.write_text("[core]\n    autostage = false\n")
+    experiment(copy, "late")
+    late = ref_of(copy, "late")
+    git(copy, "push", "--quiet", "origin", late)
+    config.write_text(whole)
+    assert "of now: late\n" in ulna(copy, "share")
+    assert git(copy, "show", f"{late}:.dvc/config") == whole
+    for ref in (early, late):
+        assert git(copy, "rev-parse", ref).strip() in git(copy, "ls-remote", "origin", ref)
+
+
+def test_who_applies_one_before_it_is_shared_is_told_how_to_get_the_remote_back(owner, tmp_path):
+    copy = copy_of(owner, tmp_path / "copy")
+    (copy / ".dvc/config").write_text("[core]\n    autostage = false\n")
+    said = ulna(copy, "share", code=1)
+    assert "`git checkout HEAD -- .dvc/config`" in said
+    git(copy, "checkout", "HEAD", "--", ".dvc/config")
+    assert "team" in dvc(copy, "remote", "list")
 
 
 def test_sharing_again_sends_nothing_and_sends_what_got_lost(shared, tmp_path):
@@ -137,6 +194,36 @@ def test_an_experiment_of_the_same_name_is_not_overwritten(shared, tmp_path):
     git(shared, "push", "--quiet", "--force", "origin", f"{commit_of_it}:{ref}")
 
 
+def test_after_a_push_that_failed_the_next_one_sends_the_same(tmp_path, monkeypatch, capsys):
+    """An experiment that was sent before the remote was set up, whose own .dvc/config was torn."""
+    ref, config = f"refs/exps/aa/{'b' * 38}/early", tmp_path / "clone/.dvc/config"
+    run(tmp_path, "git", "init", "--quiet", "--bare", "origin.git")
+    run(tmp_path, "git", "init", "--quiet", "clone")
+    monkeypatch.chdir(clone := tmp_path / "clone")
+    git(clone, "remote", "add", "origin", "../origin.git")
+    config.parent.mkdir()
+    config.write_text("<<<<<<< HEAD\n=======\n>>>>>>> other\n")
+    commit(clone)
+    git(clone, "update-ref", ref, "HEAD")
+    git(clone, "push", "--quiet", "origin", ref)
+    config.write_text("[core]\n    remote = team\n['remote \"team\"']\n    url = /team\n")
+
+    mine, hook = experiments(), tmp_path / "origin.git/hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    with pytest.raises(InputError, match="git push"):
+        push_experiments(mine, "origin", "team")
+    assert experiments() == mine and list(mine) == [ref]
+    assert capsys.readouterr().out == ""
+    hook.unlink()
+    push_experiments(experiments(), "origin", "team")
+    assert "team was set up as it is now, so given" in capsys.readouterr().out
+    assert git(clone, "show", f"{ref}:.dvc/config") == config.read_text()
+    assert experiments() != mine
+    assert experiments()[ref] in git(clone, "ls-remote", "origin", ref)
+
+
 def test_a_commit_whose_lock_cannot_be_read_is_left_out(tmp_path, monkeypatch, capsys):
     """Such as a conflict that was committed: `--all` would never get past it."""
     monkeypatch.chdir(tmp_path)
@@ -145,7 +232,7 @@ def test_a_commit_whose_lock_cannot_be_read_is_left_out(tmp_path, monkeypatch, c
     (tmp_path / "dvc.lock").write_text("<<<<<<< HEAD\nstages: {}\n=======\n")
     commit(tmp_path)
     assert [output.path for output in outputs("HEAD")] == ["set"]
-    assert "dvc.lock HEAD" in capsys.readouterr().out
+    assert "dvc.lock of HEAD" in capsys.readouterr().out
 
 
 def test_the_names_of_released_models_change_no_result():

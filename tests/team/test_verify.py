@@ -194,6 +194,19 @@ def test_bytes_of_the_same_md5_differ_in_sha256_and_are_not_shared(clone, verify
     assert not object_of(digest_of(Path("data/one.bin")).md5, "remote").exists()
 
 
+def test_of_many_mismatches_the_first_ten_are_listed_and_all_if_asked_for(clone, verify, capsys):
+    """As of a clone whose remote is gone, with 130 of them."""
+    files = sorted(Path("data/many").iterdir())
+    for path in files:
+        path.unlink()
+    assert len(verify()) == 10 < len(files)
+    with pytest.raises(SystemExit):
+        main("verify")
+    text = capsys.readouterr().out
+    assert f"and {len(files) - 10} more" in text and f": {len(files)} mismatches" in text
+    assert len(verify("--all")) == len(files)
+
+
 def test_a_clone_without_data_lacks_nothing_that_the_remote_has(clone, verify):
     shutil.rmtree(".dvc/cache")
     shutil.rmtree("data/many")
@@ -242,7 +255,12 @@ def test_an_unknown_remote_is_refused_with_those_there_are(clone, capsys):
     with pytest.raises(SystemExit):
         main("verify", "--remote", "temple")
     captured = capsys.readouterr().err
-    assert "temple" in captured and "team" in captured
+    assert captured.startswith("verify: remote temple is not set up (known: team): ")
+    dvc(clone, "remote", "default", "--unset")
+    with pytest.raises(SystemExit):
+        main("verify", "--remote")
+    captured = capsys.readouterr().err
+    assert captured.startswith("verify: no default remote is set up (known: team): ")
 
 
 A, B, C = (hashlib.sha256(letter).hexdigest() for letter in (b"a", b"b", b"c"))

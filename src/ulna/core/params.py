@@ -5,6 +5,7 @@ out-of-range key is named within a second, before TensorFlow is imported or an i
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -22,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from ulna.core import InputError
+from ulna.core import InputError, in_experiment_copy
 from ulna.core.yaml12 import parse_yaml
 
 # Of the audit; `ulna.checks.audit.FINDINGS` says what each means.
@@ -354,7 +355,17 @@ def load_params(path: Path) -> Params:
         raise InputError(f"{path} is missing: restore it with `git checkout -- {path}`") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 ({error}): save it as such") from None
-    return parse_params(parse_yaml(text, str(path)), source=str(path))
+    try:
+        return parse_params(parse_yaml(text, str(path)), source=str(path))
+    except InputError as error:
+        if "DVC_EXP_BASELINE_REV" not in os.environ or in_experiment_copy():
+            raise
+        # Not mended here: an edit by hand cannot be told from what -S has written. And not by `git
+        # checkout`: DVC puts the file's new times into git's index, by which it seems unchanged.
+        raise InputError(
+            f"{error}\nWhat -S has set stays in {path}: set it again with -S, or take back all "
+            f"that is not committed by `git show HEAD:{path} > {path}`"
+        ) from None
 
 
 def parse_params(raw: Any, source: str = "params.yaml") -> Params:

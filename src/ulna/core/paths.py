@@ -4,6 +4,7 @@ from pathlib import Path
 
 PARAMS = Path("params.yaml")
 PHANTOM_ROOT = Path("data/phantom/MURA-v1.1.zip")
+CHECKED = Path("data/checked.json")
 IMAGES = Path("data/prepared/images.csv")
 SPLITS = Path("data/prepared/splits.csv")
 ANNOTATIONS = Path("data/prepared/annotations.csv")
@@ -58,13 +59,18 @@ def provenance(arch: str) -> Path:
 
 
 def maps(arch: str) -> Path:
-    """The gallery of test images and their maps that `explain` writes."""
+    """The maps of all test images, and the result of their test, that `explain` writes."""
     return Path("data/maps") / arch
 
 
 def metrics(arch: str) -> Path:
-    """Headline metrics."""
+    """The headline of one network, or of the ensemble: all that `dvc metrics` reads."""
     return METRICS / f"{arch}.json"
+
+
+def details(name: str) -> Path:
+    """All numbers and codes of a stage, such as cnn, compare or saliency_cnn."""
+    return METRICS / "details" / f"{name}.json"
 
 
 def scores(arch: str, name: str) -> Path:

@@ -20,7 +20,6 @@ from ulna.core.io import write_csv
 
 TEXT_COLUMNS = ("image", "patient", "study", "body_part", "split")
 COLUMNS = (*TEXT_COLUMNS, "label", "logit", "probability")
-STUDY_COLUMNS = ("study", "patient", "body_part", "split", "label", "views", "probability")
 SPLITS = ("val", "test")
 # Equal in the tables of all networks.
 SHARED_COLUMNS = ("patient", "study", "body_part", "split", "label")
@@ -62,15 +61,20 @@ def read_predictions(path: Path, splits: tuple[str, ...] = SPLITS) -> pd.DataFra
     return table
 
 
-def write_predictions(path: Path, table: pd.DataFrame, splits: tuple[str, ...] = SPLITS) -> None:
+def write_predictions(
+    path: Path, table: pd.DataFrame, splits: tuple[str, ...] = SPLITS, exact: bool = True
+) -> None:
     """Check a prediction table and write it so that every float reads back to the same bits.
+
+    One that is computed from others is not exact: it is rounded as metrics are, so that it has the
+    same bytes on every processor.
 
     Raises:
         InputError: The table breaks a rule of `check_predictions`; nothing is written.
     """
     check_predictions(table, str(path), splits)
     types = {"label": "int64", "logit": "float64", "probability": "float64"}
-    write_csv(path, table[list(COLUMNS)].astype(types))
+    write_csv(path, table[list(COLUMNS)].astype(types), exact)
 
 
 def check_predictions(table: pd.DataFrame, source: str, splits: tuple[str, ...] = SPLITS) -> None:
@@ -105,7 +109,8 @@ def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability")
     noisy_or, 1 - prod(1 - p): at least one view is abnormal, as if the views erred independently.
 
     Returns:
-        One row per study, sorted by study, columns `STUDY_COLUMNS`; views (int64) counts images.
+        One row per study, sorted by study: study, patient, body_part, split, label, views (int64,
+        counts images), probability.
         With one view, every aggregation gives that view's probability up to rounding.
 
     Example:

@@ -27,6 +27,8 @@ VECTORS = (
 )  # fmt: skip
 # Variables of the environment by which libraries compute otherwise.
 SWITCHES = ("ONEDNN_MAX_CPU_ISA", "NVIDIA_TF32_OVERRIDE", "TF_XLA_FLAGS", "XLA_FLAGS")
+# Of NVIDIA's driver, and of WSL2's.
+GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 CPUINFO = Path("/proc/cpuinfo")
 # Of x86, then of ARM.
 CPU_FIELDS = ("vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
@@ -58,6 +60,11 @@ def describe(threads: int, devices: Sequence[str]) -> dict[str, Any]:
     record |= {name.split("-")[0]: _version(name) for name in PACKAGES}
     record["lock_sha256"] = hash_lock(LOCK)
     return record | {"fingerprint": fingerprint(record)}
+
+
+def has_gpu_driver() -> bool:
+    """Whether the system offers an NVIDIA GPU, seen by TensorFlow or not."""
+    return any(device.exists() for device in GPU_DEVICES)
 
 
 def _version(package: str) -> str | None:

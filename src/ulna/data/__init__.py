@@ -13,6 +13,9 @@ from ulna.core import InputError
 IMAGE_COLUMNS = ["image", "official_split", "body_part", "patient", "study", "label"]
 SPLIT_COLUMNS = ["patient", "split"]
 SPLITS = ("train", "val", "test")
+# Of a table of findings: the corners of a box in pixels of the original, and a normal study's word.
+BOX = ["x0", "y0", "x1", "y1"]
+NO_FINDING = "none"
 
 Fit = Literal["pad", "stretch"]  # of an image into its square, see `ulna.data.images.content_box`
 

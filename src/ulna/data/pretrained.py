@@ -65,11 +65,23 @@ def check_weights(params: Params, folder: Path) -> None:
         find_weights(params.training(name), folder)
 
 
+def imagenet_to_fetch(config: TrainingConfig, folder: Path) -> PretrainedFile | None:
+    """ImageNet's weights that `find_weights` would have to download; None if there are none."""
+    network, published = config.network, NETWORKS[config.name].pretrained
+    if not isinstance(network, FineTuned) or network.weights != "imagenet" or published is None:
+        return None
+    return None if _find_local(published, folder) else published
+
+
+def _find_local(published: PretrainedFile, folder: Path) -> Path | None:
+    places = (folder / published.name, KERAS_FOLDER.expanduser() / published.name)
+    return next((path for path in places if path.is_file()), None)
+
+
 def _find_imagenet(name: str, published: PretrainedFile, folder: Path) -> Path:
+    if (local := _find_local(published, folder)) is not None:
+        return local
     ours = folder / published.name
-    for path in (ours, KERAS_FOLDER.expanduser() / published.name):
-        if path.is_file():
-            return path
     print(f"fetching {published.url}", flush=True)
     try:
         with (

@@ -146,12 +146,6 @@ def select_examples(samples: pd.DataFrame, images: int) -> pd.DataFrame:
     return pd.concat(selected, ignore_index=True)
 
 
-def first_views(samples: pd.DataFrame, studies: pd.DataFrame) -> pd.DataFrame:
-    """Add to a table of studies, in its order, the row in the cache of the first view of each."""
-    first = samples.sort_values("image", kind="stable").drop_duplicates("study")
-    return studies.merge(first[["study", "row"]], on="study", validate="one_to_one")
-
-
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)

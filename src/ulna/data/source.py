@@ -11,7 +11,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from ulna.core import InputError
+from ulna.core import InputError, in_experiment_copy
 
 CSV_FILES = (
     "train_image_paths.csv",
@@ -28,6 +28,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 MAX_FILE_BYTES = 128 * 2**20
 
 PLAIN_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+MURA_PAGE = "https://stanfordmlgroup.github.io/competitions/mura/"
 
 # train/XR_WRIST/patient00001/study1_positive/image1.png has four folders. The bound also ends a
 # walk through folders that link to each other.
@@ -54,11 +56,9 @@ def open_root(path: Path) -> Root:
     """
     for name in (path.name, path.resolve().name):
         reject_mura_v1_0(name, f"data.root is {path}, which")
-    if not path.exists():
-        raise InputError(
-            f"data.root is {path}, which does not exist: "
-            "name a folder or a .zip laid out like MURA v1.1"
-        )
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        fault = "is empty" if path.exists() else "does not exist"
+        raise InputError(f"data.root is {path}, which {fault}: {_where_to_get(path)}")
     archive = None if path.is_dir() else _open_zip(path)
     tables_of: dict[str, set[str]] = {}
     for table in _list_tables(path, archive):
@@ -76,6 +76,52 @@ def open_root(path: Path) -> Root:
     raise InputError(
         f"data.root is {path}, which is not laid out like MURA v1.1: "
         f"{', '.join(CSV_FILES)} must lie together, at its top or in a folder such as MURA-v1.1/"
+    )
+
+
+def check_root(path: Path) -> str:
+    """Open a data set, unless DVC makes or fetches it; say in a few words what it is.
+
+    Raises:
+        InputError: It is refused by `open_root`, and neither a stage nor a .dvc file names it.
+    """
+    try:
+        root = open_root(path)
+    except InputError:
+        if not _known_to_dvc(path):
+            raise
+        return "made or fetched by DVC"
+    return "a folder" if root.archive is None else "a .zip"
+
+
+def _known_to_dvc(path: Path) -> bool:
+    # Half a second to import, where the answer is most often bad news.
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            outs = [out.fs_path for out in repo.index.outs]
+    except DvcException:
+        return False
+    return any(path.absolute().is_relative_to(out) for out in outs)
+
+
+def _where_to_get(path: Path) -> str:
+    """What to do about a missing data set."""
+    names = {path.name.lower(), f"{path.name}.zip".lower(), path.name.lower().removesuffix(".zip")}
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    for other in sorted(beside):
+        if other.name.lower() in names and other.name != path.name:
+            return f"did you mean {other}? Then set data.root to it"
+    if in_experiment_copy():
+        return (
+            "an experiment in a copy (--temp, --queue) has only what git or DVC tracks; `dvc add` "
+            "the data set, or set data.root to its absolute path"
+        )
+    return (
+        "put a data set laid out like MURA v1.1 there, or set data.root to its folder or .zip; "
+        f"Stanford gives MURA out at {MURA_PAGE}, see docs/data.md"
     )
 
 

@@ -14,6 +14,10 @@ METRICS = ("accuracy", "precision", "recall", "specificity", "f1", "kappa", "aur
 SIZES = ("n", "abnormal", "patients")
 CI_SUFFIXES = ("", "_low", "_high")
 TAIL = 0.025  # outside a two-sided 95% interval, on each side
+Z = 1.959963984540054  # the same of the normal distribution
+# Of a class, in val and in test: with fewer no conclusion is drawn. With 20 of each an AUROC of 0.8
+# has an interval of 0.66 to 0.94 (Hanley and McNeil 1982), and a threshold is one of 20 steps.
+MIN_STUDIES = 20
 # With more undefined replicates (one class only, no predicted positive) the CI of the others would
 # answer another question.
 MAX_UNDEFINED = 0.05
@@ -195,6 +199,23 @@ def zero_event_upper_bound(patients: int) -> float:
     return float(1 - TAIL ** (1 / patients))
 
 
+def wilson_ci(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Wilson's 95% confidence limits of proportions, of any one shape.
+
+    Successes need not be whole, as scipy's must: a patient of whose two studies one is found counts
+    half.
+
+    Reference:
+        Wilson 1927, JASA 22(158), 209-212.
+    """
+    n = np.asarray(trials, dtype=np.float64)
+    share, weight = np.asarray(successes) / n, Z**2 / n
+    middle = share + weight / 2
+    half = np.sqrt(weight * (share * (1 - share) + weight / 4))
+    low, high = (np.clip((middle + side) / (1 + weight), 0, 1) for side in (-half, half))
+    return low, high
+
+
 def degenerate_ci(table: pd.DataFrame, name: str, value: float) -> tuple[float, float]:
     """The 95% CI of a metric that is the same in every replicate, counted in patients.
 
@@ -260,6 +281,12 @@ def count_rows(table: pd.DataFrame) -> dict[str, int]:
     """`SIZES` of a table of studies or images."""
     sizes = len(table), int(table["label"].sum()), int(table["patient"].nunique())
     return dict(zip(SIZES, sizes, strict=True))
+
+
+def too_few_studies(*tables: pd.DataFrame) -> bool:
+    """Whether a table of studies has fewer than `MIN_STUDIES` of a class: too few to conclude."""
+    counts = [int((table["label"] == label).sum()) for table in tables for label in (0, 1)]
+    return min(counts) < MIN_STUDIES
 
 
 def too_small(sizes: Mapping[str, Any], min_patients: int) -> bool:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import brentq, minimize, root
 from scipy.special import expit
-from scipy.stats import binomtest
 
+from ulna.evaluation.bootstrap import MIN_STUDIES, Z, wilson_ci
 from ulna.evaluation.metrics import brier, log_loss, logit
 
 Floats = npt.NDArray[np.float64]
@@ -20,17 +20,21 @@ Floats = npt.NDArray[np.float64]
 TEMPERATURES = (0.05, 20.0)  # limits of the search
 BINS = 10
 ROWS_PER_BIN = 15  # with 15 of 30 abnormal, the CI of a proportion is still 0.33 to 0.67
-Z = 1.959963984540054  # two-sided 95% of the normal distribution
 # Collins et al. 2016, Statistics in Medicine 35(2), "Sample size considerations for the external
 # validation of a multivariable prognostic model": at least 100 events, better 200.
 MIN_PER_CLASS = 100
+# For a temperature. Simulated with an AUROC of 0.85: fitted on 40 studies it raises the log loss of
+# new ones in 69% of draws where the best temperature is 1.2, and by 0.016 on average where it is 1;
+# on 100 studies in 51%, and by 0.006.
+MIN_VAL = 100
+HARM = 0.0005  # of the log loss: what shows in the third decimal
 
 CURVE_COLUMNS = ("n", "abnormal", "probability", "share_abnormal", "low", "high")
 LINE_COLUMNS = ("slope", "slope_low", "slope_high", "intercept", "intercept_low", "intercept_high")
 
 CalibrationCode = Literal[
-    "calibrated", "not_calibrated", "not_shown_no_temperature", "not_shown_undefined",
-    "not_shown_too_few", "not_shown_no_discrimination",
+    "calibrated", "not_calibrated", "harmful", "not_shown_few_val", "not_shown_no_temperature",
+    "not_shown_undefined", "not_shown_too_few", "not_shown_no_discrimination",
 ]  # fmt: skip
 Fault = Literal["too_moderate", "too_extreme", "underestimated", "overestimated"]
 
@@ -102,14 +106,6 @@ def _binned(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int) -> p
     return pd.DataFrame(
         {"n": n, "abnormal": abnormal, "probability": probability, "share_abnormal": abnormal / n}
     )
-
-
-def wilson_ci(successes: npt.ArrayLike, trials: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Wilson's 95% confidence limits of proportions, shape (n,) each."""
-    pairs = zip(np.asarray(successes).tolist(), np.asarray(trials).tolist(), strict=True)
-    limits = [binomtest(k, n).proportion_ci(method="wilson") for k, n in pairs]
-    low, high = np.reshape(limits, (-1, 2)).T
-    return low, high
 
 
 def ece(curve: pd.DataFrame) -> float:
@@ -293,11 +289,13 @@ def summarize_calibration(
     """Fit the temperature on val, measure calibration on test before and after it, and conclude.
 
     Returns:
-        For metrics/<arch>.json: temperature and n_val; n and abnormal of test; bins; before and
-        after (see `measure_calibration`; all NaN without a temperature); min_per_class; faults and
-        conclusion (see `conclude_calibration`).
+        For metrics/details/<arch>.json: temperature (NaN with fewer than `MIN_VAL` rows of val),
+        n_val and min_val; n and abnormal of test; bins; before and after (see
+        `measure_calibration`; all NaN without a temperature); min_per_class; faults and conclusion
+        (see `conclude_calibration`).
     """
-    temperature = fit_temperature(val_labels, val_probabilities)
+    n_val = int(np.size(val_labels))
+    temperature = np.nan if n_val < MIN_VAL else fit_temperature(val_labels, val_probabilities)
     n, abnormal = int(np.size(test_labels)), int(np.sum(np.asarray(test_labels) == 1))
     before = measure_calibration(test_labels, test_probabilities, test_patients)
     after = dict.fromkeys(before, np.nan)
@@ -306,7 +304,8 @@ def summarize_calibration(
         after = measure_calibration(test_labels, scaled, test_patients)
     summary = {
         "temperature": temperature,
-        "n_val": int(np.size(val_labels)),
+        "n_val": n_val,
+        "min_val": MIN_VAL,
         "n": n,
         "abnormal": abnormal,
         "bins": count_bins(n),
@@ -335,15 +334,22 @@ def conclude_calibration(summary: Mapping[str, Any]) -> CalibrationCode:
     Returns:
         calibrated only with `MIN_PER_CLASS` studies of each class, a slope's CI that includes 1 and
         not 0, and an intercept's that includes 0; not_calibrated if a CI excludes its value;
-        not_shown_… and the reason where the data do not suffice.
+        harmful if scaling raised the log loss, so that the probabilities before it are the better
+        ones; not_shown_… and the reason where the data do not suffice.
     """
     after = summary["after"]
+    if summary["n_val"] < MIN_VAL:
+        return "not_shown_few_val"
     if np.isnan(summary["temperature"]):
         return "not_shown_no_temperature"
     if np.isnan(after["slope_low"]) or np.isnan(after["intercept_low"]):
         return "not_shown_undefined"
+    per_class = min(summary["abnormal"], summary["n"] - summary["abnormal"])
+    worse = after["log_loss"] - summary["before"]["log_loss"]
+    if worse >= HARM and per_class >= MIN_STUDIES:
+        return "harmful"
     if summary["faults"]:
         return "not_calibrated"
-    if min(summary["abnormal"], summary["n"] - summary["abnormal"]) < MIN_PER_CLASS:
+    if per_class < MIN_PER_CLASS:
         return "not_shown_too_few"
     return "calibrated" if after["slope_low"] > 0 else "not_shown_no_discrimination"

@@ -11,26 +11,35 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import norm, rankdata
 
-from ulna.evaluation.bootstrap import METRICS, SIZES, Replicates, differences, too_small
+from ulna.evaluation import AT_CHANCE, LEVELS
+from ulna.evaluation.bootstrap import (
+    METRICS,
+    SIZES,
+    Replicates,
+    differences,
+    metrics_with_ci,
+    too_few_studies,
+    too_small,
+)
+from ulna.evaluation.evaluate import conclude_performance
 
 OVERALL = "overall"
-REFERENCE_COLUMNS = ("reader", "body_part", "kappa", "source")
+SIDES = ("first", "second")
 
 ComparisonCode = Literal[
-    "first_better", "second_better", "not_significant", "no_ci", "one_class", "too_few"
+    "first_better", "second_better", "not_significant", "at_chance", "no_ci", "one_class", "too_few"
 ]
 COLUMNS = ("first", "second", "level", "metric", "difference", "low", "high", *SIZES)
 
 
 def read_reference() -> pd.DataFrame:
-    """Read the kappas of Stanford's model and of three radiologists on MURA's hidden test set.
+    """Read the kappas of Stanford's model and of the best radiologist on MURA's hidden test set.
 
     It has 207 studies; the majority of three other radiologists is the ground truth.
 
     Returns:
-        Columns `REFERENCE_COLUMNS`: reader (model, radiologist 1, 2 or 3), body_part (upper case,
-        or `OVERALL`), kappa (float64, -1 to 1), and source: paper, or recalled for a number that
-        was not checked against the paper.
+        Columns reader (model, or best radiologist, overall alone), body_part
+        (upper case, or `OVERALL`), kappa (float64, -1 to 1).
 
     Reference:
         Rajpurkar et al., "MURA: Large Dataset for Abnormality Detection in Musculoskeletal
@@ -148,14 +157,18 @@ def all_pairs(networks: Sequence[str]) -> list[tuple[str, str]]:
 
 def compare_networks(
     levels: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]],
+    val: pd.DataFrame,
     replicates: Replicates,
     min_patients: int,
 ) -> dict[str, Any]:
     """Compare two networks on the same test set, by a table of each at level study and image.
 
+    val has the studies on which the thresholds were chosen.
+
     Returns:
-        conclusion, see `conclude_comparison`; then `differences` of each level; level study also
-        has the results of `delong` and `mcnemar`.
+        conclusion, see `conclude_comparison`; at_chance, those of `SIDES` whose AUROC of studies is
+        no better than chance; then `differences` of each level; level study also has the results of
+        `delong` and `mcnemar`.
     """
     results = {
         level: differences(*tables, replicates, min_patients) for level, tables in levels.items()
@@ -170,19 +183,32 @@ def compare_networks(
     if too_small(results["study"], min_patients):
         tests = {name: dict.fromkeys(test, np.nan) for name, test in tests.items()}
     results["study"] |= tests
-    return {"conclusion": conclude_comparison(results["study"], min_patients)} | results
+    at_chance = [
+        side
+        for side, table in zip(SIDES, levels["study"], strict=True)
+        if conclude_performance(metrics_with_ci(table, replicates, min_patients)) in AT_CHANCE
+    ]
+    few = results["study"]["patients"] < min_patients or too_few_studies(val, first)
+    conclusion = conclude_comparison(results["study"], few, at_chance)
+    return {"conclusion": conclusion, "at_chance": at_chance} | results
 
 
-def conclude_comparison(study: Mapping[str, Any], min_patients: int) -> ComparisonCode:
+def conclude_comparison(
+    study: Mapping[str, Any], few: bool, at_chance: Sequence[str]
+) -> ComparisonCode:
     """Conclude which network is better: whether the CI of the AUROC of studies excludes 0.
 
     Returns:
+        too_few if the data are few; at_chance if one of the two is no better than chance: what does
+        not rank at all is not ranked, and that the other does is the conclusion of its own AUROC.
         no_ci where there are patients and classes enough and yet no CI, as without any error.
     """
-    if study["patients"] < min_patients:
-        return "too_few"
     if study["abnormal"] in (0, study["n"]):
         return "one_class"
+    if few:
+        return "too_few"
+    if at_chance:
+        return "at_chance"
     low, high = study["auroc"]["low"], study["auroc"]["high"]
     if np.isnan(low):
         return "no_ci"
@@ -198,8 +224,7 @@ def tabulate(comparisons: Mapping[tuple[str, str], Mapping[str, Any]]) -> pd.Dat
         | results[level][metric]
         | {size: results[level][size] for size in SIZES}
         for (first, second), results in comparisons.items()
-        for level in results
-        if level != "conclusion"
+        for level in LEVELS
         for metric in METRICS
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -4,16 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ulna.core.params import NETWORKS as TABLE
+from ulna.evaluation import NAMES
+from ulna.evaluation.bootstrap import MIN_STUDIES
 
 Numbers = Mapping[str, Any]
 
-NETWORKS = {name: spec.title for name, spec in TABLE.items()}
-NAMES = NETWORKS | {"ensemble": "ensemble"}
-METRICS = {
-    "auroc": "AUROC", "auprc": "AUPRC", "kappa": "kappa", "accuracy": "accuracy",
-    "recall": "sensitivity", "specificity": "specificity", "precision": "precision", "f1": "F1",
-}  # fmt: skip
 BASELINES = {
     "prevalence": "prevalence (constant)",
     "body_part": "body part",
@@ -29,10 +24,6 @@ OCCLUSIONS = {
     "frame_hidden": "centre alone (border hidden)",
     "centre_hidden": "border alone (centre hidden)",
 }
-# Whoever shows the published kappas of `ulna.evaluation.comparison` shows this note with them.
-REFERENCE_NOTE = "hidden test set, other gold standard: not comparable"
-# Of the column `note`: the reason why a row has no numbers, or its kind of CI.
-NOTES = {"": "", "too_few": "too few", "one_class": "one class", "exact_ci": "no error: exact CI"}
 FAULTS = {
     "too_moderate": "probabilities are too close to 0.5",
     "too_extreme": "probabilities are too extreme",
@@ -42,7 +33,17 @@ FAULTS = {
 CALIBRATION = {
     "calibrated": "is calibrated after temperature scaling",
     "not_calibrated": "is not calibrated after temperature scaling",
+    "harmful": "is worse calibrated after temperature scaling than before it",
 }
+FINDING_NAMES = {
+    "displaced_fracture": "displaced fractures",
+    "hairline_fracture": "hairline fractures",
+    "lesion": "lesions",
+    "unnamed": "studies without a named finding",
+}
+# Shares of studies of a finding, from which some and most are found.
+SOME, MOST = 0.5, 0.75
+UNDEFINED = "undefined"
 PHASE_ENDS = {"limit": "ended at its epoch limit", "early_stopping": "ended by early stopping"}
 FINDINGS = {
     "frame": "predicts the label from the border alone, and no better from the centre with the "
@@ -58,30 +59,103 @@ FINDINGS = {
 def performance(scores: Numbers, network: str) -> str:
     """Whether a network is better than chance, by the AUROC of studies or images."""
     name = _subject(network)
+    auroc, kappa = ci(scores, "auroc"), ci(scores, "kappa")
     if scores["conclusion"] == "too_few":
-        return _sentence(f"{name} cannot be evaluated: too few test patients, or one class only")
+        sizes = " and ".join(
+            f"{scores[f'{prefix}n']:,} of {split} ({scores[f'{prefix}abnormal']:,} abnormal)"
+            for split, prefix in (("test", ""), ("val", "val_"))
+        )
+        return _sentence(
+            f"too few to tell whether {name} is better than chance: {sizes}, and "
+            f"{MIN_STUDIES} studies of each class are needed in both; AUROC {auroc}"
+        )
     relation = {
         "above_chance": "better than chance",
         "no_better_than_chance": "no better than chance",
         "below_chance": "worse than chance",
     }[scores["conclusion"]]
-    auroc, kappa = ci(scores, "auroc"), ci(scores, "kappa")
-    return _sentence(f"{name} is {relation}: AUROC {auroc}, Cohen's kappa {kappa}")
+    return _sentence(
+        f"{name} is {relation}: AUROC {auroc}; Cohen's kappa {kappa} at the threshold chosen on "
+        f"val (n = {scores['val_n']:,}), which this interval takes as given"
+    )
+
+
+def found_and_false(study: Numbers) -> str:
+    """Count what a network finds among abnormal test studies, and its false alarms.
+
+    Example:
+        >>> found_and_false({"n": 73, "abnormal": 33, "true_positives": 25, "false_positives": 2})
+        'Of 33 abnormal studies 25 are found; of 40 normal ones 2 are false alarms.'
+    """
+    found, false = study["true_positives"], study["false_positives"]
+    alarms = "is a false alarm" if false == 1 else "are false alarms"
+    return (
+        f"Of {study['abnormal']:,} abnormal studies {found:,} {'is' if found == 1 else 'are'} "
+        f"found; of {study['n'] - study['abnormal']:,} normal ones {false:,} {alarms}."
+    )
+
+
+def by_finding(summary: Numbers | None) -> str:
+    """Tell which findings a network finds, which it finds in part and which it misses.
+
+    It finds those of which 3 of 4 studies or more are found, and misses those of which less than
+    half are. summary see `ulna.evaluation.findings.summarize_findings`.
+
+    Example:
+        >>> by_finding({"lesion": {"studies": 8, "found": 6, "sensitivity": None}})
+        'It finds lesions (6 of 8, too few for an interval).'
+    """
+    if summary is None:
+        return "The data do not name findings: what it misses cannot be known."
+    groups: dict[str, list[str]] = {"finds": [], "finds only some of": [], "misses": []}
+    shares = {name: row["found"] / row["studies"] for name, row in summary.items()}
+    for name in sorted(shares, key=lambda name: (-shares[name], name)):
+        row = summary[name]
+        few = ", too few for an interval" if number(row["sensitivity"]) == UNDEFINED else ""
+        counts = f"({row['found']:,} of {row['studies']:,}{few})"
+        verb = ("misses", "finds only some of", "finds")[
+            (shares[name] >= SOME) + (shares[name] >= MOST)
+        ]
+        groups[verb].append(f"{FINDING_NAMES.get(name, name.replace('_', ' '))} {counts}")
+    claims = [f"it {verb} {', '.join(names)}" for verb, names in groups.items() if names]
+    return _sentence("; ".join(claims) or "no test study is abnormal")
+
+
+def without_flagged(metrics: Numbers) -> str:
+    """Tell the AUROC of test studies without those that the audit flagged; empty if none is.
+
+    metrics see `ulna.evaluation.evaluate.Evaluation`.
+    """
+    rest = metrics["without_flagged"]
+    if not rest["left_out"]:
+        return ""
+    return _sentence(
+        f"without the test studies that the audit flagged ({rest['left_out']:,}) AUROC is "
+        f"{ci(rest, 'auroc')}, with them {number(metrics['study']['auroc'])}"
+    )
 
 
 def calibration(summary: Numbers, network: str) -> str:
     """Whether probabilities are calibrated, with slope, intercept and sizes."""
-    code, after, least = summary["conclusion"], summary["after"], summary["min_per_class"]
+    code, least = summary["conclusion"], summary["min_per_class"]
+    before, after = summary["before"], summary["after"]
     studies = f"on {summary['n']:,} test studies ({summary['abnormal']:,} abnormal)"
+    unscaled = code in ("harmful", "not_shown_few_val", "not_shown_no_temperature")
+    shown = before if unscaled else after
     line = (
-        f"{studies} the slope is {ci(after, 'slope', 2)}, ideally 1, and the intercept "
-        f"{ci(after, 'intercept', 2)}, ideally 0"
+        f"{studies} the slope is {ci(shown, 'slope', 2)}, ideally 1, and the intercept "
+        f"{ci(shown, 'intercept', 2)}, ideally 0"
     )
     if code == "not_calibrated":
         few = min(summary["abnormal"], summary["n"] - summary["abnormal"]) < least
         precision = f"; {least} studies per class would be more precise" if few else ""
         line = f"{' and '.join(FAULTS[fault] for fault in summary['faults'])}; {line}{precision}"
     reasons = {
+        "harmful": f"{studies} the log loss is {number(after['log_loss'])} after it and "
+        f"{number(before['log_loss'])} before it, so use the probabilities before it; there "
+        f"{line.removeprefix(studies).strip()}",
+        "not_shown_few_val": f"no temperature is fitted on {summary['n_val']:,} val studies, fewer "
+        f"than {summary['min_val']}; without one {line}",
         "not_shown_no_temperature": "no temperature fits the val studies best: they are of one "
         "class, without an error at 0.5, or ranked no better than chance",
         "not_shown_undefined": f"{studies} slope and intercept are undefined; they need two "
@@ -108,8 +182,11 @@ def comparison(result: Numbers, first: str, second: str) -> str:
     both = " and ".join(pair)
     sizes = f"{study['n']:,} test studies of {study['patients']:,} patients"
     if code == "too_few":
-        return _sentence(f"{both} are not compared: fewer patients than evaluate.min_patients, "
-                         f"{sizes}")  # fmt: skip
+        return _sentence(
+            f"too few to tell whether {pair[0]} or {pair[1]} is better: {sizes}, "
+            f"{study['abnormal']:,} abnormal; {MIN_STUDIES} studies of each class are needed, and "
+            "as many of val"
+        )
     if code == "one_class":
         kind = "abnormal" if study["abnormal"] else "normal"
         return _sentence(f"{both} are not compared: all studies are {kind}, {sizes}")
@@ -122,6 +199,13 @@ def comparison(result: Numbers, first: str, second: str) -> str:
     if code == "not_significant":
         claim = f"{both} do not differ significantly: AUROC difference"
         return _sentence(f"{claim} {interval(value, low, high)}, {sizes}")
+    if code == "at_chance":
+        weak = [_subject({"first": first, "second": second}[side]) for side in result["at_chance"]]
+        claim = f"{' and '.join(weak)} {'is' if len(weak) == 1 else 'are'} no better than chance"
+        return _sentence(
+            f"{claim}, so {both} are not ranked: AUROC difference {interval(value, low, high)}, "
+            f"{sizes}"
+        )
     if code == "second_better":
         pair, (value, low, high) = pair[::-1], (-value, -high, -low)
     higher = interval(value, low, high)
@@ -140,7 +224,7 @@ def overfitting(summary: Numbers, network: str) -> str:
         "too_few": f"it cannot be estimated whether {name} is overfitted",
     }[summary["conclusion"]]
     if summary["conclusion"] == "too_few":
-        return _sentence(f"{claim}: too few patients, {sizes}")
+        return _sentence(f"{claim}: too few patients or studies of a class, {sizes}")
     return _sentence(f"{claim}: AUROC of train minus test is {ci(test, 'auroc_gap')}, {sizes}")
 
 
@@ -248,15 +332,26 @@ def randomization(summary: Numbers, network: str) -> str:
     )
 
 
-def localization(summary: Numbers | None) -> str:
-    """The share of maps that point at a ground-truth box; empty without boxes."""
-    if not summary:
-        return ""
-    game = summary["abnormal"]["pointing_game"]
+def saliency(summary: Numbers, network: str) -> str:
+    """Whether maps point at ground-truth boxes, beside three levels that need no network."""
+    first = ""
+    if summary["at_chance"]:
+        first = f"{_subject(network)} is no better than chance, so its maps have nothing to show"
+        first = f"{_sentence(first)} "
+    if not summary["localization"]:
+        return f"{first}The data have no ground-truth boxes to hold its maps against."
+    game = summary["localization"]["abnormal"]["pointing_game"]
     hits = interval(game["value"], game["low"], game["high"], 2)
-    return _sentence(
+    if hits == UNDEFINED:
+        sizes = f"{game['n']:,} abnormal images of {game['patients']:,} patients have a box"
+        return f"{first}Too few to tell whether the maps point at findings: {sizes}."
+    even, others, bright = (
+        number(game[f"chance_{name}"], 2) for name in ("even", "other_maps", "brightness")
+    )
+    return first + _sentence(
         f"the maximum of the map lies in the ground-truth box in {hits} of {game['n']:,} abnormal "
-        f"images; by chance in {number(game['chance_even'], 2)}"
+        f"images; by chance in {even}, the maximum of another image's map in {others}, the "
+        f"brightest spot of the image in {bright}"
     )
 
 
@@ -267,7 +362,13 @@ def cross_part(sides: Numbers, trained_on: str) -> str:
         for side in ("seen", "unseen")
     )
     claim = f"trained on {trained_on}: {seen} of these parts, {unseen} of others"
-    return _sentence(f"{claim}, difference {ci(sides['seen_minus_unseen'], 'auroc')}")
+    few = any(
+        min(sides[side]["abnormal"], sides[side]["studies"] - sides[side]["abnormal"]) < MIN_STUDIES
+        for side in ("seen", "unseen")
+    )
+    doubt = f"; too few to tell, {MIN_STUDIES} of each class are needed on both sides"
+    difference = ci(sides["seen_minus_unseen"], "auroc")
+    return _sentence(f"{claim}, difference {difference}{doubt if few else ''}")
 
 
 def audit(summary: Numbers) -> str:
@@ -299,9 +400,11 @@ def interval(
         ('0.855 (95% CI 0.760 to 0.931)', 'undefined')
     """
     if value is None or math.isnan(value):
-        return "undefined"
-    limits = f"{number(low, digits, signed)} to {number(high, digits, signed)}"
-    return f"{number(value, digits, signed)} (95% CI {limits})"
+        return UNDEFINED
+    shown = number(value, digits, signed)
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return f"{shown} (no CI)"
+    return f"{shown} (95% CI {number(low, digits, signed)} to {number(high, digits, signed)})"
 
 
 def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
@@ -312,7 +415,7 @@ def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
         ('−0.123', '0.000', '+0.2', 'undefined')
     """
     if value is None or math.isnan(value):
-        return "undefined"
+        return UNDEFINED
     return format(value, f"{'+' if signed else ''}z,.{digits}f").replace("-", "−")
 
 

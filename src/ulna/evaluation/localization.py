@@ -3,18 +3,18 @@
 Boxes are (n, 4): left, top, right, bottom, in pixels of the cached square unless said otherwise.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from ulna.core import InputError
-from ulna.core.io import atomic_directory, read_table, write_csv
-from ulna.data import Cache, Fit
-from ulna.data.annotations import BOX
-from ulna.data.images import Pixels, content_box
+from ulna.core.io import atomic_directory, read_json, read_table, write_csv, write_json
+from ulna.data import BOX, Cache, Fit
+from ulna.data.images import content_box
 from ulna.evaluation.bootstrap import (
     Replicates,
     bootstrap_mean,
@@ -35,9 +35,10 @@ OUTCOMES = ("true positive", "false positive", "false negative", "true negative"
 COLUMNS = (
     *("image", "patient", "study", "body_part", "label", "outcome", "probability"),
     *("map_x_px", "map_y_px"),
+    *BOX,
 )
 SAMPLE_IMAGES = 32
-GALLERY, MAPS = "gallery.csv", "maps.npy"
+IMAGES, MAPS, TEST = "images.csv", "maps.npy", "test.json"  # of the folder of `write_maps`
 
 
 def content_boxes(
@@ -66,6 +67,24 @@ def to_square(
     return moved.reshape(-1, 4)
 
 
+def upsample(maps: npt.NDArray[np.floating], size_px: int) -> Maps:
+    """Resize maps (n, rows, columns) bilinearly to (n, size_px, size_px) float32.
+
+    As `tf.image.resize`, without TensorFlow: the centres of cells and pixels are half a side in.
+    """
+    down, across = (_bilinear(cells, size_px) for cells in maps.shape[1:])
+    large: Maps = (down @ maps @ across.T).astype(np.float32)
+    return large
+
+
+def _bilinear(cells: int, size_px: int) -> Floats:
+    """The weight of each cell in each pixel, (size_px, cells)."""
+    centres = (np.arange(size_px) + 0.5) * cells / size_px - 0.5
+    distance = np.abs(np.clip(centres, 0, cells - 1)[:, None] - np.arange(cells))
+    weights: Floats = np.maximum(1 - distance, 0)
+    return weights
+
+
 def map_maxima(maps: npt.NDArray[np.floating], size_px: int) -> Floats:
     """The centre of the cell with the highest value of each map, the first of equal ones.
 
@@ -81,18 +100,22 @@ def map_maxima(maps: npt.NDArray[np.floating], size_px: int) -> Floats:
 
 def evaluate_localization(
     images: pd.DataFrame,
-    pixels: Pixels,
-    maps: npt.NDArray[np.floating],
-    cells: int,
+    pixels: npt.NDArray[np.uint8],
+    maps: Maps,
     n_replicates: int,
     min_patients: int,
     seed: int,
-) -> dict[str, object]:
-    """Apply `score_maps` to all images with a box (abnormal), and to the predicted_positive."""
+) -> dict[str, object] | None:
+    """Apply `score_maps` to all images with a box (abnormal), and to the predicted_positive.
+
+    The maps are those before upsampling. None without an image.
+    """
+    if images.empty:
+        return None
     replicates = bootstrap_weights(images["patient"], n_replicates, seed)
     positive = (images["probability"] > images["threshold"]).to_numpy()
     return {
-        name: score_maps(images[rows], maps[rows], pixels[rows], cells, replicates, min_patients)
+        name: score_maps(images[rows], maps[rows], pixels[rows], replicates, min_patients)
         for name, rows in (("abnormal", positive | True), ("predicted_positive", positive))
     }
 
@@ -160,15 +183,13 @@ def score_maps(
     table: pd.DataFrame,
     maps: npt.NDArray[np.floating],
     pixels: npt.NDArray[np.uint8],
-    cells: int,
     replicates: Replicates,
     min_patients: int,
 ) -> dict[str, dict[str, float]]:
     """Play the pointing game and measure the energy of maps of images with a ground-truth box.
 
     The table has one row per image: patient, map_x_px and map_y_px (see `map_maxima`), `BOX` and
-    `CONTENT_BOX`. Maps and pixels are (n, size_px, size_px); cells is the side of a map before
-    upsampling.
+    `CONTENT_BOX`. Maps are (n, cells, cells), pixels (n, size_px, size_px).
 
     Returns:
         pointing_game and energy_inside, each see `summarize_localization`. chance_brightness is of
@@ -180,15 +201,15 @@ def score_maps(
         return {"pointing_game": unknown, "energy_inside": unknown}
     columns = (["map_x_px", "map_y_px"], BOX, CONTENT_BOX)
     points, boxes, content = (table[names].to_numpy(np.float64) for names in columns)
-    size_px = maps.shape[1]
-    brightest = map_maxima(mean_cells(pixels, cells), size_px)
+    size_px = pixels.shape[1]
+    brightest = map_maxima(mean_cells(pixels, maps.shape[1]), size_px)
     results = {
         "pointing_game": (
             *pointing_game(points, boxes, content, size_px),
             pointing_game(brightest, boxes, content, size_px)[0],
         ),
         "energy_inside": (
-            *energy_inside(maps, boxes, content),
+            *energy_inside(upsample(maps, size_px), boxes, content),
             energy_inside(pixels.astype(np.float64), boxes, content)[0],
         ),
     }
@@ -249,31 +270,36 @@ def _overlap(edges: Floats, size_px: int) -> Floats:
     return np.clip(inside, 0, 1)
 
 
-def locate_boxes(images: pd.DataFrame, cache: Cache, fit: Fit, truth: pd.DataFrame) -> pd.DataFrame:
-    """Add the row of each image in the cache, its content box and its ground-truth box.
-
-    Annotations (see `ulna.data.annotations.find_annotations`) may lack images.
-
-    Returns:
-        `images` with row, `CONTENT_BOX` and `BOX` (NaN without a finding) in the square.
+def find_rows(images: pd.DataFrame, cache: Cache) -> pd.DataFrame:
+    """Add the row of each image in the cache, width_px and height_px.
 
     Raises:
         InputError: The cache lacks an image.
     """
-    known = images.merge(
-        cache.images[["image", "row", "width_px", "height_px"]], on="image", validate="one_to_one"
-    )
+    columns = ["image", "row", "width_px", "height_px"]
+    known = images.merge(cache.images[columns], on="image", validate="one_to_one")
     missing = images["image"][~images["image"].isin(known["image"])]
     if len(missing):
         raise InputError(
             f"the cache lacks {len(missing)} of {len(images)} test images, the first is "
-            f"{missing.iloc[0]}: run `dvc repro explain`"
+            f"{missing.iloc[0]}: run `dvc repro explain saliency`"
         )
-    known = known.merge(truth, on="image", how="left", validate="one_to_one")
+    return known
+
+
+def locate_boxes(images: pd.DataFrame, cache: Cache, fit: Fit, truth: pd.DataFrame) -> pd.DataFrame:
+    """Add to images with `find_rows` their content box and their ground-truth box.
+
+    Annotations (see `ulna.data.annotations.find_annotations`) may lack images.
+
+    Returns:
+        `images` with `CONTENT_BOX` and `BOX` (NaN without a finding) in the square.
+    """
+    known = images.merge(truth[["image", *BOX]], on="image", how="left", validate="one_to_one")
     sides = (known["width_px"], known["height_px"], cache.size_px, fit)
     known[CONTENT_BOX] = content_boxes(*sides)
     known[BOX] = to_square(known[BOX], *sides)
-    return known.drop(columns=["width_px", "height_px"])
+    return known
 
 
 def choose_sample(images: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -306,33 +332,42 @@ def choose_gallery(images: pd.DataFrame) -> pd.DataFrame:
     return gallery.reset_index(drop=True)
 
 
-def compute_maps(
-    cam: Callable[[Pixels], Maps],
-    upsample: Callable[[Maps, int], Maps],
-    cache: Cache,
-    images: pd.DataFrame,
-) -> tuple[pd.DataFrame, Pixels, Maps]:
-    """Compute the maps of cached images, at least one, by functions of `ulna.networks.saliency`.
-
-    Returns:
-        `images` with map_x_px and map_y_px, see `map_maxima`; pixels, (n, size_px, size_px) uint8;
-        maps, upsampled to them.
-    """
-    pixels = cache.gather_samples(images)
-    cells = cam(pixels)
-    x, y = map_maxima(cells, cache.size_px).T
-    return images.assign(map_x_px=x, map_y_px=y), pixels, upsample(cells, cache.size_px)
+def add_maxima(images: pd.DataFrame, maps: Maps, size_px: int) -> pd.DataFrame:
+    """Add map_x_px and map_y_px, see `map_maxima`, of maps before upsampling."""
+    x, y = map_maxima(maps, size_px).T
+    return images.assign(map_x_px=x, map_y_px=y)
 
 
-def write_gallery(folder: Path, gallery: pd.DataFrame, maps: Maps | None) -> None:
-    """Replace a folder with the gallery and its maps; None where they must not be shown."""
+def write_maps(folder: Path, images: pd.Series, maps: Maps, test: Mapping[str, Any]) -> None:
+    """Replace a folder with the maps (n, rows, columns) of these images, and their test."""
     with atomic_directory(folder) as partial:
-        write_csv(partial / GALLERY, gallery)
-        if maps is not None:
-            np.save(partial / MAPS, maps)
+        write_csv(partial / IMAGES, images.to_frame())
+        np.save(partial / MAPS, maps)
+        write_json(partial / TEST, test)
 
 
-def read_gallery(folder: Path) -> tuple[pd.DataFrame, Maps | None]:
-    """Read what `write_gallery` wrote; an `InputError` if it is missing."""
-    gallery = read_table(folder / GALLERY)
-    return gallery, np.load(folder / MAPS) if (folder / MAPS).exists() else None
+def read_maps(folder: Path, images: pd.Series) -> tuple[Maps, dict[str, Any]]:
+    """Read the maps of these images, in their order, and their test, as `write_maps` wrote them.
+
+    Raises:
+        InputError: There are none, or none of one of the images.
+    """
+    test: dict[str, Any] = read_json(folder / TEST)
+    rows = pd.Index(read_table(folder / IMAGES)["image"]).get_indexer(images)
+    if (rows < 0).any():
+        raise InputError(
+            f"{folder} lacks the map of {images[rows < 0].iloc[0]}: run `dvc repro explain`"
+        )
+    maps: Maps = np.load(folder / MAPS)[rows]
+    return maps, test
+
+
+def read_gallery(table: Path, folder: Path, cache: Cache) -> tuple[pd.DataFrame, Maps | None]:
+    """Read the gallery, with its rows in the cache, and its maps, upsampled.
+
+    The maps are None where they failed their test, and must not be shown.
+    """
+    gallery = find_rows(read_table(table, COLUMNS), cache)
+    maps, test = read_maps(folder, gallery["image"])
+    shown = test["randomization"]["passed"]
+    return gallery, upsample(maps, cache.size_px) if shown else None

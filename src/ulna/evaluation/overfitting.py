@@ -9,6 +9,7 @@ import pandas as pd
 from ulna.core import InputError
 from ulna.core.predictions import align
 from ulna.evaluation.bootstrap import (
+    MIN_STUDIES,
     SIZES,
     Floats,
     Replicates,
@@ -218,16 +219,19 @@ def conclude_overfitting(test: Mapping[str, Any]) -> OverfittingCode:
 
 
 def summarize_splits(splits: pd.DataFrame) -> dict[str, Any]:
-    """Summarize the splits of one network (see `evaluate_splits`) for `metrics/overfitting.json`.
+    """Summarize the splits of one network (see `evaluate_splits`) for `overfitting.json`.
 
     Returns:
-        conclusion, then for each split its `SPLIT_COLUMNS`; train has no gaps.
+        conclusion (too_few also where a split has fewer than `MIN_STUDIES` of a class), then for
+        each split its `SPLIT_COLUMNS`; train has no gaps.
     """
     rows: dict[str, Any] = {}
     for row in splits.drop(columns="network").to_dict("records"):
         split = row.pop("split")
         rows[split] = {k: v for k, v in row.items() if split != "train" or "_gap" not in k}
-    return {"conclusion": conclude_overfitting(rows["test"])} | rows
+    few = min(min(row["abnormal"], row["n"] - row["abnormal"]) for row in rows.values())
+    enough = few >= MIN_STUDIES
+    return {"conclusion": conclude_overfitting(rows["test"]) if enough else "too_few"} | rows
 
 
 def evaluate_learning_curve(
@@ -279,9 +283,14 @@ def evaluate_learning_curve(
 
 
 def conclude_learning_curve(step: Mapping[str, Any]) -> LearningCurveCode:
-    """Conclude whether more patients still help: whether the CI of the last step excludes 0."""
+    """Conclude whether more patients still help: whether the CI of the last step excludes 0.
+
+    too_few also where test has fewer than `MIN_STUDIES` of a class.
+    """
     if not step:
         return "off"
+    if min(step["abnormal"], step["n"] - step["abnormal"]) < MIN_STUDIES:
+        return "too_few"
     value, low, high = (step["auroc"][key] for key in ("difference", "low", "high"))
     if np.isnan(value) or np.isnan(low):
         return "too_few"

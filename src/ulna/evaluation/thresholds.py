@@ -18,7 +18,6 @@ Settings = Evaluate
 Floats = npt.NDArray[np.float64]
 Rule = Literal["half", "youden", "kappa", "sensitivity"]
 
-LEVELS = ("study", "image")
 AGGREGATION_COLUMNS = ("aggregation", "n", "abnormal", "auroc", "kappa", "threshold", "brier")
 
 

@@ -1,6 +1,5 @@
 """Figures of the checks: non-anatomical baselines, occlusion, saliency maps."""
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,19 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from ulna.evaluation import conclusions
-from ulna.evaluation.conclusions import BASELINES, NOTES, OCCLUSIONS
+from ulna.checks.audit import VISIBLE
+from ulna.evaluation import AT_CHANCE, NOTES
+from ulna.evaluation.conclusions import BASELINES, OCCLUSIONS
 from ulna.figures import style
 from ulna.figures.style import INK, PAPER, SOFT, Look, Pixels, Scores, Tables, colour, title
 
 Maps = npt.NDArray[np.floating]
 
-LINE_CHARACTERS = 145  # of a note, across the figure
 AUROC = ("auroc", "auroc_low", "auroc_high")
 CHANCE = 0.5  # the AUROC of a random classifier
 TEST, TRAIN = -0.14, 0.2  # positions in a row
-# Label of the axis, chance level, start of the axis.
-PANELS = {"auroc": ("AUROC", CHANCE, 0.2), "kappa": ("Cohen's kappa", 0.0, -0.4)}
 
 OUTCOMES = ("true positive", "false positive", "false negative", "true negative")
 BOX_COLOUR = "#F0E442"  # Okabe and Ito's yellow: visible on grey and on both colours of the map
@@ -35,23 +32,22 @@ BOX_COLOUR = "#F0E442"  # Okabe and Ito's yellow: visible on grey and on both co
 SIGN_COLOURS = ("#56B4E9", "#E69F00")
 STRONGEST = 0.6  # highest opacity: the bone below stays visible
 SATURATED = 0.99  # quantile of absolute values from which the opacity is highest
-LEFT, TOP, BOTTOM, CAPTION, GAP = 0.35, 1.15, 0.62, 0.22, 0.05  # inches
-SIDE = (style.WIDTH_INCHES - LEFT) / len(OUTCOMES)
+SHOWN = 6  # examples of a network, in as many pairs of a plain image and the image under its map
+PAIRS = 3  # of a row
+TOP, BOTTOM, CAPTION, GAP = 0.35, 0.4, 0.35, 0.12  # inches
+SIDE = (style.WIDTH_INCHES - 0.2 - (PAIRS - 1) * GAP) / (2 * PAIRS)
 
 
 @rc_context(style.RC_PARAMS)
-def baseline_auroc(scores: pd.DataFrame, networks: Scores, conclusion: str) -> Figure:
+def baseline_auroc(scores: pd.DataFrame, networks: Scores) -> Figure:
     """Draw the AUROC of every baseline with its interval, one row each, then of the networks.
 
     Args:
         scores: See `ulna.checks.shortcuts.evaluate_baselines`; NaN where undefined.
         networks: Network -> study-level auroc, auroc_low, auroc_high; None or NaN where undefined.
-        conclusion: The sentence under the figure.
     """
     rows = len(scores) + len(networks)
-    alarm = "Alarm: both intervals of a baseline lie above chance; brightness alone raises none."
-    note = _lines(alarm, conclusion)
-    figure = style.new_figure(1.6 + 0.42 * rows + 0.16 * note.count("\n"))
+    figure = style.new_figure(1.6 + 0.42 * rows)
     style.add_title(figure, f"Baselines on non-anatomical features (study level): {_sizes(scores)}")
     axis = figure.subplots()
     axis.axvline(CHANCE, linestyle=":", color=SOFT)
@@ -59,7 +55,7 @@ def baseline_auroc(scores: pd.DataFrame, networks: Scores, conclusion: str) -> F
     for place, (arch, score) in enumerate(networks.items(), start=len(scores)):
         values = [np.nan if score[name] is None else score[name] for name in AUROC]
         style.draw_interval(axis, place, values, colour(arch), "D")
-        _write_beside(axis, place, style.with_interval(*values), colour(arch))
+        style.write_beside(axis, place, style.with_interval(*values), colour(arch))
     axis.axhline(len(scores) - 0.5, color=SOFT, linewidth=0.8)
     titles = [BASELINES[name] for name in scores["baseline"]]
     axis.set_yticks(range(rows), [*titles, *map(title, networks)])
@@ -73,7 +69,10 @@ def baseline_auroc(scores: pd.DataFrame, networks: Scores, conclusion: str) -> F
         for label, (shape, face) in {**key, "network, test": ("D", SOFT)}.items()
     ]
     axis.legend(handles=[*handles, _chance()], loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
-    style.add_note(figure, note)
+    style.add_note(
+        figure,
+        "An alarm would be a baseline with both intervals above chance; brightness alone is none.",
+    )
     return figure
 
 
@@ -86,12 +85,7 @@ def _draw_baselines(axis: Axes, scores: pd.DataFrame) -> None:
         # A CSV that is read back has NaN for an empty note.
         text = NOTES.get(row["note"]) or style.with_interval(*values)
         flagged = (f"{text}  alarm", ink, "bold")
-        _write_beside(axis, place, *(flagged if row["flag"] else (text, ink)))
-
-
-def _write_beside(axis: Axes, place: float, text: str, ink: str, weight: str = "normal") -> None:
-    look = {"va": "center", "fontsize": 8, "color": ink, "fontweight": weight}
-    style.annotate(axis, text, (1, place), (6, 0), xycoords=axis.get_yaxis_transform(), **look)
+        style.write_beside(axis, place, *(flagged if row["flag"] else (text, ink)))
 
 
 def _sizes(scores: pd.DataFrame) -> str:
@@ -104,118 +98,89 @@ def _chance() -> Line2D:
 
 
 @rc_context(style.RC_PARAMS)
-def occlusion_scores(
-    scores: pd.DataFrame, examples: Mapping[str, Pixels], conclusion: str
-) -> Figure:
-    """Draw AUROC and kappa of each network with intervals, on whole images and on each half.
+def occlusion_scores(scores: pd.DataFrame, examples: Mapping[str, Pixels]) -> Figure:
+    """Draw the AUROC of each network with its interval, on whole images and on each half.
 
     Args:
         scores: See `ulna.checks.shortcuts.tabulate_occlusion`; NaN where undefined.
         examples: One image as it is shown, (size_px, size_px) uint8, for each key of `OCCLUSIONS`.
-        conclusion: The sentence under the figure.
     """
-    key = "Border: edges and corners, with the same area as the centre. Lines: 95% intervals."
-    note = _lines(key, conclusion)
-    figure = style.new_figure(5.6 + 0.16 * note.count("\n"))
+    figure = style.new_figure(4.8)
     style.add_title(
         figure, f"Occlusion: whole images and their halves (study level): {_sizes(scores)}"
     )
-    grid = figure.add_gridspec(len(OCCLUSIONS), 3, width_ratios=(1.3, 2, 2))
-    for place, (shown, name) in enumerate(OCCLUSIONS.items()):
-        axis = figure.add_subplot(grid[place, 0])
-        style.show_image(axis, examples[shown])
-        axis.set_title(name.replace(" (", "\n("), fontsize=8.5, fontweight="normal", loc="center")
-    for column, metric in enumerate(PANELS, start=1):
-        axis = figure.add_subplot(grid[:, column])
-        _draw_occlusion(axis, scores, metric)
-        if column == 1:
-            handles = [*style.network_key(scores["network"].unique()), _chance()]
-            look: Look = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
-            # Wider than its axes: in the layout it would shrink the neighbour.
-            axis.legend(handles=handles, ncols=len(handles), **look).set_in_layout(False)
-    style.add_note(figure, note)
+    grid = figure.add_gridspec(len(OCCLUSIONS), 2, width_ratios=(1, 3))
+    for place, shown in enumerate(OCCLUSIONS):
+        style.show_image(figure.add_subplot(grid[place, 0]), examples[shown])
+    axis = figure.add_subplot(grid[:, 1])
+    axis.axvline(CHANCE, linestyle=":", color=SOFT)
+    tables = {str(name): t.set_index("shown") for name, t in scores.groupby("network", sort=False)}
+    rows = list(OCCLUSIONS)
+    style.draw_rows(axis, rows, tables, "auroc", _write_auroc)
+    names = [name.replace(" (", "\n(") for name in OCCLUSIONS.values()]
+    axis.set_yticks(range(len(rows)), names)
+    left = min([0.2, *(scores["auroc_low"].dropna() - 0.02)])
+    axis.set(xlim=(left, 1.02), xlabel="AUROC")
+    handles = [*style.network_key(tables), _chance()]
+    axis.legend(handles=handles, ncols=len(handles), loc="lower left", bbox_to_anchor=(0, 1))
+    style.add_note(
+        figure, "Border: edges and corners, with the same area as the centre. Lines: 95% intervals."
+    )
     return figure
 
 
-def _lines(first: str, conclusion: str) -> str:
-    return "\n".join([first, *textwrap.wrap(conclusion, LINE_CHARACTERS)])
-
-
-def _draw_occlusion(axis: Axes, scores: pd.DataFrame, metric: str) -> None:
-    name, chance, start = PANELS[metric]
-    axis.axvline(chance, linestyle=":", color=SOFT)
-    networks = list(scores["network"].unique())
-    for row in scores.to_dict("records"):
-        network = row["network"]
-        # The networks of a row are drawn in parallel.
-        offset = 0.8 * ((networks.index(network) + 0.5) / len(networks) - 0.5)
-        place = list(OCCLUSIONS).index(row["shown"]) + offset
-        values = [row[f"{metric}{end}"] for end in ("", "_low", "_high")]
-        style.draw_interval(axis, place, values, colour(network), style.marker(network))
-        text = "too few" if np.isnan(values[0]) else style.with_interval(*values)
-        look = {"ha": "right", "fontsize": 8, "color": colour(network)}
-        style.annotate(axis, text, (1, place), (0, 5), xycoords=axis.get_yaxis_transform(), **look)
-    for place in range(1, len(OCCLUSIONS)):
-        axis.axhline(place - 0.5, color=style.FAINT, linewidth=0.8)
-    left = min([start, *(scores[f"{metric}_low"].dropna() - 0.02)])
-    axis.set(xlim=(left, 1.02), ylim=(len(OCCLUSIONS) - 0.5, -0.5), yticks=[], xlabel=name)
-    axis.grid(axis="y", visible=False)
+def _write_auroc(row: Mapping[str, Any]) -> str:
+    values = [row[name] for name in AUROC]
+    return "too few" if np.isnan(values[0]) else style.with_interval(*values)
 
 
 @rc_context(style.SHEET)
-def saliency_gallery(
-    arch: str, gallery: pd.DataFrame, pixels: Pixels, maps: Maps | None, conclusion: str
-) -> Figure:
-    """Show the most confident image of each body part (row) and outcome (column) under its map.
+def saliency_gallery(arch: str, examples: pd.DataFrame, pixels: Pixels, maps: Maps) -> Figure:
+    """Show images in pairs: the plain image, then the same image under its map.
 
     The same opacity is the same strength in all images.
 
     Args:
         arch: The network.
-        gallery: See `ulna.evaluation.localization.choose_gallery`; also map_x_px and map_y_px, the
-            maximum of the map, and x0, y0, x1, y1, the ground-truth box: NaN where there is none.
-            All in pixels of the square.
+        examples: See `choose_examples`; also map_x_px and map_y_px, the maximum of the map, and x0,
+            y0, x1, y1, the ground-truth box: NaN where there is none. In pixels of the square.
         pixels: The cached images in the same order, (images, size_px, size_px) uint8.
-        maps: Their maps, signed towards abnormal, of the same shape; None where they failed the
-            randomization test: then none is shown.
-        conclusion: The line under the title.
+        maps: Their maps, signed towards abnormal, of the same shape.
     """
-    parts = sorted(gallery["body_part"].unique())
+    rows = -(-len(examples) // PAIRS)
     tall = SIDE + CAPTION
-    figure = style.new_figure(TOP + len(parts) * tall + BOTTOM)
-    shown = "class activation maps" if maps is not None else "maps are not shown"
-    bold = {"fontweight": "bold"}
-    heading = f"{title(arch)}: {shown}, most confident test images"
-    style.add_text(figure, 0.1, 0.2, heading, va="center", fontsize=11, **bold)
-    look = {"color": colour(arch), "fontsize": 8, "va": "center"}
-    style.add_text(figure, 0.1, 0.58, textwrap.fill(conclusion, 130), **look)
-    for column, name in enumerate(OUTCOMES):
-        x = LEFT + (column + 0.5) * SIDE
-        style.add_text(figure, x, TOP - 0.14, name, fontsize=10, **bold, **style.CENTRED)
-    for row, part in enumerate(parts):
-        y = TOP + row * tall + CAPTION + SIDE / 2
-        style.add_text(figure, LEFT / 2, y, part, rotation=90, fontsize=9, **bold, **style.CENTRED)
-    overlays = [None] * len(gallery) if maps is None else _overlays(maps)
-    cells = {
-        (part, name): style.add_cell(figure, LEFT + x * SIDE, TOP + y * tall + CAPTION, SIDE - GAP)
-        for y, part in enumerate(parts)
-        for x, name in enumerate(OUTCOMES)
-    }
-    for example, image, overlay in zip(gallery.itertuples(), pixels, overlays, strict=True):
-        axis = cells.pop((example.body_part, example.outcome))
-        _draw_example(axis, example, image, overlay)
-    for axis in cells.values():
-        axis.text(0.5, 0.5, "none", color=SOFT, transform=axis.transAxes, **style.CENTRED)
-    handles = _gallery_key(maps is not None, bool(gallery["x0"].notna().any()))
-    if handles:
-        figure.legend(handles=handles, loc="lower center", ncols=len(handles))
+    figure = style.new_figure(TOP + rows * tall + BOTTOM)
+    heading = f"{title(arch)}: class activation maps of test images"
+    style.add_text(figure, 0.1, 0.2, heading, va="center", fontsize=11, fontweight="bold")
+    shown = zip(examples.itertuples(), pixels, _overlays(maps), strict=True)
+    for order, (example, image, overlay) in enumerate(shown):
+        x = 0.1 + order % PAIRS * (2 * SIDE + GAP)
+        y = TOP + order // PAIRS * tall
+        caption = f"{example.body_part}: {example.outcome}, p {example.probability:.2f}"
+        style.add_text(figure, x, y + CAPTION - 0.14, caption, va="center", fontsize=8.5)
+        for place, above in enumerate((None, overlay)):
+            axis = style.add_cell(figure, x + place * SIDE, y + CAPTION, SIDE - 0.03)
+            _draw_example(axis, example, image, above)
+    handles = _gallery_key(bool(examples["x0"].notna().any()))
+    figure.legend(handles=handles, loc="lower left", ncols=len(handles))
     return figure
+
+
+def choose_examples(gallery: pd.DataFrame) -> pd.DataFrame:
+    """Choose up to `SHOWN` images of `ulna.evaluation.localization.choose_gallery`.
+
+    The outcomes take turns, each with its most confident images first.
+    """
+    confidence = (gallery["probability"] - 0.5).abs()
+    ranked = gallery.assign(below=-confidence).sort_values(["below", "image"], kind="stable")
+    turn = ranked.groupby("outcome").cumcount()
+    order = ranked["outcome"].map(list(OUTCOMES).index)
+    chosen = ranked.assign(turn=turn, order=order).sort_values(["turn", "order"]).head(SHOWN)
+    return chosen.sort_values(["order", "turn"]).drop(columns=["below", "turn", "order"])
 
 
 def _draw_example(axis: Axes, example: Any, pixels: Pixels, overlay: Maps | None) -> None:
     style.show_image(axis, pixels)
-    caption = f"{style.LABELS[example.label]}, p {example.probability:.3f}"
-    axis.set_title(caption, fontsize=8.5, fontweight="normal", loc="center", pad=3)
     # A pixel's centre is at whole numbers on the axes, at halves in the table.
     if overlay is not None:
         axis.imshow(overlay, interpolation="nearest")
@@ -226,17 +191,13 @@ def _draw_example(axis: Axes, example: Any, pixels: Pixels, overlay: Maps | None
         axis.add_patch(_box((example.x0 - 0.5, example.y0 - 0.5), *size))
 
 
-def _gallery_key(maps: bool, boxes: bool) -> list[Patch | Line2D]:
-    handles: list[Patch | Line2D] = []
-    if maps:
-        handles += [
-            Patch(color=SIGN_COLOURS[1], label="evidence for abnormal"),
-            Patch(color=SIGN_COLOURS[0], label="evidence for normal"),
-            Line2D([], [], color=INK, marker="+", linestyle="", label="maximum"),
-        ]
-    if boxes:
-        handles.append(_box((0, 0), 1, 1, label="ground-truth box"))
-    return handles
+def _gallery_key(boxes: bool) -> list[Patch | Line2D]:
+    handles: list[Patch | Line2D] = [
+        Patch(color=SIGN_COLOURS[1], label="evidence for abnormal"),
+        Patch(color=SIGN_COLOURS[0], label="evidence for normal"),
+        Line2D([], [], color=INK, marker="+", linestyle="", label="maximum"),
+    ]
+    return handles + [_box((0, 0), 1, 1, label="ground-truth box")] * boxes
 
 
 def _box(corner: tuple[float, float], width: float, height: float, label: str = "") -> Rectangle:
@@ -264,14 +225,18 @@ def draw(
 ) -> dict[str, Figure]:
     """Draw all figures of this module; `occluded` is the example of `occlusion_scores`."""
     scores = {arch: metrics[arch]["study"] for arch in networks}
-    baselines = conclusions.baselines(metrics["baselines"])
-    occlusion = conclusions.occlusion(metrics["occlusion"])
     figures = {
-        "baselines": baseline_auroc(tables["baselines"], scores, baselines),
-        "occlusion": occlusion_scores(tables["occlusion"], occluded, occlusion),
+        "baselines": baseline_auroc(tables["baselines"], scores),
+        "occlusion": occlusion_scores(tables["occlusion"], occluded),
     }
+    audit = tables["audit"]
+    flagged = audit["image"][audit["finding"].isin(VISIBLE)]
     for arch, (gallery, maps) in galleries.items():
-        test = conclusions.randomization(metrics[f"explain_{arch}"]["randomization"], arch)
-        pixels = pixels_of(gallery)
-        figures[f"{arch}/saliency"] = saliency_gallery(arch, gallery, pixels, maps, test)
+        # A network at chance has nothing to show, nor have maps that hardly depend on its weights.
+        if maps is not None and scores[arch]["conclusion"] not in AT_CHANCE:
+            # A blank image, or one that is cut off, says nothing of the network.
+            examples = choose_examples(gallery[~gallery["image"].isin(flagged)])
+            shown = maps[examples.index]
+            drawn = saliency_gallery(arch, examples, pixels_of(examples), shown)
+            figures[f"{arch}/saliency"] = drawn
     return figures

@@ -9,6 +9,9 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ulna.checks.audit import FINDINGS
+from ulna.data import Fit
+from ulna.data.images import crop_padding
 from ulna.figures import style
 from ulna.figures.style import (
     CENTRED,
@@ -22,11 +25,12 @@ from ulna.figures.style import (
 )
 
 BOLD = {"fontweight": "bold"}
-# Of the sheet of findings, in inches; a pair of duplicates takes two columns.
-COLUMNS = 6
-EDGE, GAP, PAIR_GAP = 0.1, 0.12, 0.03
-SIDE = (style.WIDTH_INCHES - 2 * EDGE - (COLUMNS - 1) * GAP) / COLUMNS
-TOP, HEADING, CAPTION = 0.55, 0.42, 0.55
+# Of the sheet of findings, in inches: findings side by side, two images or one pair of each.
+COLUMNS = 3
+EDGE, GAP, PAIR_GAP = 0.1, 0.2, 0.03
+WIDE = (style.WIDTH_INCHES - 2 * EDGE - (COLUMNS - 1) * GAP) / COLUMNS
+SIDE = (WIDE - PAIR_GAP) / 2
+TOP, HEADING, CAPTION, MARGIN = 0.5, 0.85, 0.5, 0.1
 
 
 @rc_context(style.RC_PARAMS)
@@ -104,43 +108,47 @@ def edge_cases(
     examples: pd.DataFrame,
     squares: Mapping[str, Pixels],
     findings: Mapping[str, int],
-    meanings: Mapping[str, str],
     images: int,
 ) -> Figure:
-    """Show images of each finding of the audit, one row per finding, duplicates side by side.
+    """Show images of each finding of the audit, findings side by side, duplicates in pairs.
 
     Args:
-        examples: See `ulna.checks.audit.choose_examples`; other_image is "" for none.
-        squares: Image -> (size_px, size_px) uint8.
+        examples: See `ulna.checks.audit.choose_examples`, two images of a finding or one pair;
+            other_image is "" for none.
+        squares: Image -> (height_px, width_px) uint8.
         findings: Finding -> number of rows.
-        meanings: Finding -> its description.
         images: Number of audited images.
     """
     groups = list(examples.groupby("finding", sort=False))
-    tall = HEADING + SIDE + CAPTION
-    figure = style.new_figure(TOP + tall * len(groups) + HEADING)
+    tall = HEADING + SIDE + CAPTION + MARGIN
+    rows = -(-len(groups) // COLUMNS)
+    figure = style.new_figure(TOP + tall * rows + 0.4)
     heading = f"Findings of the audit among {images:,} images"
     style.add_text(figure, EDGE, 0.18, heading, va="top", fontsize=11, **BOLD)
     quiet = {"va": "top", "fontsize": 8, "color": style.SOFT}
-    for order, (name, rows) in enumerate(groups):
-        y = TOP + order * tall
-        heading = f"{name}: {len(rows):,} of {findings[name]:,} shown"
-        style.add_text(figure, EDGE, y, heading, va="top", fontsize=9.5, **BOLD)
-        style.add_text(figure, EDGE, y + 0.2, meanings[name], **quiet)
-        x = EDGE
-        for row in rows.itertuples():
-            pair = [(row.image, row.split, row.label, f", {number(row.value, 2)}")]
-            if row.other_image:
-                pair.append((row.other_image, row.other_split, row.other_label, ""))
-            for place, (image, split, label, value) in enumerate(pair):
-                style.show_image(add_cell(figure, x, y + HEADING, SIDE), squares[image])
-                caption = f"{_short(image)}\n{split}, {LABELS[int(label)]}{value}"
-                below = y + HEADING + SIDE + 0.04
-                style.add_text(figure, x, below, caption, va="top", fontsize=6.2, linespacing=1.15)
-                x += SIDE + (PAIR_GAP if place == 0 and len(pair) > 1 else GAP)
+    for order, (name, table) in enumerate(groups):
+        x = EDGE + order % COLUMNS * (WIDE + GAP)
+        y = TOP + order // COLUMNS * tall
+        heading = f"{str(name).replace('_', ' ')}: {findings[str(name)]:,}"
+        style.add_text(figure, x, y, heading, va="top", fontsize=9.5, **BOLD)
+        style.add_text(figure, x, y + 0.2, fill(FINDINGS[str(name)], 46), **quiet)
+        shown = [
+            (row.image, row.split, row.label, f", {number(row.value, 2)}")
+            for row in table.itertuples()
+        ] + [
+            (row.other_image, row.other_split, row.other_label, "")
+            for row in table.itertuples()
+            if row.other_image
+        ]
+        for image, split, label, value in shown[:2]:
+            style.show_image(add_cell(figure, x, y + HEADING, SIDE), squares[image])
+            caption = f"{_short(image)}\n{split}, {LABELS[int(label)]}{value}"
+            below = y + HEADING + SIDE + 0.04
+            style.add_text(figure, x, below, caption, va="top", fontsize=7.5, linespacing=1.15)
+            x += SIDE + PAIR_GAP
     rest = [f"{name} {count:,}" for name, count in findings.items() if name not in dict(groups)]
-    hidden = fill("Not shown: " + ", ".join(rest), 140)
-    style.add_text(figure, EDGE, TOP + tall * len(groups), hidden, **quiet)
+    hidden = fill("Not shown: " + ", ".join(rest).replace("_", " "), 140)
+    style.add_text(figure, EDGE, TOP + tall * rows, hidden, **quiet)
     return figure
 
 
@@ -158,17 +166,20 @@ def _short(image: str) -> str:
 def draw(
     tables: Tables,
     audit: Mapping[str, Any],
-    meanings: Mapping[str, str],
     samples: pd.DataFrame,
+    fit: Fit,
     examples: pd.DataFrame,
     findings: pd.DataFrame,
     pixels_of: Callable[[pd.DataFrame], Pixels],
 ) -> dict[str, Figure]:
     """Draw all figures of this module; `examples` and `findings` are the rows to be shown."""
     shown = samples[samples["image"].isin([*findings["image"], *findings["other_image"]])]
-    squares = dict(zip(shown["image"], pixels_of(shown), strict=True))
+    images = {
+        row.image: crop_padding(square, row.width_px, row.height_px, fit)
+        for row, square in zip(shown.itertuples(), pixels_of(shown), strict=True)
+    }
     return {
         "splits": split_sizes(tables["splits"]),
         "examples": example_images(examples, pixels_of(examples)),
-        "audit": edge_cases(findings, squares, audit["findings"], meanings, audit["images"]),
+        "audit": edge_cases(findings, images, audit["findings"], audit["images"]),
     }

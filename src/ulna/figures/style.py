@@ -4,7 +4,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from ulna.evaluation.conclusions import NAMES
+from ulna.evaluation import NAMES
 from ulna.evaluation.conclusions import number as number
 
 Pixels = npt.NDArray[np.uint8]
@@ -30,15 +30,19 @@ CENTRED: Look = {"ha": "center", "va": "center"}
 LABELS = ("normal", "abnormal")
 # Okabe and Ito's vermilion, blue and green, distinguishable with any common colour vision
 # deficiency. Here, not in the table of networks: another colour re-runs plot and report only.
-LOOKS = {"cnn": ("#D55E00", "o"), "densenet169": ("#0072B2", "s"), "mobilenetv2": ("#009E73", "^")}
+LOOKS = {
+    "cnn": ("#D55E00", "o"),
+    "densenet169": ("#0072B2", "s"),
+    "mobilenetv2": ("#009E73", "^"),
+    "ensemble": ("#222222", "D"),
+}
 FALLBACK = ("#B8860B", "v")  # of a network that has no entry above
 # Tol's teal and purple, distinguishable from the networks' colours too.
 LABEL_COLOURS = ("#44AA99", "#AA4499")
 SPLITS = ("train", "val", "test")
 INK, SOFT, FAINT, PAPER = "#222222", "#6B6B6B", "#E4E4E4", "#FFFFFF"
 PUBLISHED = "#555555"  # never the colour of a network
-# The same in light and dark mode: for text on a coloured cell and marks on a radiograph.
-ON_LIGHT, ON_DARK = "#1A1A1A", "#FDFDFD"
+ON_DARK = "#FDFDFD"  # marks on a radiograph, the same in light and dark mode
 # CSS variables that a page may set; without them a figure is black on white.
 VARIABLES = {INK: "ink", SOFT: "soft", FAINT: "line", PAPER: "paper", PUBLISHED: "soft"}
 # In dark mode colours below this relative luminance are mixed with so much white: Okabe and Ito's
@@ -160,6 +164,48 @@ def draw_interval(
     axis.plot([low, high], [place, place], color=colour, linewidth=width)
     face = face or colour
     axis.plot(value, place, marker, markersize=5, color=colour, markerfacecolor=face)
+
+
+def write_beside(axis: Axes, place: float, text: str, ink: str, weight: str = "normal") -> None:
+    """Write text to the right of an axes, beside a row."""
+    look = {"va": "center", "fontsize": 8, "color": ink, "fontweight": weight}
+    annotate(axis, text, (1, place), (6, 0), xycoords=axis.get_yaxis_transform(), **look)
+
+
+def draw_rows(
+    axis: Axes, rows: Sequence[str], tables: Tables, name: str, write: Callable[[Any], str]
+) -> None:
+    """Draw a forest plot: a value with its interval for each row and network, text beside it.
+
+    Args:
+        axis: Its y axis counts the rows from the top.
+        rows: Labels of the rows.
+        tables: Network -> a table whose index is the rows, with columns name, name_low, name_high;
+            hollow without an interval, nothing where the value is NaN or the row is not there.
+        name: The column.
+        write: The text beside a row of a table.
+    """
+    for order, (network, table) in enumerate(tables.items()):
+        ink = colour(network)
+        for row, label in enumerate(rows):
+            # The networks of a row are drawn in parallel.
+            place = row + 0.84 * ((order + 0.5) / len(tables) - 0.5)
+            if label not in table.index:
+                write_beside(axis, place, "too few", ink)
+                continue
+            values = [table.loc[label, f"{name}{end}"] for end in ("", "_low", "_high")]
+            face = PAPER if pd.isna(values[1]) else None
+            draw_interval(axis, place, values, ink, marker(network), face)
+            write_beside(axis, place, write(table.loc[label]), ink)
+    for row in range(1, len(rows)):
+        axis.axhline(row - 0.5, color=FAINT, linewidth=0.8)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    bare(axis, "y")
+
+
+def rows_height(rows: int, networks: int) -> float:
+    """Inches that the rows of `draw_rows` take."""
+    return rows * (0.12 + 0.17 * networks)
 
 
 def bare(axis: Axes, way: Literal["x", "y"]) -> None:

@@ -189,5 +189,4 @@ def tensorboard(history: Path) -> list[keras.callbacks.Callback]:
             "ULNA_TENSORBOARD is set, but the package tensorboard is not installed: "
             "`pip install tensorboard`, or unset it"
         )
-    run = history.parent.name if history.stem == "history" else history.stem
-    return [keras.callbacks.TensorBoard(str(Path(folder) / run), write_graph=False)]
+    return [keras.callbacks.TensorBoard(str(Path(folder) / history.stem), write_graph=False)]

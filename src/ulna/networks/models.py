@@ -23,7 +23,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
 # Keras' default of 0.99 forgets the initial statistics after some 400 steps; an epoch of the
-# phantom has 18, and the validation loss of the first epochs was noise.
+# phantom had 18, and the validation loss of the first epochs was noise.
 BATCH_NORM_MOMENTUM = 0.9
 
 HEAD = "head_"

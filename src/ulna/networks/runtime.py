@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from ulna.core import InputError
-from ulna.core.provenance import describe
+from ulna.core.provenance import describe, has_gpu_driver
 
 # Bits depend on how sums are cut over threads: the count is fixed, not taken from the machine. Two
 # threads run on any machine; a GPU does not use them.
@@ -61,6 +61,15 @@ def environment() -> dict[str, Any]:
         for gpu in tf.config.list_physical_devices("GPU")
     ]
     return describe(tf.config.threading.get_intra_op_parallelism_threads(), gpus)
+
+
+def describe_device() -> str:
+    """Say in a few words what networks run on; after `configure`."""
+    device = environment()["device"]
+    if device != "CPU":
+        return f"on {device}"
+    unseen = "; there is an NVIDIA driver, but TensorFlow sees no GPU: ./ulna doctor says why"
+    return f"on the CPU, {THREADS} threads{unseen * has_gpu_driver()}"
 
 
 def _refuse_clusters() -> None:

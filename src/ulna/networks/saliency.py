@@ -133,12 +133,6 @@ def make_cam_fn(model: keras.Model, layer: keras.Layer) -> CamFn:
     return cam
 
 
-def upsample(maps: Maps, size_px: int) -> Maps:
-    """Resize maps (n, rows, columns) bilinearly to (n, size_px, size_px) float32."""
-    large: Maps = tf.image.resize(maps[..., None], (size_px, size_px), "bilinear").numpy()
-    return large[..., 0]
-
-
 def randomization_test(model: keras.Model, cam: CamFn, pixels: Pixels, seed: int) -> Randomization:
     """Run the cascading randomization test of the maps `cam` of (n, size_px, size_px) uint8 pixels.
 

@@ -48,6 +48,7 @@ def train_model(
             weights or the images, or the disk has no room for checkpoints.
     """
     runtime.configure(config.seed, config.train.mixed_precision)
+    print(f"{config.name}: training {runtime.describe_device()}", flush=True)
     training, validation = (
         dataset.examples(cache, rows, image_weights(rows, train, config.loss, config.class_weights))
         for rows in (train, val)

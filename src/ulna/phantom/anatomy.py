@@ -1,5 +1,7 @@
 """Schematic arms: seven body parts as bones, joints and the soft tissue around them.
 
+The sites of findings are where bones often break: the necks of the outer metacarpals, the radius
+above the wrist, the middle of a shaft, the humerus below its head and above the elbow.
 The fingers point up. Differences between people and between views come from random streams that do
 not know the label.
 """
@@ -11,16 +13,18 @@ from numpy.random import Generator
 
 from ulna.phantom.scene import (
     BLADE,
+    CLAVICLE,
     HUMERUS,
     HUMERUS_SIDE,
     LIMB,
     PALM,
     RADIUS,
-    ROD,
+    RIB,
     ROUND,
     ULNA,
     Joint,
     Metal,
+    Outline,
     Scene,
     Site,
     Tube,
@@ -57,8 +61,11 @@ def _hand(person: Person, pose: Generator, view: int) -> Scene:
     flesh.append(Tube("ball", (-12, 2), (-44 * squeeze, -62), ROUND, 17 * person.flesh))
     wide = (27 if lateral else 34) * person.flesh
     flesh.append(Tube("arm", (0, 320), (0, -40), LIMB, wide, density=0.62))
-    names = [f"{ray} {segment}" for ray, *_ in RAYS for segment in ("metacarpal", "proximal")]
-    sites = tuple(Site(name, 0.25, 0.75) for name in names)
+    sites = (
+        Site("little metacarpal", 0.55, 0.75), Site("little metacarpal", 0.55, 0.75),
+        Site("ring metacarpal", 0.45, 0.65), Site("thumb metacarpal", 0.2, 0.4),
+        Site("index proximal", 0.3, 0.6),
+    )  # fmt: skip
     window = (-82, -195, 82, 45)
     return Scene(tuple(bones), tuple(flesh), tuple(joints), sites, window, 0.017, 0.085)
 
@@ -66,8 +73,8 @@ def _hand(person: Person, pose: Generator, view: int) -> Scene:
 def _wrist(person: Person, pose: Generator, view: int) -> Scene:
     scene = _hand(person, pose, view)
     sites = (
-        Site("radius", 0.78, 0.93), Site("radius", 0.78, 0.93), Site("ulna", 0.78, 0.93),
-        Site("index metacarpal", 0.2, 0.5), Site("little metacarpal", 0.2, 0.5),
+        Site("radius", 0.82, 0.91), Site("radius", 0.82, 0.91), Site("radius", 0.82, 0.91),
+        Site("ulna", 0.82, 0.91),
     )  # fmt: skip
     narrow = 34 if view % 4 == 2 else 48
     thumb_base = Joint("trapezium", 1, "thumb metacarpal", 0)
@@ -95,7 +102,7 @@ def _finger(person: Person, pose: Generator, view: int) -> Scene:
     middle = next(bone for bone in bones if bone.name == f"{name} middle")
     x, y = middle.start
     half = pose.uniform(20, 34)
-    sites = tuple(Site(f"{name} {segment}", 0.2, 0.75) for segment in ("proximal", "middle"))
+    sites = (Site(f"{name} proximal", 0.35, 0.65), Site(f"{name} middle", 0.35, 0.65))
     flesh.append(Tube("palm", (-2, 34), (0, -104), PALM, 39 * person.flesh, density=0.42))
     window = (x - half, y - 66, x + half, y + 62)
     return Scene(tuple(bones), tuple(flesh), tuple(joints), sites, window, 0.021, 0.11)
@@ -125,8 +132,8 @@ def _arm(person: Person, pose: Generator, view: int) -> Scene:
     for index in range(5):
         parts = build_ray(person, index, squeeze, 0.0, 0.0)
         bones.append(parts[0][0])
-    joints = (Joint("humerus", 1, "radius", 0), Joint("humerus", 1, "ulna", 0))
-    sites = (Site("radius", 0.25, 0.8), Site("ulna", 0.2, 0.8))
+    joints = (Joint("humerus", 1, "ulna", 0), Joint("humerus", 1, "radius", 0))
+    sites = (Site("radius", 0.45, 0.65), Site("ulna", 0.45, 0.65))
     return Scene(tuple(bones), tissue, joints, sites, (-48, -32, 48, elbow[1] + 38), 0.0088, 0.066)
 
 
@@ -134,7 +141,7 @@ def _elbow(person: Person, pose: Generator, view: int) -> Scene:
     scene = _arm(person, pose, view)
     x, y = scene.bone("radius").start
     window = (-48.0, y - 80, 95.0, y + 50) if view % 2 == 1 else (-52.0, y - 75, 52.0, y + 85)
-    sites = (Site("humerus", 0.76, 0.9), Site("radius", 0.1, 0.24), Site("ulna", 0.12, 0.26))
+    sites = (Site("humerus", 0.82, 0.89), Site("radius", 0.09, 0.17), Site("ulna", 0.14, 0.22))
     return replace(scene, window=window, sites=sites, bone_mu=0.056, tissue_mu=0.0078)
 
 
@@ -149,21 +156,23 @@ def _shoulder(person: Person, pose: Generator, view: int) -> Scene:
     humerus = Tube("humerus", cap, end, HUMERUS, 10.5 * wide, -2.5, 3.8 * person.cortex * wide)
     gap = 27 * wide + 3.5 * person.gap
     turn = pose.normal(0, 3)
+    medial = (140, -46 + turn)
     bones = []
     for i in range(6):
         start, tip = (60 + 8 * i * 0.2, -30 + 27 * i), (150, -52 + 30 * i)
-        bones.append(Tube("rib", start, tip, ROD, 5.2, 18 - 2 * i, 1.4, 0.5))
+        bones.append(Tube("rib", start, tip, RIB, 5.2, 18 - 2 * i, 1.4, 0.5))
     bones += [
         Tube("blade", (gap + 4, 4), (gap + 62, 128), BLADE, 26, 0, 1.2, 0.2),
         Tube("spine", (gap + 84, -8 + turn), (gap - 10, -25), ROUND, 6, 3, 1.5, 0.5),
         Tube("glenoid", (gap, -17), (gap + 5, 22), ROUND, 6.5 * wide, 0, 2.0, 0.75),
         Tube("coracoid", (gap + 16, -16), (gap - 4, -10), ROUND, 6.0, 2, 1.5, 0.5),
         Tube("acromion", (gap + 6, -36), (-14, -33), ROUND, 6.5, -3, 1.6, 0.6),
-        Tube("clavicle", (140, -46 + turn), (4, -42), ROD, 6 * wide, -7, 2.2 * person.cortex, 0.8),
+        Tube("clavicle", medial, (4, -42), CLAVICLE, 6 * wide, -7, 2.2 * person.cortex, 0.8),
         humerus,
     ]
-    joints = (Joint("humerus", 0, "glenoid", 0), Joint("clavicle", 1, "acromion", 0))
-    sites = (Site("humerus", 0.13, 0.3), Site("humerus", 0.13, 0.3), Site("clavicle", 0.35, 0.8))
+    shoulder = Joint("humerus", 0, "glenoid", 0)
+    joints = (shoulder, shoulder, Joint("clavicle", 1, "acromion", 0))
+    sites = (Site("humerus", 0.14, 0.24), Site("humerus", 0.14, 0.24), Site("clavicle", 0.5, 0.7))
     flesh = person.flesh
     tissue = (
         Tube("arm", (3, -42), go(end, 180 - degrees, 40), LIMB, 44 * flesh),
@@ -179,7 +188,7 @@ def _shoulder(person: Person, pose: Generator, view: int) -> Scene:
 def _humerus(person: Person, pose: Generator, view: int) -> Scene:
     scene = _shoulder(person, pose, 0)
     humerus = scene.bone("humerus")
-    sites = (Site("humerus", 0.2, 0.82),)
+    sites = (Site("humerus", 0.4, 0.65),)
     x, y = humerus.end
     bones = tuple(bone for bone in scene.bones if bone.name != "humerus")
     if view % 2 == 1:
@@ -188,10 +197,11 @@ def _humerus(person: Person, pose: Generator, view: int) -> Scene:
         Tube("radius", (x - 9, y + 3), (x - 14, y + 150), RADIUS, 6.8 * person.width, 0, 2.5),
         Tube("ulna", (x + 7, y - 16), (x + 12, y + 150), ULNA, 6.6 * person.width, 0, 2.5),
     )
+    joints = (scene.joints[0], Joint("humerus", 1, "ulna", 0))
     tissue = (*scene.tissue, Tube("forearm", (x, y - 20), (x, y + 150), LIMB, 40 * person.flesh))
     left, right = min(-55.0, x - 50), max(62.0, x + 48)
     return replace(
-        scene, bones=(*bones, *forearm, humerus), tissue=tissue, sites=sites,
+        scene, bones=(*bones, *forearm, humerus), tissue=tissue, joints=joints, sites=sites,
         window=(left, -62, right, y + 45), bone_mu=0.047,
     )  # fmt: skip
 
@@ -202,11 +212,48 @@ BUILDERS: dict[str, Callable[[Person, Generator, int], Scene]] = {
 }  # fmt: skip
 
 
-def build_scene(body_part: str, build: Generator, pose: Generator, view: int) -> Scene:
+def _hand_cast(scene: Scene) -> list[Tube]:
+    """From the middle of the forearm to the knuckles."""
+    limbs = {limb.name: limb for limb in scene.tissue}
+    arm = limbs["arm"].half_width_mm
+    palm = round(limbs["palm"].half_width_mm / arm, 2)
+    widths = ((0, 1.0, 1.0), (0.6, 0.95, 0.95), (0.8, 0.9, 0.9), (1, palm, palm))
+    return [Tube("cast", (0, 200), (0, -72), Outline(widths, *FLAT), arm)]
+
+
+def _arm_cast(scene: Scene) -> list[Tube]:
+    """From the wrist to the elbow, and where it is in view up the arm."""
+    limbs = {limb.name: limb for limb in scene.tissue}
+    forearm, upper, elbow = limbs["forearm"], limbs["upper arm"], scene.bone("humerus").end
+    narrowing = Outline(((0, 1.1, 1.1), (0.6, 0.95, 0.95), (1, 0.8, 0.8)), *FLAT)
+    lower = Tube("cast", go(elbow, 0, -25), (0, -30), narrowing, forearm.half_width_mm)
+    return [lower, replace(upper, end=elbow, outline=replace(upper.outline, end_cap=FLAT[1]))]
+
+
+FLAT = (0.004, 0.004)  # caps of a tube whose ends are cut off
+CASTS: dict[str, Callable[[Scene], list[Tube]]] = {
+    "ELBOW": _arm_cast, "FOREARM": _arm_cast, "HAND": _hand_cast, "WRIST": _hand_cast,
+}  # fmt: skip
+
+
+def _cast(scene: Scene, body_part: str, plaster: bool) -> tuple[Tube, ...]:
+    name, wall, density = ("plaster", 5.0, 1.0) if plaster else ("mesh", 3.5, 0.6)
+    return tuple(
+        replace(
+            limb, name=name, half_width_mm=limb.half_width_mm + wall, cortex_mm=wall,
+            density=density,
+        )
+        for limb in CASTS[body_part](scene)
+    )  # fmt: skip
+
+
+def build_scene(
+    body_part: str, build: Generator, pose: Generator, view: int, cast: bool = False
+) -> Scene:
     """Pose a person's body part, one of MURA's seven, for one view: a healthy scene.
 
     `build` is the study's own stream, `pose` the view's; neither may know the label. View 0 is
-    frontal, later ones are oblique or lateral.
+    frontal, later ones are oblique or lateral. `cast` is for a part of `CASTS`.
     """
     person = sample_person(build)
     scene = BUILDERS[body_part](person, pose, view)
@@ -214,4 +261,5 @@ def build_scene(body_part: str, build: Generator, pose: Generator, view: int) ->
     # A ring, where the ring finger is in view: metal that is no finding.
     fingers = [bone for bone in scene.bones if person.ring and bone.name == "ring proximal"]
     rings = tuple(Metal(bone.at(0.45, -1.9), bone.at(0.45, 1.9), 1.5) for bone in fingers)
-    return replace(scene, bones=bones, metals=rings)
+    casts = _cast(scene, body_part, person.plaster) if cast else ()
+    return replace(scene, bones=bones, metals=rings, casts=casts)

@@ -1,4 +1,4 @@
-"""The anatomy of a radiograph as geometry in millimetres: tubes, blobs, metal, joints.
+"""The anatomy of a radiograph as geometry in millimetres: tubes, blobs, metal, casts, joints.
 
 A scene is one view of one body part, x to the right and y down. It knows neither pixels nor
 disease: `ulna.phantom.anatomy` builds a healthy one, `ulna.phantom.pathology` inserts a finding,
@@ -31,7 +31,10 @@ def _symmetric(*stations: tuple[float, float], caps: tuple[float, float]) -> Out
 
 
 ROUND = _symmetric((0, 1), (1, 1), caps=(0.5, 0.5))
+CARPAL = _symmetric((0, 0.95), (0.5, 1), (1, 0.95), caps=(0.36, 0.36))
 ROD = _symmetric((0, 1), (1, 1), caps=(0.01, 0.01))
+RIB = _symmetric((0, 0.5), (0.15, 1), (1, 1), caps=(0.1, 0.01))
+CLAVICLE = _symmetric((0, 1.5), (0.2, 1.05), (0.6, 0.9), (0.85, 1.2), (1, 1.3), caps=(0.02, 0.05))
 METACARPAL = _symmetric(
     (0, 1.7), (0.1, 1.6), (0.28, 1.1), (0.5, 1), (0.7, 1.1), (0.88, 1.6), (1, 1.5),
     caps=(0.05, 0.12),
@@ -61,8 +64,8 @@ ULNA = Outline(
 HUMERUS = Outline(
     (
         (0, 1.7, 2.0), (0.04, 1.9, 2.4), (0.09, 1.9, 2.3), (0.15, 1.5, 1.5), (0.24, 1.15, 1.15),
-        (0.5, 1.0, 1.0), (0.72, 1.0, 1.0), (0.84, 1.15, 1.15), (0.91, 1.65, 1.8), (0.948, 2.6, 2.9),
-        (0.965, 2.55, 2.8), (0.985, 1.95, 2.1), (1, 1.9, 2.0),
+        (0.5, 1.0, 1.0), (0.72, 1.0, 1.0), (0.84, 1.15, 1.2), (0.9, 1.5, 1.65), (0.94, 2.4, 2.85),
+        (0.953, 2.45, 2.9), (0.966, 2.05, 2.2), (0.984, 2.0, 2.15), (1, 1.8, 1.9),
     ),
     0.055, 0.016,
 )  # fmt: skip
@@ -70,7 +73,7 @@ BLADE = Outline(
     ((0, 0.5, 0.6), (0.15, 0.9, 0.8), (0.4, 1.7, 0.9), (0.75, 1.2, 0.7), (1, 0.3, 0.3)), 0.05, 0.1
 )
 LIMB = _symmetric((0, 1.1), (0.3, 1.1), (0.65, 0.95), (1, 0.8), caps=(0.1, 0.1))
-DIGIT = _symmetric((0, 1.1), (0.5, 1.0), (0.8, 0.95), (1, 0.9), caps=(0.05, 0.2))
+DIGIT = _symmetric((0, 1.0), (0.15, 1.06), (0.5, 0.98), (0.8, 1.0), (1, 0.9), caps=(0.16, 0.22))
 PALM = _symmetric((0, 0.66), (0.3, 0.82), (0.7, 1), (1, 0.98), caps=(0.2, 0.16))
 HUMERUS_SIDE = Outline(
     (
@@ -83,12 +86,16 @@ HUMERUS_SIDE = Outline(
 
 @dataclass(frozen=True)
 class Break:
-    """Break of a bone into two fragments; offsets grow linearly from the far ends to here."""
+    """Break of a bone into two fragments; offsets grow linearly from the far ends to here.
+
+    The step parts the broken ends, the apex moves both to one side: an angle.
+    """
 
     position: float
     step_mm: float
     overlap_mm: float
     teeth: tuple[float, ...]
+    apex_mm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -147,12 +154,33 @@ class Blob:
 
 @dataclass(frozen=True)
 class Metal:
-    """A metal rod or strip, seen from the side."""
+    """A metal rod or strip, seen from the side, rounded off at both ends.
+
+    `end_half_width_mm` tapers it (a stem, the point of a wire), `pitch_mm` gives it a screw's
+    thread, and `bore`, 0 to 1, is the hollow share of its width (a cannulated nail). Where pieces
+    overlap the denser one counts; at density 1 next to nothing shines through.
+    """
 
     start: Point
     end: Point
     half_width_mm: float
     density: float = 1.0
+    end_half_width_mm: float | None = None
+    pitch_mm: float = 0.0
+    bore: float = 0.0
+
+
+@dataclass(frozen=True)
+class Disc:
+    """Round metal: a ball (a prosthesis' head), thickest in its middle, or flat (a screw's head).
+
+    Density 0 punches a hole into the metal that precedes it in `Scene.metals` (a plate's hole).
+    """
+
+    centre: Point
+    radius_mm: float
+    density: float = 1.0
+    ball: bool = True
 
 
 @dataclass(frozen=True)
@@ -176,7 +204,11 @@ class Site:
 
 @dataclass(frozen=True)
 class Scene:
-    """One view of one body part in mm; `window` is left, top, right, bottom of the image."""
+    """One view of one body part in mm; `window` is left, top, right, bottom of the image.
+
+    A cast is a hollow tube: `cortex_mm` is the thickness of its wall, `density` 1 that of dry
+    plaster; one whose name begins with "mesh" is of fibreglass and shows its weave.
+    """
 
     bones: tuple[Tube, ...]
     tissue: tuple[Tube, ...]
@@ -186,7 +218,8 @@ class Scene:
     tissue_mu: float
     bone_mu: float
     blobs: tuple[Blob, ...] = ()
-    metals: tuple[Metal, ...] = ()
+    metals: tuple[Metal | Disc, ...] = ()
+    casts: tuple[Tube, ...] = ()
     holes: tuple[Tube, ...] = ()
     finding_points: tuple[Point, ...] = ()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from numpy.random import Generator
 
 from ulna.phantom.scene import (
+    CARPAL,
     DIGIT,
     HUMERUS,
     METACARPAL,
@@ -35,6 +36,7 @@ class Person:
     flesh: float
     gap: float
     ring: bool
+    plaster: bool
     lengths: tuple[float, ...] = field(repr=False)
 
 
@@ -47,6 +49,7 @@ def sample_person(rng: Generator) -> Person:
         flesh=rng.uniform(0.85, 1.35),
         gap=rng.uniform(0.85, 1.2),
         ring=rng.random() < 0.06,
+        plaster=rng.random() < 0.6,
         lengths=tuple(rng.uniform(0.94, 1.06, 40).tolist()),
     )
 
@@ -69,14 +72,14 @@ SEGMENTS = ("metacarpal", "proximal", "middle", "distal")
 THUMB_SEGMENTS = ("metacarpal", "proximal", "distal")
 # Name, centre x and y, half-length and half-width in mm, degrees of the long axis.
 CARPALS = (
-    ("scaphoid", -11.5, -10.0, 10.5, 5.6, -40.0),
-    ("lunate", -0.5, -7.5, 7.2, 6.6, 70.0),
-    ("triquetrum", 9.0, -11.0, 7.2, 5.8, 40.0),
-    ("pisiform", 11.5, -13.5, 4.4, 3.8, 0.0),
-    ("trapezium", -18.5, -19.5, 7.6, 6.2, -50.0),
-    ("trapezoid", -11.5, -22.5, 6.4, 5.4, -20.0),
-    ("capitate", -2.5, -20.0, 11.0, 6.6, 0.0),
-    ("hamate", 7.5, -20.5, 9.5, 7.0, 15.0),
+    ("scaphoid", -11.0, -9.5, 8.8, 5.1, -38.0),
+    ("lunate", -0.3, -7.6, 6.0, 5.6, 80.0),
+    ("triquetrum", 10.0, -10.4, 6.2, 5.0, 40.0),
+    ("pisiform", 12.0, -13.0, 4.0, 3.5, 0.0),
+    ("trapezium", -18.9, -20.4, 5.9, 5.0, -50.0),
+    ("trapezoid", -11.9, -23.4, 5.4, 4.5, -20.0),
+    ("capitate", -2.8, -22.0, 9.4, 5.4, 0.0),
+    ("hamate", 7.8, -21.6, 8.2, 5.8, 12.0),
 )
 DIGIT_HALF_WIDTH_MM = 8.5
 
@@ -104,7 +107,8 @@ def build_ray(
         cortex = 0.36 * width * person.cortex
         bones.append(Tube(f"{name} {segment}", here, end, outline, width, 0.02 * size_mm, cortex))
         half = DIGIT_HALF_WIDTH_MM * (1.15 - 0.1 * number) * person.flesh
-        flesh.append(Tube("flesh", here, go(end, degrees, 7 if last else 3), DIGIT, half))
+        tip = go(end, degrees, 7 if last else 8)
+        flesh.append(Tube("flesh", go(here, degrees, -6), tip, DIGIT, half))
         if number:
             joints.append(Joint(bones[-2].name, 1, bones[-1].name, 0))
         here = go(end, degrees, 1.9 * person.gap)
@@ -120,7 +124,7 @@ def build_carpals(person: Person, squeeze: float) -> list[Tube]:
         size = 0.97 * (2 - person.gap) ** 0.3
         start, end = (go(centre, degrees, sign * half_length * size) for sign in (-1, 1))
         cortex = 0.9 * person.cortex
-        bones.append(Tube(name, start, end, ROUND, half_width * size, 0.0, cortex, 0.8))
+        bones.append(Tube(name, start, end, CARPAL, half_width * size, 0.0, cortex, 0.9))
     return bones
 
 

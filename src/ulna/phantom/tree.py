@@ -1,8 +1,9 @@
 """The embedded data set: synthetic radiographs in MURA's own layout, annotated, in one .zip.
 
 Everything that is not pathology is sampled from random streams that do not know the label: build,
-pose, side, exposure, image size, number of views, mode, rings, letters. Each study has streams of
-its own, so the number of workers changes nothing.
+pose, side, exposure, image size, number of views, mode, rings, letters. A cast is as frequent in
+normal studies of a body part as in abnormal ones. Each study has streams of its own, so the number
+of workers changes nothing.
 """
 
 import io
@@ -22,9 +23,10 @@ from PIL import Image
 
 from ulna.core.io import atomic_write, require_free_space
 from ulna.core.stage import cores, process_map, progress
-from ulna.phantom.anatomy import build_scene
-from ulna.phantom.pathology import SHARES, insert_finding, sample_finding
-from ulna.phantom.radiograph import Pixels, expose, sample_camera
+from ulna.phantom.anatomy import CASTS, build_scene
+from ulna.phantom.camera import sample_camera
+from ulna.phantom.pathology import SHARES, Finding, insert_finding, sample_finding
+from ulna.phantom.radiograph import Pixels, expose
 
 # Studies in MURA v1.1, normal and abnormal, train and valid (counted from its CSV files).
 MURA_STUDIES = {
@@ -38,15 +40,19 @@ MURA_STUDIES = {
 }
 SPLITS = ("train", "valid")
 FIRST_PATIENT = {"train": 1, "valid": 11185}  # as in MURA: valid has the higher numbers
-VALID_FRACTION = 0.21
+VALID_FRACTION = 0.145  # of 800 patients 139 studies: an interval of AUROC less than 0.15 wide
 STUDIES_PER_PATIENT = 1.2
 VIEW_SHARES = {1: 0.22, 2: 0.33, 3: 0.35, 4: 0.10}  # of studies with n views
+CAST_FRACTION = 0.35  # of the studies with a fracture, where a part has casts
 RGB_FRACTION = 0.02
 HIDDEN_FRACTION = 0.05  # of the later views of an abnormal study: the finding is not visible
 PROBLEMS = ("inverted",) * 3 + ("blank",) * 2 + ("cut_off",) * 3
 ANNOTATIONS = "annotations.csv"
-ANNOTATION_COLUMNS = ("image", "finding", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of")
-BYTES_PER_VIEW = 36_000  # in the .zip: the mean of 809 views
+ANNOTATION_COLUMNS = (
+    "image", "finding", "detail", "x0", "y0", "x1", "y1", "quality", "near_duplicate_of",
+)  # fmt: skip
+BOX_COLUMNS = ANNOTATION_COLUMNS[3:7]
+BYTES_PER_VIEW = 41_000  # in the .zip: the mean of 2,516 views
 BATCH = 8  # images, some 80 ms
 UNIX = 3  # in `create_system` of a .zip entry
 SHORTCUT_FRACTION = 0.05  # side of the corner marker, of the image's longer side
@@ -57,7 +63,7 @@ Row = tuple[str | int | None, ...]
 T = TypeVar("T")
 
 # Streams of random numbers; the last number of a seed sequence keeps them apart.
-PLAN, PERSON, POSE, CAMERA, NOISE, FINDING, VIEW_OF_FINDING, PROBLEM, MODE = range(9)
+PLAN, PERSON, POSE, CAMERA, NOISE, FINDING, VIEW_OF_FINDING, PROBLEM, MODE, CAST = range(10)
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ class Study:
     finding: str
     views: int
     number: int
+    cast: bool = False
 
     @property
     def folder(self) -> str:
@@ -148,7 +155,26 @@ def plan_studies(seed: int, patients: int) -> list[Study]:
             patient = FIRST_PATIENT[split] + owner
             finding = findings.pop() if abnormal else "none"
             studies.append(Study(split, part, patient, number, finding, count, len(studies)))
-    return sorted(studies, key=lambda study: study.folder)
+    return sorted(_with_casts(studies, seed), key=lambda study: study.folder)
+
+
+def _with_casts(studies: list[Study], seed: int) -> list[Study]:
+    """Put casts on fractures, and on the same share of the part's normal studies: follow-ups.
+
+    A cast alone says nothing of the label.
+    """
+    rng = np.random.default_rng([seed, 0, CAST])
+    order = [studies[k] for k in rng.permutation(len(studies))]
+    chosen: set[int] = set()
+    for split in SPLITS:
+        for part in CASTS:
+            group = [s for s in order if (s.split, s.body_part) == (split, part)]
+            normal = [study.number for study in group if study.finding == "none"]
+            fractures = [study.number for study in group if study.finding.endswith("fracture")]
+            casts = round(CAST_FRACTION * len(fractures))
+            share = casts / max(len(group) - len(normal), 1)
+            chosen.update(fractures[:casts], normal[: round(share * len(normal))])
+    return [replace(study, cast=study.number in chosen) for study in studies]
 
 
 def _shuffled(shares: Mapping[T, float], total: int, rng: Generator) -> list[T]:
@@ -234,9 +260,9 @@ def _stream(view: View, seed: int, purpose: int) -> Generator:
 
 def _radiograph(view: View, seed: int, healthy: bool) -> tuple[Pixels, list[int]]:
     study = view.study
-    first = replace(view, view=0)
-    build = _stream(first, seed, PERSON)
-    scene = build_scene(study.body_part, build, _stream(view, seed, POSE), view.view)
+    build = _stream(replace(view, view=0), seed, PERSON)
+    pose = _stream(view, seed, POSE)
+    scene = build_scene(study.body_part, build, pose, view.view, study.cast)
     side = "LR"[int(build.integers(2))]
     shift = 0.55 if view.quality == "cut_off" else 0.0
     camera = sample_camera(scene, side, _stream(view, seed, CAMERA), shift)
@@ -245,9 +271,9 @@ def _radiograph(view: View, seed: int, healthy: bool) -> tuple[Pixels, list[int]
         shape = (camera.height_px, camera.width_px)
         return (18 + 1.5 * noise.standard_normal(shape)).astype(np.uint8), []
     box: list[int] = []
-    if study.finding != "none" and not healthy:
+    finding = _finding(study, seed)
+    if finding is not None and not healthy:
         of_view = _stream(view, seed, VIEW_OF_FINDING)
-        finding = sample_finding(study.finding, _stream(first, seed, FINDING))
         if view.view == 0 or of_view.random() >= HIDDEN_FRACTION:
             abnormal = insert_finding(scene, finding, of_view)
             points = camera.pixels(np.array(abnormal.finding_points))
@@ -257,8 +283,18 @@ def _radiograph(view: View, seed: int, healthy: bool) -> tuple[Pixels, list[int]
     return (255 - grey if view.quality == "inverted" else grey), box
 
 
+def _finding(study: Study, seed: int) -> Finding | None:
+    """The finding of a study, the same in all its views."""
+    if study.finding == "none":
+        return None
+    stream = _stream(View(study, 0), seed, FINDING)
+    return sample_finding(study.finding, study.body_part, stream)
+
+
 def _box(points: NDArray[np.float64], width: int, height: int) -> list[int]:
     """Bounding box inside the image; empty if most of it is outside."""
+    # Rounded first: the last bit of a point may differ between processors.
+    points = np.round(points, 3)
     low, high = np.floor(points.min(0)), np.ceil(points.max(0))
     inner_low, inner_high = np.maximum(low, 0), np.minimum(high, [width, height])
     seen = np.prod(np.maximum(inner_high - inner_low, 0)) / np.prod(high - low)
@@ -288,8 +324,9 @@ def write_phantom(
     with any number of `workers` (by default one per CPU).
 
     Returns:
-        The annotations, one row per image: the finding and its box, x0, y0, x1, y1 in pixels of the
-        image, x1 and y1 exclusive, empty where none is visible.
+        The annotations, one row per image: the finding of the study (`none` in a normal one), its
+        detail (may be empty) and its box, x0, y0, x1, y1 in pixels of the image, x1 and y1
+        exclusive, empty where none is visible.
     """
     studies = plan_studies(seed, patients)
     views = plan_views(studies, seed)
@@ -303,7 +340,7 @@ def write_phantom(
             _add(archive, f"{path.stem}/{row[0]}", png)
             rows.append(row)
         table = pd.DataFrame(rows, columns=list(ANNOTATION_COLUMNS)).sort_values("image")
-        annotations = table.astype(dict.fromkeys(ANNOTATION_COLUMNS[2:6], "Int64"))
+        annotations = table.astype(dict.fromkeys(BOX_COLUMNS, "Int64"))
         texts = _lists(path.stem, studies)
         texts[ANNOTATIONS] = annotations.to_csv(index=False, lineterminator="\n")
         for name in sorted(texts):
@@ -320,9 +357,10 @@ def _encode(seed: int, marker_shortcut: bool, view: View) -> tuple[Row, bytes]:
     png = io.BytesIO()
     image.save(png, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     source = view.source.path if view.source is not None else None
-    finding = (view.source or view).study.finding
+    finding = _finding((view.source or view).study, seed)
+    names = (finding.kind, finding.detail) if finding is not None else ("none", "")
     corners: list[int] | list[None] = box or [None] * 4
-    return (view.path, finding, *corners, view.quality, source), png.getvalue()
+    return (view.path, *names, *corners, view.quality, source), png.getvalue()
 
 
 def _lists(folder: str, studies: list[Study]) -> dict[str, str]:

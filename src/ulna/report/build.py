@@ -5,17 +5,17 @@ Nothing is computed here: every number is from `metrics/` and `plots/`.
 
 import pandas as pd
 
-from ulna.evaluation import conclusions
-from ulna.evaluation.conclusions import REFERENCE_NOTE
-from ulna.report import sections
-from ulna.report.html import number, page
-from ulna.report.sections import NOT_A_DEVICE, ReportData
+from ulna.evaluation import NAMES
+from ulna.report import background, reliability, results, verdict
+from ulna.report.contents import ReportData, score_frame
+from ulna.report.html import page
 
 TITLE = "Abnormal or normal: neural networks on bone radiographs"
 SECTIONS = (
-    *(sections.data_section, sections.training, sections.results, sections.body_parts),
-    *(sections.calibration, sections.comparison, sections.cross_part, sections.audit),
-    *(sections.shortcuts, sections.maps, sections.failures, sections.limits, sections.provenance),
+    *(results.findings, results.results, results.comparison, results.body_parts),
+    *(results.calibration, reliability.shortcuts, reliability.maps, reliability.audit),
+    *(reliability.training, reliability.cross_part, background.data_section, background.limits),
+    background.provenance,
 )
 SYNTHETIC = "Synthetic radiographs, made by this pipeline: they show that it runs, not how well."
 
@@ -23,72 +23,44 @@ SYNTHETIC = "Synthetic radiographs, made by this pipeline: they show that it run
 def html_report(data: ReportData) -> str:
     """The report as an HTML document."""
     parts = [section(data) for section in SECTIONS]
-    return page(TITLE, lead(data), summary(data), [*parts, sections.checklist()])
+    subject = f"{NAMES[data.best]}, per study of the test set, with 95% intervals"
+    if data.metrics[data.best]["study"]["conclusion"] == "too_few":
+        subject += ": too few studies to tell how good it is"
+    return page(TITLE, lead(data), subject, verdict.tiles(data), verdict.answers(data), parts)
 
 
 def lead(data: ReportData) -> str:
     """The data set, and the disclaimer."""
     synthetic = f" {SYNTHETIC}" if data.synthetic else ""
-    return f"Data: {data.root}.{synthetic} {NOT_A_DEVICE}"
-
-
-def summary(data: ReportData) -> dict[str, list[str]]:
-    """Performance, comparison and limitations in a few sentences."""
-    study, networks, metrics = data.test, data.networks, data.metrics
-    published = data.reference.set_index(["reader", "body_part"])["kappa"]["model", "overall"]
-    findings, occlusion = metrics["audit"]["findings"], metrics["occlusion"]
-    # The section on calibration has the reasons.
-    calibrated = [
-        conclusions.calibration_in_short(metrics[arch]["calibration"], arch) for arch in networks
-    ]
-    alarm = [f"Occlusion. {conclusions.occlusion(occlusion)}"] if occlusion["flag"] else []
-    return {
-        "Performance": [conclusions.performance(metrics[arch]["study"], arch) for arch in networks],
-        "Test set": [
-            f"{study['n']:,} test studies of {study['patients']:,} patients, "
-            f"{study['abnormal']:,} of them abnormal. All numbers are per study; in brackets: "
-            "95% intervals over patients."
-        ],
-        "Comparison": [
-            *sections.compared(data, networks),
-            f"Stanford's published model: kappa {number(published)} ({REFERENCE_NOTE}).",
-        ],
-        "Limitations": [
-            f"Shortcuts. {conclusions.baselines(metrics['baselines'])}",
-            *alarm,
-            f"Leaks. Duplicates across splits: {findings['duplicate_across_splits']:,}; with "
-            f"conflicting labels: {findings['duplicate_label_conflict']:,}.",
-            f"Probabilities. {' '.join(calibrated)}",
-        ],
-    }
+    return f"Data: {data.root}.{synthetic} {background.NOT_A_DEVICE}"
 
 
 def markdown_report(data: ReportData) -> str:
-    """The summary, the headline table, the differences and the findings of the audit."""
+    """The answers, the headline table, the differences and the findings of the audit."""
     study = data.test
-    findings = sections.finding_frame(data, only_found=True)
+    findings = reliability.finding_frame(data, only_found=True)
     lines = [f"# {TITLE}", "", lead(data), ""]
-    for heading, sentences in summary(data).items():
-        lines += [f"**{heading}.** {'<br>'.join(sentences)}", ""]
+    for question, sentences in verdict.answers(data).items():
+        lines += [f"**{question}** {'<br>'.join(sentences)}", ""]
     lines += [
         "## Test set, per study",
         "",
         f"{study['n']:,} studies ({study['abnormal']:,} abnormal) of {study['patients']:,} "
         "patients; value (95% interval over patients).",
         "",
-        *_markdown_table(sections.score_frame(data, "study")),
+        *_markdown_table(score_frame(data, "study")),
         "",
         "## Differences, per study",
         "",
-        *(f"- {sentence}" for sentence in sections.compared(data, data.evaluated)),
+        *(f"- {sentence}" for sentence in results.compared(data)),
         "",
-        *_markdown_table(sections.difference_frame(data)),
+        *_markdown_table(results.difference_frame(data)),
         "",
         "## Audit",
         "",
         *(_markdown_table(findings) if len(findings) else ["No finding."]),
         "",
-        "Body parts, curves, calibration, maps, errors, limits and checklists: "
+        "Pictures of what is missed, body parts, curves, calibration, maps, limits and checklists: "
         "`plots/report.html`.",
         "",
     ]

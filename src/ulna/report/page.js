@@ -27,3 +27,45 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+
+// A link to a section shows what is folded in it.
+const reveal = () => {
+  const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+  const folded = target && target.querySelector(":scope > details");
+  if (folded) folded.open = true;
+};
+addEventListener("hashchange", reveal);
+reveal();
+addEventListener("keydown", (event) => {
+  const close = document.querySelector(".picture:target .close");
+  if (event.key === "Escape" && close) close.click();
+});
+addEventListener("beforeprint", () => {
+  document.querySelectorAll("details").forEach((folded) => { folded.open = true; });
+});
+
+// What is wider than the screen says so.
+const widths = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const known = target.previousElementSibling;
+    const hint = known && known.className === "hint" ? known : null;
+    if (target.scrollWidth <= target.clientWidth + 1) { if (hint) hint.remove(); continue; }
+    if (hint) continue;
+    const text = document.createElement("p");
+    text.className = "hint";
+    text.textContent = "Wider than the screen: scroll sideways \u2192";
+    target.before(text);
+  }
+});
+document.querySelectorAll(".wide").forEach((wide) => widths.observe(wide));
+
+// The contents mark the section that is on the screen.
+const links = new Map([...document.querySelectorAll("nav li a")].map((a) => [a.hash.slice(1), a]));
+const shown = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    links.forEach((link) => link.removeAttribute("aria-current"));
+    links.get(target.id).setAttribute("aria-current", "true");
+  }
+}, { rootMargin: "-20% 0px -70% 0px" });
+links.forEach((link, id) => shown.observe(document.getElementById(id)));

@@ -35,13 +35,21 @@ Started = tuple[subprocess.Popen[str], Thread]
 
 
 def read_pipeline() -> tuple[nx.DiGraph, set[str], set[str]]:
-    """Ask DVC for its graph (stage -> what it waits for), the heavy and the changed stages."""
+    """Ask DVC for its graph (stage -> what it waits for), the heavy and the changed stages.
+
+    Of what `dvc repro` runs: the stages of dvc.yaml, and those .dvc files that they wait for.
+    """
     with Repo(_wait_for_lock=True) as repo:
-        networks = Path(repo.root_dir, NETWORKS)
-        deps = {stage.addressing: stage.deps for stage in repo.index.stages}
-        heavy = {s for s in deps if any(Path(d.fs_path).is_relative_to(networks) for d in deps[s])}
-        graph = nx.relabel_nodes(repo.index.graph, lambda stage: stage.addressing)
-        return graph, heavy, set(repo.status())
+        networks, whole = Path(repo.root_dir, NETWORKS), repo.index.graph
+        here = [stage for stage in whole if Path(stage.path) == Path(repo.root_dir, "dvc.yaml")]
+        wanted = set(here).union(*(nx.descendants(whole, stage) for stage in here))
+        heavy = {
+            stage.addressing
+            for stage in wanted
+            if any(Path(dep.fs_path).is_relative_to(networks) for dep in stage.deps)
+        }
+        graph = nx.relabel_nodes(whole.subgraph(wanted), lambda stage: stage.addressing)
+        return graph, heavy, graph.nodes & repo.status().keys()
 
 
 def may_run(graph: nx.DiGraph, heavy: set[str], changed: set[str]) -> Needs:

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import chain
+from os.path import normpath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
@@ -22,7 +25,8 @@ LOCK = Path("dvc.lock")
 # Of the section evaluate in older revisions. Their ensemble lay in `paths.PREDICTIONS`.
 RENAMED = {"bootstrap_draws": "bootstrap_replicates"}
 # Code, and data that `dvc add` keeps: params.yaml names neither.
-CODE = ("src", "stages", "dvc.yaml", "*.dvc")
+CODE = ("src", "stages", "*dvc.yaml", "*.dvc")
+COMMIT = 'git commit -am "Baseline of this machine"'
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,14 @@ def open_repo() -> Iterator[Any]:
     from dvc.repo import Repo
     from dvc.scm import SCMError
 
-    if LOCK.exists() and b"\n<<<<<<< " in b"\n" + LOCK.read_bytes():
-        side = f"take one (`git checkout --theirs {LOCK}`), then `dvc repro --pull --allow-missing`"
-        raise InputError(f"{LOCK} holds both sides of a merge: {side}")
     try:
         with Repo() as repo:
+            for lock in filter(is_lock, tracked_files()):
+                if Path(lock).exists() and b"\n<<<<<<< " in b"\n" + Path(lock).read_bytes():
+                    raise InputError(
+                        f"{lock} holds both sides of a merge: take one (`git checkout --theirs "
+                        f"{lock}`), then `dvc repro --pull --allow-missing`"
+                    )
             yield repo
     except (DvcException, SCMError) as error:
         raise InputError(f"DVC says, in {Path.cwd()}: {in_full(error)}") from None
@@ -66,17 +73,89 @@ def in_full(error: BaseException | None) -> str:
     return ": ".join(messages)
 
 
-def git(*arguments: str) -> str:
+def git(*arguments: str, stdin: str = "", **variables: str) -> str:
     """The output of git; an InputError with its reason where it fails."""
-    command = ["git", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, input=stdin, env=os.environ | variables
+    )
     if done.returncode:
         raise InputError(f"git {arguments[0]}: {' '.join(done.stderr.split())}")
     return done.stdout
 
 
+def is_lock(path: str) -> bool:
+    """Whether DVC records runs of stages in it: dvc.lock beside each dvc.yaml."""
+    return PurePosixPath(path).name == LOCK.name
+
+
+def tracked_files(commit: str = WORKSPACE) -> list[str]:
+    """The files of a commit; here, those in git, also deleted ones, and new ones not ignored."""
+    here = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    command = here if commit == WORKSPACE else ("ls-tree", "-r", "-z", "--name-only", commit)
+    return list(dict.fromkeys(git(*command).split("\0")[:-1]))
+
+
+def read_yaml(path: str, commit: str = WORKSPACE) -> Any:
+    """The nested values of a file here or at a commit; {} without it."""
+    if commit == WORKSPACE:
+        return parse_yaml(Path(path).read_text("utf-8"), path) if Path(path).exists() else {}
+    # By git: DVC takes the config of a commit with it, and stops where that lacks the remote.
+    if not git("ls-tree", commit, "--", path):
+        return {}
+    return parse_yaml(git("show", f"{commit}:./{path}"), f"{path} of {commit}")
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Nested values as DVC reads them, unchecked; what is not YAML is an InputError."""
+    from dvc.utils import serialize
+
+    try:
+        return serialize.parse_yaml(text, source) or {}
+    except serialize.YAMLFileCorruptedError as error:
+        raise InputError(f"{in_full(error)}: {source} is not YAML, as after a merge") from None
+
+
+def stages_of(path: str, commit: str = WORKSPACE) -> dict[str, Any]:
+    """The stages of a dvc.lock, or the one of a .dvc file, with their files named from the root.
+
+    They are named as DVC does: `train@cnn`, of a dvc.yaml in a folder `data/dvc.yaml:NAME`.
+    """
+    folder, content = PurePosixPath(path).parent, read_yaml(path, commit)
+    prefix, stages = "", {path: content}
+    defined = stages
+    if is_lock(path):
+        pipeline = str(folder / "dvc.yaml")
+        prefix = "" if pipeline == "dvc.yaml" else f"{pipeline}:"
+        # dvc.lock does not say in which folder a stage runs.
+        stages, defined = content.get("stages", {}), read_yaml(pipeline, commit).get("stages", {})
+    named = {}
+    for name, entry in stages.items():
+        start = folder / defined.get(name.partition("@")[0], {}).get("wdir", ".")
+        files = {
+            kind: [
+                # A file of another repository is named from its root.
+                file if "repo" in file else file | {"path": normpath(start / file["path"])}
+                for file in entry.get(kind, ())
+            ]
+            for kind in ("deps", "outs")
+        }
+        named[prefix + name] = entry | files
+    return named
+
+
+def read_stages(commit: str = WORKSPACE) -> dict[str, Any]:
+    """The stages of every dvc.lock, see `stages_of`."""
+    stages = dict[str, Any]()
+    for lock in filter(is_lock, tracked_files(commit)):
+        stages |= stages_of(lock, commit)
+    return stages
+
+
 def read_revision(repo: Any, name: str, networks: Iterable[str]) -> Revision:
-    """Read parameters and at least one prediction table, from DVC's cache or else its remote."""
+    """Read parameters and at least one prediction table, from DVC's cache or else its remote.
+
+    The workspace's tables must be those that dvc.lock names.
+    """
     from dvc.scm import RevError
 
     try:
@@ -90,8 +169,7 @@ def read_revision(repo: Any, name: str, networks: Iterable[str]) -> Revision:
 
 
 def _read(repo: Any, name: str, commit: str, networks: Iterable[str]) -> Revision:
-    params = _read_yaml(repo, paths.PARAMS, name)
-    stages = _read_yaml(repo, LOCK, name).get("stages", {})
+    params, stages = read_yaml(str(paths.PARAMS), commit), read_stages(commit)
     try:
         section = {RENAMED.get(key, key): value for key, value in params["evaluate"].items()}
         evaluate, seed = Evaluate.model_validate(section), int(params["seed"])
@@ -104,43 +182,50 @@ def _read(repo: Any, name: str, commit: str, networks: Iterable[str]) -> Revisio
     for network in networks:
         current = paths.predictions(network)
         for path in dict.fromkeys((current, paths.PREDICTIONS / current.name)):
-            if network not in tables and (table := _read_table(repo, path)) is not None:
+            table = None if network in tables else _read_table(repo, commit, stages, path)
+            if table is not None:
                 tables[network] = table
-                if old := find_stale(stages, path, params):
+                old = find_stale(stages, path, params)
+                if commit == WORKSPACE:
+                    old |= changed_here(repo, stages, path)
+                if old:
                     stale[network] = old
     if not tables:
-        raise InputError(
-            f"{name} has no predictions: `dvc pull` (workspace), `dvc fetch -A` (commits) or `dvc "
-            "exp pull REMOTE NAME` takes what was pushed; else `dvc repro` there, commit dvc.lock"
-        )
+        raise InputError(_without_predictions(name, commit, bool(repo.config["remote"])))
     return Revision(name, params, evaluate, seed, tables, stale, commit)
 
 
-def _read_yaml(repo: Any, path: Path, name: str) -> Any:
-    """A file that git keeps, at the revision that `repo` is switched to; {} without it."""
-    with suppress(FileNotFoundError):
-        with repo.fs.open(str(Path(repo.root_dir) / path), encoding="utf-8") as file:
-            return parse_yaml(file.read(), f"{path} of {name}")
-    return {}
+def _without_predictions(name: str, commit: str, remote: bool) -> str:
+    if commit == WORKSPACE:
+        return (
+            f"{name} has no predictions: `dvc pull` takes what was pushed, `dvc repro` makes them"
+        )
+    pulled = "`dvc fetch -A` (commits) or `dvc exp pull REMOTE NAME` takes what was pushed; or make"
+    advice = f": {pulled}" if remote else ", and no remote is set up: make"
+    return (
+        f"the predictions of {name} are not on this machine{advice} your own: with its params.yaml "
+        f"`make repro`, then `{COMMIT}`, and compare with that commit"
+    )
 
 
-def parse_yaml(text: str, source: str) -> Any:
-    """Nested values as DVC reads them, unchecked; what is not YAML is an InputError."""
-    from dvc.utils import serialize
-
-    try:
-        return serialize.parse_yaml(text, source) or {}
-    except serialize.YAMLFileCorruptedError as error:
-        raise InputError(f"{in_full(error)}: {source} is not YAML, as after a merge") from None
-
-
-def _read_table(repo: Any, path: Path) -> pd.DataFrame | None:
+def _read_table(
+    repo: Any, commit: str, stages: Mapping[str, Any], path: Path
+) -> pd.DataFrame | None:
+    """A prediction table; None if no stage made it here, or it is nowhere."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
-    from dvc.fs import LocalFileSystem
 
-    if isinstance(repo.fs, LocalFileSystem):
-        return read_predictions(path) if path.exists() else None
+    if commit == WORKSPACE:
+        outs = (out for stage in stages.values() for out in stage.get("outs", ()))
+        made = next((out.get("md5") for out in outs if out["path"] == path.as_posix()), None)
+        if made is None or not path.exists():
+            return None
+        if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != made:
+            raise InputError(
+                f"{path} is not the file that dvc.lock names, as after a `git checkout`: `dvc "
+                "checkout` brings that one here, or `dvc repro` makes both anew"
+            )
+        return read_predictions(path)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name
         try:
@@ -206,6 +291,19 @@ def find_stale(stages: Mapping[str, Any], path: Path, params: Mapping[str, Any])
             if now_md5 != dep.get("md5"):
                 stale[dep["path"]] = dep.get("md5")
     return stale
+
+
+def changed_here(repo: Any, stages: Mapping[str, Any], path: Path) -> dict[str, str]:
+    """List code and data of the workspace that changed since a file was made from them."""
+    upstream = upstream_stages(stages, path.as_posix())
+    read = (stage.deps for stage in repo.index.stages if stage.addressing in upstream)
+    deps = {str(dep): dep for dep in chain.from_iterable(read)}
+    return {
+        name: "as it was"
+        for name, dep in deps.items()
+        # What a stage made is `find_stale`'s; what is not here may not have been pulled.
+        if not producers(stages, name) and "modified" in dep.workspace_status().values()
+    }
 
 
 def different_code(first: str, second: str) -> list[str]:

@@ -4,7 +4,9 @@
 runs made, nor metrics that git holds: a colleague who asks for the focal experiment trains it. Here
 the experiments go as well, to the git remote and with their data. First everything is hashed, so
 that no damaged file is sent, and manifest.sha256 is brought up to date; in the end the remote is
-listed, since DVC trusts its own record of what it sent. With all of it sent, in another clone
+listed, since DVC trusts its own record of what it sent. An experiment from before the remote was
+set up gets the .dvc/config of now: to apply it would remove the remote. With all of it sent, in
+another clone
 
     dvc repro --pull --allow-missing     or     dvc exp run --pull --allow-missing -S loss=focal
 
@@ -12,20 +14,25 @@ trains nothing. Killed or cut off, it loses nothing: call it again.
 """
 
 import argparse
+import configparser
 import subprocess
 import sys
-from collections.abc import Collection, Iterable
+import tempfile
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from tqdm.contrib.concurrent import thread_map
 
-from ulna.core import InputError
+from ulna.core import InputError, first_ten
 from ulna.team import verify
 from ulna.team.revisions import LOCK, git, open_repo
 from ulna.team.verify import CACHE, CHANGED, LIST, MANIFEST, OTHER_SHA256, ObjectStore, Output
 
-VERIFY = "./ulna verify names every such file and its repair"
+VERIFY = "./ulna verify names such files and their repair"
+CONFIG = Path(".dvc/config")
 # refs/exps/<the commit it began from, in two parts>/<name>; DVC keeps other things beside these.
 EXPERIMENTS = "refs/exps/[0-9a-f][0-9a-f]/*/*"
 Pairs = list[tuple[str, str]]  # paths here and there
@@ -35,6 +42,69 @@ def experiments() -> dict[str, str]:
     """The experiments here, whichever commit they began from: ref -> commit."""
     lines = git("for-each-ref", "--format=%(refname) %(objectname)", EXPERIMENTS).splitlines()
     return dict(line.split() for line in lines)
+
+
+def find_older(mine: Mapping[str, str], name: str) -> dict[str, str]:
+    """The experiments whose .dvc/config lacks a remote that is set up here: ref -> commit."""
+    here = remote_of(CONFIG.read_text("utf-8"), name)
+    if here[0] is None:  # of this clone alone or this user's: no commit has it
+        return {}
+    older = {}
+    for ref, commit in mine.items():
+        there: tuple[str | None, str | None] = None, None
+        with suppress(InputError, configparser.Error):  # it has none, or a conflict in it
+            there = remote_of(git("show", f"{commit}:./{CONFIG}"), name)
+        if there != here:
+            older[ref] = commit
+    return older
+
+
+def remote_of(config: str, name: str) -> tuple[str | None, str | None]:
+    """The address of a remote in the text of a .dvc/config, and the name of the default remote."""
+    parsed = configparser.ConfigParser(interpolation=None)
+    parsed.read_string(config)
+    address = parsed.get(f"'remote \"{name}\"'", "url", fallback=None)
+    return address, parsed.get("core", "remote", fallback=None)
+
+
+def replace_config(commit: str) -> str:
+    """The commit of an experiment with the .dvc/config that is here, all else as it is.
+
+    `dvc exp apply` takes the config of the experiment: one from before `dvc remote add` would take
+    the remote away from whoever applies it.
+    """
+    blob = git("hash-object", "-w", str(CONFIG)).strip()
+    path = git("rev-parse", "--show-prefix").strip() + str(CONFIG)
+    with tempfile.TemporaryDirectory() as folder:
+        index = {"GIT_INDEX_FILE": f"{folder}/index"}
+        git("read-tree", commit, **index)
+        git("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", **index)
+        tree = git("write-tree", **index).strip()
+    text = git("cat-file", "commit", commit)
+    text = f"tree {tree}\n{text.partition(chr(10))[2]}"
+    return git("hash-object", "-t", "commit", "-w", "--stdin", stdin=text).strip()
+
+
+def push_experiments(mine: Mapping[str, str], git_remote: str, name: str) -> None:
+    """Push them to the git remote, those older than the DVC remote with the config of now."""
+    older = find_older(mine, name)
+    new = {ref: replace_config(commit) for ref, commit in older.items()}
+    lines = git("ls-remote", git_remote, *older).splitlines() if older else []
+    sent = dict(line.split()[::-1] for line in lines)
+    # One that was sent before is replaced, unless a colleague's of that name is there.
+    leases = [
+        f"--force-with-lease={ref}:{old}" for ref, old in older.items() if sent.get(ref) == old
+    ]
+    refs = [f"{new.get(ref, mine[ref])}:{ref}" for ref in sorted(mine)]
+    # Not by `dvc exp push`: its exit code is 0 where another of the same name is there.
+    git("push", "--quiet", *leases, git_remote, *refs)
+    # Only now: whoever shares again after a push that failed finds the same older ones.
+    for ref, commit in new.items():
+        git("update-ref", ref, commit, older[ref])
+    if older:
+        names = first_ten([ref.rpartition("/")[2] for ref in older], ", ")
+        why = f"made before remote {name} was set up as it is now"
+        print(f"share: {why}, so given the {CONFIG} of now: {names}")
 
 
 def dvc(*arguments: str) -> None:
@@ -150,10 +220,9 @@ def run(arguments: argparse.Namespace) -> None:
         if lacking := unsent(cache, remote, wanted):
             raise InputError(f"{len(lacking)} files are not whole in {name}: ./ulna share again")
         if mine:
-            # Not by `dvc exp push`: its exit code is 0 where another of the same name is there.
-            git("push", "--quiet", arguments.git_remote, *sorted(mine))
+            push_experiments(mine, arguments.git_remote, name)
         print(f"share: {len(wanted)} objects and {len(mine)} experiments are in {name}")
-    files = ("params.yaml", ".dvc/config", "*.dvc", LOCK.name, MANIFEST.name)
+    files = ("params.yaml", str(CONFIG), "*.dvc", f"*{LOCK}", str(MANIFEST))
     changed = git("status", "--porcelain", "--", *files)
     names = ", ".join(line[3:] for line in changed.splitlines())
     print(f"share: commit {names}; then `git push`" if names else "share: `git push`, if not done")

@@ -20,15 +20,23 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from shlex import quote
 from typing import IO, Any, NamedTuple
 
 from tqdm.contrib.concurrent import thread_map
 
-from ulna.core import InputError
+from ulna.core import InputError, first_ten
 from ulna.core.io import write_text
-from ulna.team.revisions import LOCK, WORKSPACE, git, in_full, open_repo, parse_yaml
+from ulna.team.revisions import (
+    WORKSPACE,
+    git,
+    in_full,
+    is_lock,
+    open_repo,
+    stages_of,
+    tracked_files,
+)
 
 MANIFEST = Path("manifest.sha256")
 HEAD = (
@@ -163,10 +171,18 @@ def open_remote(repo: Any, name: str | None) -> Iterator[ObjectStore]:
     known = list(repo.config["remote"])
     chosen = name or repo.config["core"].get("remote")
     if chosen not in known:
-        raise InputError(
-            f"remote {chosen or ''} is not set up, but {', '.join(known) or 'none'}: name another, "
-            "or `dvc remote add --default NAME URL`, a folder, ssh://... or s3://..."
+        fix = (
+            "name another, or `dvc remote add --default NAME URL`, a folder, ssh://... or s3://..."
         )
+        with suppress(InputError):
+            if not known and "remote" in git("show", "HEAD:./.dvc/config"):
+                fix = (
+                    "`git checkout HEAD -- .dvc/config` brings back that of the last commit, which "
+                )
+                fix += "`dvc exp apply` of an older experiment took away"
+        there = ", ".join(known) or "none"
+        what = f"remote {chosen} is not set up" if chosen else "no default remote is set up"
+        raise InputError(f"{what} (known: {there}): {fix}")
     try:
         yield ObjectStore(REMOTE, repo.cloud.get_remote(chosen).odb)
     except InputError:
@@ -179,35 +195,27 @@ def open_remote(repo: Any, name: str | None) -> Iterator[ObjectStore]:
         raise InputError(f"{problem}; look at {advice}") from None
 
 
-def outputs(commit: str = "") -> list[Output]:
-    """All that dvc.lock and the .dvc files name, here or at a commit."""
-    # By git: DVC takes the config of a commit with it, and stops where that lacks the remote.
-    here = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
-    command = ("ls-tree", "-r", "-z", "--name-only", commit) if commit else here
-    tracked = dict.fromkeys(git(*command).split("\0"))
-    known: list[Output] = []
-    for path in map(PurePosixPath, tracked):
-        if path.name != LOCK.name and path.suffix != ".dvc":
+def outputs(commit: str = WORKSPACE) -> list[Output]:
+    """All that the dvc.lock and .dvc files name, here or at a commit."""
+    tracked, known = dict.fromkeys(tracked_files(commit)), list[Output]()
+    for path in tracked:
+        if not (is_lock(path) or path.endswith(".dvc")):
             continue
         try:
-            text = git("show", f"{commit}:./{path}") if commit else Path(path).read_text("utf-8")
-            content = parse_yaml(text, f"{path} {commit}")
+            stages = stages_of(path, commit)
         except InputError as error:
-            if not commit:
+            if commit == WORKSPACE:
                 raise
             print(f"left out: {error}")  # a conflict that was committed: nobody can mend the past
             continue
-        known += _outs(path, content.get("stages", {str(path): content}), tracked)
+        for stage, entry in stages.items():
+            imported = any("repo" in dep for dep in entry["deps"])
+            known += [
+                Output(out["path"], out["md5"], stage, out["path"] in tracked, imported)
+                for out in entry["outs"]
+                if "md5" in out
+            ]
     return known
-
-
-def _outs(path: PurePosixPath, stages: Any, tracked: Collection[str]) -> Iterator[Output]:
-    for stage, entry in stages.items():
-        imported = any("repo" in dep for dep in entry.get("deps", []))
-        for out in entry.get("outs", []):
-            at = (path.parent / out["path"]).as_posix()
-            if "md5" in out:
-                yield Output(at, out["md5"], stage, at in tracked, imported)
 
 
 def files_of(output: Output, stores: Iterable[ObjectStore]) -> dict[str, str]:
@@ -362,6 +370,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--remote", nargs="?", const="", metavar="NAME", help=remote)
     write = f"write {MANIFEST} anew from what has the MD5 of dvc.lock"
     parser.add_argument("--write", action="store_true", help=write)
+    parser.add_argument("--all", action="store_true", help="list all mismatches, not the first ten")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -378,10 +387,13 @@ def run(arguments: argparse.Namespace) -> None:
         # Records of outputs that are here are dropped: they may be what is wrong.
         refresh(read, {path: former[path] for path in former if not os.path.lexists(path)})
     mismatches = find_mismatches(read, read_manifest(MANIFEST))
+    texts = []
     for path, place, code, fix, output, md5 in mismatches:
         stored = f"files/md5/{md5[:2]}/{md5[2:]}"
         repair = FIXES[fix].format(path=quote(path), output=quote(output), stored=stored)
-        print(f"{path}\n  {place}: {code}\n  fix: {repair}")
+        texts.append(f"{path}\n  {place}: {code}\n  fix: {repair}")
+    if texts:
+        print("\n".join(texts) if arguments.all else first_ten(texts))
     places = ", ".join(read.digests)
     print(f"verify: {len(read.outputs)} outputs, in {places}: {len(mismatches)} mismatches")
     if mismatches:
