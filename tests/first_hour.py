@@ -16,10 +16,11 @@ from pathlib import Path
 from tiny_pipeline import environment
 
 COLUMNS = 120
-# (clone, command); a clone is made by its first command. The remote of the data is a folder.
+# (clone, command); a clone is made by its first command. REMOTE is a folder, named in full: by a
+# relative one `dvc exp pull` finds nothing.
 OWNER, COLLEAGUE, NEWCOMER = "ulna", "colleague", "newcomer"
 COMMANDS = (
-    (OWNER, "dvc remote add --default team ../remote"),
+    (OWNER, "dvc remote add --default team REMOTE"),
     (OWNER, "git commit -am 'Baseline of this machine'"),
     (OWNER, "dvc exp run -n focal -S loss=focal evaluate@cnn"),
     (OWNER, "./ulna compare HEAD focal --network cnn"),
@@ -63,7 +64,7 @@ def walk(owner: Path, python: str = sys.executable) -> list[Step]:
     for clone, command in COMMANDS:
         folder = owner if clone == OWNER else beside / clone
         folder.mkdir(exist_ok=True)
-        words = shlex.split(command)
+        words = shlex.split(command.replace("REMOTE", str(beside / "remote")))
         start = time.monotonic()
         done = subprocess.run(
             [python, *words] if words[0] == "./ulna" else words,

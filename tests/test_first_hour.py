@@ -45,7 +45,7 @@ def test_what_is_printed_fits_a_terminal(steps, start, height):
 
 def test_loss_and_scores_of_the_experiment_are_shown(steps):
     text = lines(steps, OWNER, "./ulna experiments")
-    assert "loss" in text[1] and text[1].count("kappa") == 2 and "CNN" in text[0]
+    assert "loss" in text[0] and "CNN" in text[0] and text[1].count("kappa") == 2
     (focal,) = (line for line in text if line.startswith("- focal"))
     assert " focal " in focal and re.search(r"0\.\d{3}", focal)
     assert any("cnn." in line for line in lines(steps, OWNER, "dvc metrics diff"))

@@ -110,10 +110,10 @@ def test_the_counts_are_those_of_the_data_set(repository):
     assert metrics["study"]["abnormal"] == sum(line.endswith(",1") for line in studies)
     parts = pd.read_csv(repository / "plots/tables/cnn/by_body_part.csv")
     assert parts["n"].sum() == len(studies)
-    # The phantom plants one finding in each abnormal study.
+    # The phantom plants one finding in each abnormal study; its near copy brings another's along.
     findings = metrics["by_finding"].values()
-    assert sum(row["studies"] for row in findings) == metrics["study"]["abnormal"]
-    assert sum(row["found"] for row in findings) == metrics["study"]["true_positives"]
+    assert 0 <= sum(row["studies"] for row in findings) - metrics["study"]["abnormal"] <= 1
+    assert 0 <= sum(row["found"] for row in findings) - metrics["study"]["true_positives"] <= 1
 
 
 @pytest.mark.promise("G37")

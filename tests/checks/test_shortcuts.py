@@ -86,7 +86,7 @@ def caches(tmp_path_factory, params):
         folder = tmp_path_factory.mktemp("phantom")
         root = folder / "MURA-v1.1.zip"
         # Enough for six pairs of test patients: of fewer, even an AUROC of 1 is no evidence.
-        write_phantom(root, 1, 70, marker_shortcut=marker, workers=1)
+        write_phantom(root, 1, 100, marker_shortcut=marker, workers=1)
         images = read_index(open_root(root))
         image = params.image.model_copy(update={"size_px": 48})
         build_cache(images, root, folder / "cache", **image.model_dump(), workers=1)
