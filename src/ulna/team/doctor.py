@@ -34,7 +34,7 @@ from ulna.team.verify import open_remote
 
 OK, NOTE, FAULT = "ok", "note", "fault"
 PYTHONS = ((3, 11), (3, 13))
-# The run of the embedded data: 0.2 GB in the folder and in DVC's cache, 1.4 GiB for a training.
+# The run of the embedded data: 0.4 GB in the folder with DVC's cache, 1.4 GiB for a training.
 GB_NEEDED, GIB_NEEDED = 1, 2
 SECONDS_FOR_REMOTE = 10
 SECONDS_FOR_TENSORFLOW = 60
