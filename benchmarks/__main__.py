@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.timing import Row, loop_seconds
-from ulna.core.stage import cores
+from ulna.core import cores
 
 FOLDER = Path(__file__).parent
 ROWS = FOLDER / "results.json"
@@ -27,7 +27,9 @@ BENCHMARKS = {
     "training": "Training",
     "preprocess": "Preprocess",
     "frozen_backbone": "Frozen backbone",
+    "onnx_runtime": "ONNX files",
     "intervals": "Intervals",
+    "predict": "Predict",
     "no_op": "No-op `dvc repro`",
     "fresh_clone": "From a fresh clone to the report",
     "scale": "Scale",

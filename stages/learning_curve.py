@@ -6,7 +6,8 @@ from ulna.core import paths
 from ulna.core.io import atomic_directory, write_csv
 from ulna.core.params import load_params
 from ulna.core.predictions import write_predictions
-from ulna.core.stage import progress, run
+from ulna.core.progress import progress
+from ulna.core.stage import run
 from ulna.data.cache import load_cache
 from ulna.data.pretrained import find_weights
 from ulna.data.samples import load_samples, select_samples

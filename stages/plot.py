@@ -7,7 +7,8 @@ from ulna.checks.shortcuts import occlusion_example
 from ulna.core import paths
 from ulna.core.io import atomic_directory, read_json, read_table, write_text
 from ulna.core.params import load_params
-from ulna.core.stage import progress, run
+from ulna.core.progress import progress
+from ulna.core.stage import run
 from ulna.data.cache import load_cache
 from ulna.data.cross_part import network_named
 from ulna.data.samples import join_measurements, load_samples, select_examples
@@ -25,9 +26,8 @@ def plot() -> None:
     """Load tables, metrics and a few cached images, draw, save."""
     params, cache = load_params(paths.PARAMS), load_cache(paths.CACHE)
     networks, fit, pixels_of = params.networks, params.image.fit, cache.gather_samples
-    evaluated = [*networks, paths.ENSEMBLE]
-    csvs = [*TABLES, *(f"history/{arch}" for arch in networks)]
-    csvs += [f"{arch}/{name}" for arch in evaluated for name in OF_EACH]
+    evaluated, histories = [*networks, paths.ENSEMBLE], [f"history/{arch}" for arch in networks]
+    csvs = [*TABLES, *histories, *(f"{arch}/{name}" for arch in evaluated for name in OF_EACH)]
     tables = {name: read_table(paths.table(name)) for name in csvs}
     metrics = {name: read_json(paths.details(name)) for name in [*METRICS, *evaluated]}
     layers, galleries = {}, {}

@@ -6,7 +6,8 @@ from ulna.core import paths
 from ulna.core.io import atomic_directory
 from ulna.core.params import load_params
 from ulna.core.predictions import write_predictions
-from ulna.core.stage import progress, run
+from ulna.core.progress import progress
+from ulna.core.stage import run
 from ulna.data.cache import load_cache
 from ulna.data.cross_part import available, plan, select_training_images
 from ulna.data.pretrained import find_weights

@@ -2,7 +2,8 @@
 
     python tests/first_hour.py FOLDER    in a finished clone, which is changed; 120 columns
 
-After `make repro`: an experiment, what it changed, a colleague's clone, a recipe without its data.
+After `make repro`: an experiment, what it changed, a prediction, a colleague's clone, a recipe
+without its data.
 """
 
 import re
@@ -25,6 +26,7 @@ COMMANDS = (
     (OWNER, "dvc exp run -n focal -S loss=focal evaluate@cnn"),
     (OWNER, "./ulna compare HEAD focal --network cnn"),
     (OWNER, "./ulna experiments"),
+    (OWNER, "./ulna predict examples"),
     (OWNER, "dvc metrics diff"),
     (OWNER, "dvc exp run -S loss=bce evaluate@cnn"),
     (OWNER, "git push origin HEAD"),

@@ -2,8 +2,10 @@
 
 import ast
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -16,6 +18,7 @@ import pytest
 import yaml
 from dvc.cli import DvcParserError, parse_args
 from needs import require
+from pydicom.data import get_testdata_file
 from tiny_pipeline import run
 
 from ulna.cli import COMMANDS, build_parser
@@ -28,7 +31,7 @@ PACKAGE = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Programs of others that the pages call.
 OTHERS = {
     "cd", "cp", "docker", "git", "gto", "install", "mkdir", "mv", "pip", "pre-commit", "source",
-    "xargs", "xdg-open",
+    "tail", "xargs", "xdg-open",
 }  # fmt: skip
 # What they print changes nothing, and needs neither a remote nor an experiment.
 CHEAP = (
@@ -42,7 +45,7 @@ def commands(text: str) -> list[str]:
     """The commands of a page: lines of its console blocks, and code within its sentences."""
     blocks = re.findall(r"```console\n(.*?)```", text, re.S)
     lines = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
-    own = re.findall(r"(?<!`)`((?:dvc [\w-]+ |\./ulna \w|make \w|python -m)[^`]*)`(?!`)", text)
+    own = re.findall(r"(?<!`)`((?:dvc [\w-]+ |(?:\./)?ulna \w|make \w|python -m)[^`]*)`(?!`)", text)
     return [re.sub(r"\s#.*", "", line) for line in (*lines, *own)]
 
 
@@ -94,7 +97,7 @@ def test_commands_are_understood(page):
                 name, *arguments = arguments
             if name == "dvc":
                 assert understood(arguments), line
-            elif name == "./ulna":
+            elif name in ("./ulna", "ulna"):
                 assert arguments[0] in COMMANDS, line
                 if arguments[1:]:  # without, it may be a mention
                     build_parser(arguments[0]).parse_args(arguments)
@@ -118,6 +121,53 @@ def test_commands_that_only_look_succeed(built):
     for line in cheap:
         done = run(built, *shlex.split(line.replace("./ulna", f"{sys.executable} {ROOT / 'ulna'}")))
         assert done.returncode == 0, (line, done.stdout, done.stderr)
+
+
+def answers(text: str) -> list[tuple[str, str]]:
+    """The commands of a page that are shown with what they print, and that."""
+    blocks = re.findall(r"```console\n(.*?)```", text, re.S)
+    parts = [
+        part.partition("\n") for block in blocks for part in re.split(r"^\$ ", block, flags=re.M)
+    ]
+    return [(re.sub(r"\s+#.*", "", command), shown) for command, _, shown in parts if shown]
+
+
+def rounded(text: str) -> str:
+    """Sums differ in the last digits between processors."""
+    return re.sub(r"\d+\.\d{4,}(?:e-\d+)?", lambda number: f"{float(number[0]):.3f}", text)
+
+
+def test_predictions_are_shown_as_they_are_printed(tmp_path):
+    """By the bundle that comes with the package: outside of the repository there is no other.
+
+    `./ulna` is shown with the same network, as the repository's own: its head differs.
+    """
+    require(find_spec("data_store"), "pydicom-data is not installed")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copy(get_testdata_file("RG3_UNCR.dcm", download=False), tmp_path)
+    (tmp_path / "ulna").write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT / "ulna"} "$@"\n')
+    (tmp_path / "ulna").chmod(0o755)
+    path = f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    shown = answers((ROOT / "docs/predict.md").read_text())
+    assert len(shown) >= 4
+    for command, text in shown:
+        done = subprocess.run(
+            command, shell=True, cwd=tmp_path, env=os.environ | {"PATH": path},
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        printed = done.stdout.replace(str(ROOT / "src"), ".../site-packages")
+        if command.startswith("./"):
+            printed, text = (each.partition("\n\n")[2] for each in (printed, text))
+        assert printed and rounded(printed) == rounded(text), f"$ {command}\n{printed}"
+
+
+def test_the_lines_of_python_that_predict_run(tmp_path, monkeypatch, capsys):
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/predict.md").read_text(), re.S)
+    exec(source, {})
+    first, *views = capsys.readouterr().out.splitlines()
+    assert len(first.split()) == 4 and len(views) == 2
 
 
 def test_the_readme_is_short():

@@ -14,7 +14,8 @@ REFUSED = (NEWCOMER, "dvc repro")
 @pytest.fixture(scope="module")
 def steps(built, tmp_path_factory) -> dict[tuple[str, str], Step]:
     owner = copy_of(built, tmp_path_factory.mktemp("first_hour") / OWNER)
-    shutil.copytree(ROOT / "recipes", owner / "recipes")
+    for name in ("recipes", "examples"):
+        shutil.copytree(ROOT / name, owner / name)
     commit(owner)
     walked = walk(owner)
     for step in walked:
@@ -35,7 +36,7 @@ def lines(steps, clone: str, start: str) -> list[str]:
 @pytest.mark.parametrize(
     ("start", "height"),
     [("./ulna compare", 45), ("./ulna experiments", 20), ("dvc metrics diff", 45),
-     ("./ulna share", 20)],
+     ("./ulna share", 20), ("./ulna predict", 45)],
 )  # fmt: skip
 def test_what_is_printed_fits_a_terminal(steps, start, height):
     text = lines(steps, OWNER, start)
@@ -50,6 +51,12 @@ def test_loss_and_scores_of_the_experiment_are_shown(steps):
     assert " focal " in focal and re.search(r"0\.\d{3}", focal)
     assert any("cnn." in line for line in lines(steps, OWNER, "dvc metrics diff"))
     assert "loss: bce -> focal" in "\n".join(lines(steps, OWNER, "./ulna compare"))
+
+
+def test_a_bundle_of_the_network_before_the_experiment_is_said_to_be_behind(steps):
+    text = lines(steps, OWNER, "./ulna predict")
+    assert "this repository's bundle cnn, behind its last training or evaluation" in text[0]
+    assert "4 studies answered" in "\n".join(text)
 
 
 def test_going_back_trains_nothing(steps):

@@ -37,6 +37,7 @@ PROMISES = {
     "D25": "A changed weight file or cache is refused, a changed object of a remote is detected.",
     "D26": "Decompression bombs are refused in little memory.",
     "D27": "Archives cannot reach outside of the data set.",
+    "D29": "No text of a DICOM header reaches a message, a table or what is printed.",
     "E29": "No text inside an image reaches a table.",
     "E30": "Probabilities are calibrated, or said not to be.",
     "E31": "Small groups say too few, no estimate without a CI; groups add up to the whole.",
@@ -44,9 +45,12 @@ PROMISES = {
     "E33": "The report answers CLAIM 2024 and TRIPOD+AI item by item, or says why not.",
     "F35": "The memory of preprocessing does not grow with the number of images.",
     "G37": "A tiny network overfits one batch; a synthetic signal is detected end to end.",
+    "H39": "A file gives the same pixels and the same logits through the cache, predict and ONNX.",
     "H42": "Index, splits, cache and all that follows from predictions: same bytes everywhere.",
     "H43": "What a network misses is named wherever the data say what there is to find.",
     "H44": "The tables of experiments and of differences fit 120 columns, and show the scores.",
+    "H45": "A bundle carries all that a decision needs, and decides as the evaluation did.",
+    "H46": "A prediction of many studies that is killed goes on, and ends in the same bytes.",
 }
 
 

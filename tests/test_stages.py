@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import jsonschema
 import pandas as pd
 import pytest
 from tiny_pipeline import (
@@ -21,8 +22,14 @@ from tiny_pipeline import (
     run,
 )
 
+from ulna.core.aggregation import aggregate, sigmoid
 from ulna.core.params import NETWORKS
+from ulna.core.predictions import by_study, read_predictions
+from ulna.data.cache import load_cache
 from ulna.data.source import open_root, read_file
+from ulna.evaluation.localization import find_rows
+from ulna.inference.bundle import SCHEMA, load_bundle
+from ulna.inference.sessions import Networks
 
 pytestmark = pytest.mark.slow
 
@@ -100,6 +107,16 @@ def test_one_command_makes_every_metric_and_figure(repository):
     assert (repository / "plots" / "report.md").stat().st_size > 500
 
 
+@pytest.mark.parametrize("arch", ["cnn", "densenet169"])
+def test_the_onnx_files_were_run_and_maps_are_there_if_they_passed(repository, arch):
+    folder = repository / "data/onnx" / arch
+    record = json.loads((folder / "convert.json").read_text())
+    assert record["images"] > 0 and record["max_logit_difference"] <= 1e-4
+    test = json.loads((repository / "data/maps" / arch / "test.json").read_text())
+    passed = test["randomization"]["passed"]
+    assert (folder / "maps.onnx").exists() == passed == (record["max_map_difference"] is not None)
+
+
 def test_the_counts_are_those_of_the_data_set(repository):
     root = open_root(repository / "data/phantom/MURA-v1.1.zip")
     images = read_file(root, "valid_image_paths.csv").decode().splitlines()
@@ -148,6 +165,36 @@ def test_a_second_clone_elsewhere_gives_the_same_bytes(repository, elsewhere):
         assert any(how in line and f"'{stage}'" in line for line in said.splitlines()), stage
         assert second[stage] == recorded, stage
     assert locks[0] == locks[1]
+
+
+@pytest.mark.promise("H45")
+@pytest.mark.parametrize("name", ["cnn", "densenet169", "ensemble"])
+def test_a_bundle_decides_as_the_evaluation_did_for_every_test_study(repository, name):
+    bundle = load_bundle(repository / "bundles" / name)
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.validate(bundle.record, schema, cls=jsonschema.Draft7Validator)
+    inside = repository / ("data" if name == "ensemble" else "data/predictions")
+    table = read_predictions(inside / f"{name}.csv")
+    cache, networks = load_cache(repository / "data/cache"), Networks(bundle)
+    test = find_rows(table[table["split"] == "test"], cache)
+    test["exported"] = [networks.logit(square) for square in cache.squares(test)]
+    assert (test["exported"] - test["logit"]).abs().max() <= 2e-5
+
+    metrics = read_metrics(repository, name)
+    studies = by_study(test).set_index("study")
+    positive = studies["probability"] > metrics["thresholds"]["overall"]
+    assert (
+        positive.sum() == metrics["study"]["true_positives"] + metrics["study"]["false_positives"]
+    )
+    for study, views in test.groupby("study"):
+        logits = views["exported"].tolist()
+        probability = aggregate(logits, list(map(sigmoid, logits)), bundle.aggregation)
+        part = studies.loc[study, "body_part"]
+        assert (probability > bundle.threshold(part)) == positive[study], study
+
+    card = (repository / "bundles" / name / "MODEL_CARD.md").read_text()
+    assert "Numbers on real radiographs mean nothing" in card
+    assert max(map(len, card.splitlines())) <= 120
 
 
 def take_back(folder: Path) -> None:
@@ -208,6 +255,9 @@ def test_what_must_not_reach_git_is_ignored(repository):
         "data/MURA-v1.1/train/image1.png",
         "data/MURA-v1.1.zip",
         "data/cache/WRIST.npy",
+        "data/onnx/cnn/model.onnx",
+        "bundles/cnn/model.onnx",
+        "cnn.zip",
         "plots/figures/examples.svg",
     ):
         assert run(repository, "git", "check-ignore", "--quiet", name).returncode == 0, name
@@ -228,7 +278,7 @@ def test_every_stage_says_what_it_does(stage, monkeypatch, capsys):
     assert capsys.readouterr().out.startswith(f"usage: python -m stages.{stage.stem}")
 
 
-@pytest.mark.parametrize("stage", ["train", "predict", "explain", "saliency"])
+@pytest.mark.parametrize("stage", ["train", "predict", "explain", "convert", "saliency", "bundle"])
 def test_an_unknown_network_is_refused_with_those_there_are(stage, monkeypatch, capsys):
     assert exit_code_of(monkeypatch, ROOT / "stages" / f"{stage}.py", "resnet") == 1
     error = capsys.readouterr().err.splitlines()[-1]

@@ -18,7 +18,8 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "stages").glob("[a-z]*.py"))}
 # The order in which data flows; a module imports from its own room and from those before it.
 ROOMS = (
-    "core", "data", "phantom", "networks", "evaluation", "checks", "figures", "report", "team",
+    "core", "data", "phantom", "networks", "evaluation", "checks", "figures", "report", "inference",
+    "team",
 )  # fmt: skip
 MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts): path
@@ -63,8 +64,8 @@ def declared(stage: str, key: str) -> set[str]:
 
 
 def test_a_module_imports_from_its_own_room_and_those_before_it():
-    assert {room(name) for name in MODULES} - {"cli"} == set(ROOMS)
-    order = {name: place for place, name in enumerate((*ROOMS, "cli"))}
+    assert {room(name) for name in MODULES} - {"__main__", "cli"} == set(ROOMS)
+    order = {name: place for place, name in enumerate((*ROOMS, "cli", "__main__"))}
     against = [
         (name, other)
         for name, path in MODULES.items()
@@ -95,6 +96,31 @@ def test_tensorflow_is_imported_in_networks_and_by_every_module_there():
         if imports.split(".")[0] in ("tensorflow", "keras")
     }
     assert importers == {name for name in MODULES if room(name) == "networks"}
+
+
+HEAVY = (
+    "tensorflow", "keras", "pandas", "scipy", "sklearn", "dvc", "psutil", "pydantic", "matplotlib",
+    "h5py", "cv2",
+)  # fmt: skip
+
+
+def test_predict_imports_nothing_heavy():
+    """`pip install .` brings none of these, and they take seconds to import."""
+    program = (
+        "import importlib, sys\n"
+        "for module in sys.argv[2:]:\n"
+        "    importlib.import_module(f'ulna.{module}')\n"
+        "print(*sorted(set(sys.argv[1].split()) & set(sys.modules)))\n"
+    )
+    modules = [name for name in MODULES if room(name) == "inference"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, " ".join(HEAVY), *modules],
+        env={"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == []
 
 
 def test_a_stage_refuses_bad_input_before_it_imports_tensorflow():

@@ -1,10 +1,12 @@
 import json
 import math
+import os
+import stat
 
 import pandas as pd
 import pytest
 
-from ulna.core.io import atomic_write, sha256, write_csv, write_json
+from ulna.core.io import WriteError, atomic_write, sha256, write_csv, write_json, write_text
 
 
 @pytest.mark.promise("C19")
@@ -74,3 +76,12 @@ def test_sha256_of_three_letters_is_the_published_one(tmp_path):
     assert sha256(tmp_path / "abc") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path):
+    # A pipe of this test's own: as root, a device would be lost for all of the machine.
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WriteError, match="pipe was not written: it is a device or a pipe"):
+        write_text(tmp_path / "pipe", "x")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    assert os.listdir(tmp_path) == ["pipe"]

@@ -172,17 +172,3 @@ def test_help_shows_what_a_stage_does(capsys):
         stage.run(train, "--help")
     assert caught.value.code == 0
     assert capsys.readouterr().out == "usage: python -m stages.train ARCH\n\nTrain a network.\n"
-
-
-def test_progress_passes_items_on_and_ends_with_a_line(capsys):
-    assert list(stage.progress(iter("abc"), 3, "decode")) == ["a", "b", "c"]
-    assert capsys.readouterr().out.startswith("decode: 3 images in ")
-
-
-def test_a_long_run_logs_its_progress(capsys, monkeypatch):
-    clock = iter(range(0, 1000, 20))
-    monkeypatch.setattr(stage.time, "monotonic", lambda: float(next(clock)))
-    list(stage.progress(range(4), 4, "decode"))
-    lines = capsys.readouterr().out.splitlines()
-    assert ["2 of 4" in lines[0], "40 s" in lines[0]] == [True, True]
-    assert ["4 of 4" in lines[1], " 0 s" in lines[1]] == [True, True]

@@ -80,7 +80,7 @@ def test_the_table_holds_the_measurements_at_full_size(folder):
 @pytest.mark.fault("image replaced")
 def test_bad_images_are_rejected_by_name_and_reason(images, root, tmp_path):
     rejected = build_cache(images, root, tmp_path / "cache", **IMAGE)
-    reasons = ["neither PNG nor JPEG by its content", "the file is empty"]
+    reasons = ["neither PNG nor JPEG nor DICOM by its content", "the file is empty"]
     assert rejected.to_dict("list") == {"image": list(BAD), "reason": reasons}
     written = (tmp_path / "cache/rejected.csv").read_text().splitlines()
     assert written == ["image,reason", *map(",".join, zip(BAD, reasons, strict=True))]
@@ -364,6 +364,12 @@ def test_gather_gives_images_in_the_order_asked_for(folder):
     assert pixels.shape == (4, 32, 32) and pixels.dtype == np.uint8
     for k in range(4):
         assert np.array_equal(pixels[k], cache.arrays[parts[k]][rows[k]])
+
+
+def test_images_one_at_a_time_are_those_of_gather(folder):
+    cache = load_cache(folder)
+    shuffled = cache.images.sample(frac=1, random_state=1)
+    assert np.array_equal(list(cache.squares(shuffled)), cache.gather_samples(shuffled))
 
 
 def test_gather_of_nothing_is_empty(folder):

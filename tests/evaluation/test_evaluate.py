@@ -86,6 +86,7 @@ def test_the_stage_evaluates_studies_and_images_separately(
     assert (image["true_positives"], image["false_positives"]) == (SAME, SAME)
     assert (study["val_n"], study["val_abnormal"]) == (2 * SAME, SAME)
     assert study["threshold"] == image["threshold"] == 0.5
+    assert metrics["thresholds"] == {"overall": 0.5, "by_body_part": {}}
     assert metrics["test"] == {"patients": 3 * SAME, "studies": 3 * SAME, "images": 6 * SAME}
 
     parts = pd.read_csv(paths.scores("cnn", "by_body_part"))
@@ -167,6 +168,7 @@ def test_a_part_is_evaluated_at_its_own_threshold(params) -> None:
     for part, rows in studies[studies["split"] == "val"].groupby("body_part"):
         threshold = choose_threshold("youden", rows["label"], rows["probability"])
         assert parts.loc[part, "threshold"] == threshold
+        assert found.metrics["thresholds"]["by_body_part"][part] == threshold
         test = studies[(studies["split"] == "test") & (studies["body_part"] == part)]
         expected = compute_metrics(test["label"], test["probability"], threshold)["kappa"]
         assert parts.loc[part, "kappa"] == expected

@@ -325,7 +325,7 @@ def test_an_error_leaves_the_old_data_set_and_nothing_half_written(tmp_path, mon
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("ulna.phantom.tree._encode", fail)
+    monkeypatch.setattr("ulna.phantom.tree.encode", fail)
     with pytest.raises(OSError, match="disk full"):
         write_phantom(path, SEED, SMALL, workers=1)
     assert list(tmp_path.iterdir()) == [path]

@@ -17,7 +17,7 @@ import pandas as pd
 from ulna.checks.duplicates import LARGE_PX, Resize, add_correlation, find_conflicts, find_copies
 from ulna.checks.quality import SMALL_PX, measure_images, resize_content, similarity
 from ulna.core import InputError
-from ulna.core.stage import progress
+from ulna.core.progress import progress
 from ulna.data import Fit
 
 Pixels = npt.NDArray[np.uint8]
@@ -65,7 +65,7 @@ COMPARED = 80
 SAMPLE = 500  # images of a part, at least, that each is compared with first
 # Findings that an image shows.
 VISIBLE = tuple(name for name in FINDINGS if name not in ("colour", "single_view", "mixed_labels"))
-GREYSCALE = ("1", "L", "LA", "I;16")
+GREYSCALE = ("1", "L", "LA", "I;16", "MONOCHROME1", "MONOCHROME2")
 
 BLOCK = 512
 # Images of a finding in the message that stops the run: of an experiment in DVC's queue no table is

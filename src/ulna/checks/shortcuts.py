@@ -22,7 +22,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from ulna.core import InputError
 from ulna.core.predictions import COLUMNS, align, by_study, check_predictions
-from ulna.core.stage import progress
+from ulna.core.progress import progress
 from ulna.data import Fit
 from ulna.data.images import REGIONS, content_boxes, mask_region
 from ulna.evaluation.bootstrap import (

@@ -12,18 +12,19 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from ulna.core import InputError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # By the error of a disk that cannot be written.
 ADVICE = {
-    errno.ENOSPC: "free some, then run `dvc repro` again",
-    errno.EDQUOT: "free some of your quota, then run `dvc repro` again",
+    errno.ENOSPC: "free some, then run the command again",
+    errno.EDQUOT: "free some of your quota, then run the command again",
     errno.EFBIG: "see `ulimit -f` and what the file system allows",
-    errno.EIO: "the disk may be failing; once it is repaired, run `dvc repro` again",
+    errno.EIO: "the disk may be failing; once it is repaired, run the command again",
     errno.EROFS: "mount it for writing, or work in another folder",
     errno.EACCES: "give yourself the right to write there",
 }
@@ -51,7 +52,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
         WriteError: It cannot be written.
     """
     partial = _beside(path)
-    with _naming(path, partial):
+    with name_write_faults(path, partial):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            # Renaming would put a file in its place: as root, /dev/null is lost to all.
+            raise OSError(errno.EINVAL, "it is a device or a pipe; name a file", str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
         try:
@@ -74,7 +78,7 @@ def atomic_directory(folder: Path) -> Iterator[Path]:
         WriteError: It cannot be written.
     """
     partial, replaced = _beside(folder), _beside(folder, "replaced-")
-    with _naming(folder, partial):
+    with name_write_faults(folder, partial):
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
         partial.mkdir()
@@ -126,8 +130,15 @@ def _sync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def _naming(path: Path, partial: Path) -> Iterator[None]:
-    """Turn a fault of the disk into a message that names the file and says what to do."""
+def name_write_faults(path: Path, partial: Path | None = None) -> Iterator[None]:
+    """Turn a fault of the disk into a message that names the file and says what to do.
+
+    partial is the name that the file has until it is whole, if it has another.
+
+    Raises:
+        WriteError: In place of an OSError.
+    """
+    partial = partial or path
     try:
         yield
     except WriteError as error:
@@ -173,7 +184,7 @@ def _dvc_copies() -> bool:
     return not {"dir", "type"} & set(config["cache"] if "cache" in config else ())
 
 
-def write_csv(path: Path, table: pd.DataFrame, exact: bool = False) -> None:
+def write_csv(path: Path, table: "pd.DataFrame", exact: bool = False) -> None:
     """Write a table as UTF-8 CSV with a header line, Unix line ends and no index.
 
     Floats are rounded to `DIGITS` significant digits, unless they are to be exact.
@@ -189,7 +200,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
     Floats are rounded to `DIGITS` significant digits.
     """
-    text = json.dumps(_storable(values), indent=2, allow_nan=False)
+    text = json.dumps(storable(values), indent=2, allow_nan=False)
     write_text(path, text + "\n")
 
 
@@ -209,8 +220,10 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFrame":
     """Read a CSV file of an earlier stage; if missing or of other columns, an InputError."""
+    import pandas as pd  # 0.8 s, which `ulna predict` has no need of
+
     table = pd.read_csv(io.StringIO(_read(path)))
     if columns is not None and list(table.columns) != list(columns):
         raise InputError(
@@ -238,11 +251,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
+    """Values as `write_json` stores them: floats rounded, undefined ones None, tuples as lists."""
     if isinstance(value, Mapping):
-        return {key: _storable(item) for key, item in value.items()}
+        return {key: storable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_storable(item) for item in value]
+        return [storable(item) for item in value]
     if isinstance(value, float):
         return round_float(value) if math.isfinite(value) else None
     return value

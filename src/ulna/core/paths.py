@@ -63,6 +63,16 @@ def maps(arch: str) -> Path:
     return Path("data/maps") / arch
 
 
+def onnx(arch: str) -> Path:
+    """A network and its maps as ONNX files, and how far they are from Keras, of `convert`."""
+    return Path("data/onnx") / arch
+
+
+def bundle(name: str) -> Path:
+    """The bundle of a network or of the ensemble: what `ulna predict` takes."""
+    return Path("bundles") / name
+
+
 def metrics(arch: str) -> Path:
     """The headline of one network, or of the ensemble: all that `dvc metrics` reads."""
     return METRICS / f"{arch}.json"

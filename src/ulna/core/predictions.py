@@ -5,25 +5,24 @@ evaluates an ensemble, a radiologist or another framework that writes the same C
 """
 
 import csv
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
 from ulna.core import InputError
+from ulna.core.aggregation import Aggregation, aggregate
 from ulna.core.io import write_csv
 
 TEXT_COLUMNS = ("image", "patient", "study", "body_part", "split")
-COLUMNS = (*TEXT_COLUMNS, "label", "logit", "probability")
+VIEW_COLUMNS = ("logit", "probability")
+COLUMNS = (*TEXT_COLUMNS, "label", *VIEW_COLUMNS)
 SPLITS = ("val", "test")
 # Equal in the tables of all networks.
 SHARED_COLUMNS = ("patient", "study", "body_part", "split", "label")
-Aggregation = Literal["mean_probability", "mean_logit", "max", "noisy_or"]
 
 # A float32 sigmoid is off by up to 1e-7; a probability that was clipped, smoothed or taken for the
 # other class is off by far more.
@@ -100,18 +99,13 @@ def check_predictions(table: pd.DataFrame, source: str, splits: tuple[str, ...] 
 
 
 def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability") -> pd.DataFrame:
-    """Aggregate the probabilities of each study's views.
+    """Aggregate the probabilities of each study's views, see `ulna.core.aggregation.aggregate`.
 
-    Every sum is exact before it is rounded, and every study is computed by itself, so the order of
-    the views and the other studies of the table cannot change a bit of it.
-
-    mean_logit is the sigmoid of the mean of the logits; max, the view that looks most abnormal;
-    noisy_or, 1 - prod(1 - p): at least one view is abnormal, as if the views erred independently.
+    Every study is computed by itself: the other studies of the table cannot change a bit of it.
 
     Returns:
         One row per study, sorted by study: study, patient, body_part, split, label, views (int64,
         counts images), probability.
-        With one view, every aggregation gives that view's probability up to rounding.
 
     Example:
         >>> table = pd.DataFrame({"image": ["a", "b"], "patient": "p", "study": "s",
@@ -119,24 +113,16 @@ def by_study(table: pd.DataFrame, aggregation: Aggregation = "mean_probability")
         ...                       "logit": [0.0, 0.0], "probability": [0.5, 0.5]})
         >>> by_study(table, "noisy_or")["probability"].tolist()
         [0.75]
-
-    Reference:
-        Rajpurkar et al., "MURA", arXiv 1712.06957, section 3: the mean over a study's views.
     """
-    pools: dict[Aggregation, tuple[str, Callable[[list[float]], float]]] = {
-        "mean_probability": ("probability", lambda views: math.fsum(views) / len(views)),
-        "mean_logit": ("logit", _mean_logit),
-        "max": ("probability", max),
-        "noisy_or": ("probability", _noisy_or),
-    }
-    column, pool = pools[aggregation]
     groups = table.groupby("study", sort=True)
     columns = {name: (name, "first") for name in ("patient", "body_part", "split", "label")}
     studies = groups.agg(**columns, views=("image", "size")).reset_index()
-    # One list, a study after the other: as a function given to groupby this took 4 times as long.
-    values = table[column].to_numpy()[np.argsort(groups.ngroup(), kind="stable")].tolist()
+    # Two lists, a study after the other: as a function given to groupby this took 4 times as long.
+    order = np.argsort(groups.ngroup(), kind="stable")
+    logits, probabilities = (table[name].to_numpy()[order].tolist() for name in VIEW_COLUMNS)
     ends = [0, *np.cumsum(studies["views"]).tolist()]
-    return studies.assign(probability=[pool(values[i:j]) for i, j in pairwise(ends)])
+    pooled = [aggregate(logits[i:j], probabilities[i:j], aggregation) for i, j in pairwise(ends)]
+    return studies.assign(probability=pooled)
 
 
 def align(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -171,19 +157,6 @@ def _in_order_of(first: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str
                 f"{names[1]}: {fix}"
             )
     return ordered
-
-
-def _mean_logit(logits: list[float]) -> float:
-    # A power of two costs no bit, and keeps the sum of the largest floats from overflowing.
-    scale = 4096.0
-    return float(expit(math.fsum(logit / scale for logit in logits) / len(logits) * scale))
-
-
-def _noisy_or(probabilities: list[float]) -> float:
-    # Of small probabilities, 1 - p would keep no digit; and log1p(-1) is no number.
-    if max(probabilities) == 1:
-        return 1.0
-    return -math.expm1(math.fsum(math.log1p(-probability) for probability in probabilities))
 
 
 def _read_lines(path: Path) -> list[list[str]]:

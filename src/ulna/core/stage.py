@@ -1,4 +1,4 @@
-"""Run a stage: one at a time, with progress, one message for bad input, and worker processes."""
+"""Run a stage: one at a time, one message for bad input, and worker processes."""
 
 import errno
 import inspect
@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,14 +17,12 @@ from typing import Any, TypeVar
 
 import psutil
 import zc.lockfile
-from tqdm import tqdm
 
 from ulna.core import InputError
 
 # For another run that writes the same files: one whose DVC was killed ends by itself, but not while
 # it imports TensorFlow (5 to 20 s).
 SECONDS_TO_WAIT = 30.0
-SECONDS_BETWEEN_LINES = 30.0
 LOCKS = Path(".checkpoints")  # in neither git nor DVC
 # Errors of a file that another process has locked.
 LOCKED = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK)
@@ -32,14 +30,6 @@ BATCHES_IN_FLIGHT = 4  # per process of `process_map`; bounds the memory
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-T = TypeVar("T")
-
-
-def cores() -> int:
-    """Count the CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def process_map(
@@ -199,20 +189,3 @@ def run(stage: Callable[..., None], *arguments: str) -> None:
     except (InputError, OSError) as error:
         print(f"{stage.__name__}: {error}", file=sys.stderr)
         raise SystemExit(1) from (None if isinstance(error, InputError) else error)
-
-
-def progress(items: Iterable[T], total: int, label: str, unit: str = "images") -> Iterator[T]:
-    """Yield items, `total` of them, and show the progress under a label."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=label, unit=f" {unit}", dynamic_ncols=True)
-        return
-    start = last = time.monotonic()
-    done = 0
-    for done, item in enumerate(items, start=1):
-        yield item
-        now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES:
-            last = now
-            left = (now - start) / done * (total - done)
-            print(f"{label}: {done} of {total} {unit}, about {left:.0f} s to go", flush=True)
-    print(f"{label}: {done} {unit} in {time.monotonic() - start:.1f} s", flush=True)

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ulna.core import InputError, first_ten
+from ulna.core import InputError, cores, first_ten
 from ulna.core.io import atomic_directory, require_free_space, write_csv
-from ulna.core.stage import cores, process_map, progress
+from ulna.core.progress import progress
+from ulna.core.stage import process_map
 from ulna.data import Cache, Fit
 from ulna.data.images import Measurements, decode, letterbox, measure
 from ulna.data.source import image_reader

@@ -7,21 +7,25 @@ file's own text and no address or path, so it may stand in a table.
 import hashlib
 import io
 import math
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from PIL import Image, ImageChops, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from ulna.core import InputError
-from ulna.data import Fit
+from ulna.data import Decoded as Decoded
+from ulna.data import Fit, damage_as_input_error
+from ulna.data.dicom import body_part, is_dicom, read_dicom, study_key
+from ulna.data.dicom_pixels import decode_pixels
+from ulna.data.grey_levels import grey_table, is_raw, polarity_known
+
+if TYPE_CHECKING:  # `ulna predict` does without
+    import pandas as pd
 
 # Half of an image each: the frame (borders and corners) has markers, letters, collimators and the
 # edges of a cassette, the centre most bone. As their areas are equal, a network loses the same
@@ -48,15 +52,6 @@ FILTER = Image.Resampling.BILINEAR
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """An image at full size."""
-
-    pixels: Pixels  # (height, width), 0 black to 255 white, the way up that EXIF says
-    mode: str  # Pillow's name for the file's pixels: 1, L, I;16, P, LA, RGB, RGBA, CMYK
-    bit_depth: int  # 1 for mode 1; for 16-bit files the bits in use, one of `BIT_DEPTHS`; else 8
-
-
-@dataclass(frozen=True)
 class Measurements:
     """One row of the cache's table, of an image at full size, the right way up."""
 
@@ -69,25 +64,29 @@ class Measurements:
 
 
 def decode(data: bytes, max_megapixels: float) -> Decoded:
-    """Decode a PNG or JPEG file, recognised by its content, to 8-bit grey levels.
+    """Decode a PNG, JPEG or DICOM file, recognised by its content, to 8-bit grey levels.
 
     Colour becomes luma (ITU-R 601; equal channels keep their value). Transparent pixels lie on
     black. 16-bit grey levels are scaled by the bits in use: the smallest of `BIT_DEPTHS` that holds
     the brightest pixel, so 12-bit data in a 16-bit file is not black. An image whose brightest
     pixel is below 1024 is therefore shown four times as bright as its neighbour that reaches 4095.
+    DICOM states its bits and its window, and is shown by them, see `ulna.data.grey_levels`.
 
     Raises:
-        InputError: It is neither PNG nor JPEG, too large (from its header, before memory is taken),
-            damaged, cut off, animated, or has 16 bits per colour; the message is the reason alone.
+        InputError: It is none of the three, too large (from its header, before memory is taken),
+            damaged, cut off, animated, has 16 bits per colour, or is DICOM that `read_dicom`
+            refuses; the message is the reason alone.
     """
     if not data:
         raise InputError("the file is empty")
     if not data.startswith((PNG_START, JPEG_START)):
-        raise InputError("neither PNG nor JPEG by its content")
+        if is_dicom(data):
+            return _decode_dicom(data, max_megapixels)
+        raise InputError("neither PNG nor JPEG nor DICOM by its content")
     is_png = data.startswith(PNG_START)
     # Image.open has a limit of its own, in global state; the plugins have none, so the one below
     # is the only one.
-    with _damage_as_input_error():
+    with damage_as_input_error():
         image = PngImageFile(io.BytesIO(data)) if is_png else JpegImageFile(io.BytesIO(data))
     if image.width * image.height > max_megapixels * 1e6:
         raise InputError(
@@ -98,7 +97,7 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
         raise InputError("16 bits per colour, of which Pillow drops 8: save it as 16-bit greyscale")
     if getattr(image, "is_animated", False):
         raise InputError("an animation: save one image of it")
-    with _damage_as_input_error():
+    with damage_as_input_error():
         if is_png:
             # load() passes over the checksums of the pixel data; this takes 0.03 ms.
             PngImageFile(io.BytesIO(data)).verify()
@@ -106,6 +105,21 @@ def decode(data: bytes, max_megapixels: float) -> Decoded:
         ImageOps.exif_transpose(image, in_place=True)
         pixels, bit_depth = _grey(image)
     return Decoded(pixels, image.mode, bit_depth)
+
+
+def _decode_dicom(data: bytes, max_megapixels: float) -> Decoded:
+    dataset, plugin = read_dicom(data, max_megapixels)
+    stored = decode_pixels(dataset, plugin)
+    with damage_as_input_error():
+        return Decoded(
+            pixels=grey_table(dataset)[stored],
+            mode=dataset.PhotometricInterpretation,
+            bit_depth=dataset.BitsStored,
+            body_part=body_part(dataset),
+            notes=("for_processing",) if is_raw(dataset) else (),
+            study_key=study_key(dataset),
+            polarity_known=polarity_known(dataset),
+        )
 
 
 def content_box(width_px: int, height_px: int, size_px: int, fit: Fit) -> tuple[int, int, int, int]:
@@ -130,7 +144,7 @@ def content_box(width_px: int, height_px: int, size_px: int, fit: Fit) -> tuple[
     return left, top, left + width, top + height
 
 
-def content_boxes(images: pd.DataFrame, size_px: int, fit: Fit) -> Boxes:
+def content_boxes(images: "pd.DataFrame", size_px: int, fit: Fit) -> Boxes:
     """`content_box` of every row with width_px and height_px: (images, 4) int64."""
     sides = zip(images["width_px"], images["height_px"], strict=True)
     boxes = [content_box(width, height, size_px, fit) for width, height in sides]
@@ -200,7 +214,7 @@ def mask_region(images: Pixels, boxes: Boxes, region: Region) -> Pixels:
 
 
 def hide_region(
-    images: pd.DataFrame, size_px: int, fit: Fit, region: Region
+    images: "pd.DataFrame", size_px: int, fit: Fit, region: Region
 ) -> Callable[[Pixels, npt.NDArray[np.int64]], Pixels]:
     """Prepare `mask_region` for batches of images with width_px and height_px, and their rows."""
     boxes = content_boxes(images, size_px, fit)  # padding is part of neither region
@@ -221,23 +235,6 @@ def _sum(pixels: Pixels) -> int:
     # which makes each level a float, 0.13 ms.
     blocks = (pixels[top : top + 256] for top in range(0, len(pixels), 256))
     return sum(int(block.sum(axis=0, dtype=np.uint16).sum(dtype=np.int64)) for block in blocks)
-
-
-@contextmanager
-def _damage_as_input_error() -> Iterator[None]:
-    """Give every error of Pillow one message: its own quote bytes of the file or addresses."""
-    try:
-        with warnings.catch_warnings():
-            # Of damaged metadata, of which only the orientation is used.
-            warnings.simplefilter("ignore")
-            yield
-    except MemoryError:
-        # The machine's fault, not the file's: rejecting it would depend on the machine.
-        raise
-    except Exception as error:
-        # Damaged files were seen to raise OSError, SyntaxError and ValueError, and Pillow names no
-        # full list.
-        raise InputError("damaged or cut off") from error
 
 
 def _grey(image: Image.Image) -> tuple[Pixels, int]:

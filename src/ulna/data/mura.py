@@ -30,7 +30,7 @@ STUDY = (
     r"/(?P<patient>patient[0-9]+)/(?P<study>study[0-9]+)_(?P<sign>positive|negative)/)"
 )
 STUDY_LINE = re.compile(STUDY + r",(?P<label>[01])")
-IMAGE_LINE = re.compile(STUDY + r"(?P<file>image[0-9]+\.(?i:png|jpg|jpeg))")
+IMAGE_LINE = re.compile(STUDY + r"(?P<file>image[0-9]+\.(?i:png|jpg|jpeg|dcm))")
 LABELS = {"negative": 0, "positive": 1}
 
 

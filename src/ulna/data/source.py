@@ -21,7 +21,7 @@ CSV_FILES = (
 )
 OFFICIAL_SPLITS = ("train", "valid")
 SPLIT_FOLDERS = ("train/", "valid/")
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm")
 
 # MURA's largest file is a CSV file of about 3 MB. No more of a .zip entry is unpacked than the size
 # that it states, so this bounds the memory that a hostile one can take.

@@ -49,10 +49,10 @@ class Evaluation:
 
     Attributes:
         metrics: For `metrics/details/<arch>.json`: the names of `LEVELS` with `SCORES`, `COUNTS`
-            and conclusion (see `conclude_performance`); by_finding, see `summarize_findings`, None
-            where no finding is named; without_flagged, the scores of studies without those that the
-            audit flagged, and left_out, how many these are; sizes of the test set, calibration,
-            hash of the split.
+            and conclusion (see `conclude_performance`); thresholds, of studies (see `Thresholds`);
+            by_finding, see `summarize_findings`, None where no finding is named; without_flagged,
+            the scores of studies without those that the audit flagged, and left_out, how many these
+            are; sizes of the test set, calibration, hash of the split.
         by_body_part: One row per body part, study level: body_part, `SCORES`, note (`Note`).
         by_finding: See `ulna.evaluation.findings.score_by_finding`.
         studies: The studies of test: study, patient, body_part, label, probability, threshold.
@@ -120,6 +120,10 @@ def evaluate_table(
     return Evaluation(
         metrics={
             **levels,
+            "thresholds": {
+                "overall": thresholds.overall,
+                "by_body_part": dict(thresholds.by_body_part),
+            },
             "by_finding": named,
             "without_flagged": {"left_out": int(flagged.sum())} | unflagged,
             "test": {

@@ -281,8 +281,8 @@ def find_rows(images: pd.DataFrame, cache: Cache) -> pd.DataFrame:
     missing = images["image"][~images["image"].isin(known["image"])]
     if len(missing):
         raise InputError(
-            f"the cache lacks {len(missing)} of {len(images)} test images, the first is "
-            f"{missing.iloc[0]}: run `dvc repro explain saliency`"
+            f"the cache lacks {len(missing)} of {len(images)} images, the first is "
+            f"{missing.iloc[0]}: run `dvc repro`"
         )
     return known
 

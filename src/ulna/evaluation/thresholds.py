@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from ulna.core import InputError
+from ulna.core.aggregation import Aggregation
 from ulna.core.params import Evaluate
-from ulna.core.predictions import Aggregation, by_study
+from ulna.core.predictions import by_study
 from ulna.evaluation.metrics import Counts, brier, compute_metrics, confusion_counts, kappa, youden
 
 # The section of params.yaml: besides the rules below, the replicates and the least patients.

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from ulna.core.stage import progress
+from ulna.core.progress import progress
 
 PredictFn = Callable[[tf.Tensor], Any]
 

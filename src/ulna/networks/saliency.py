@@ -13,7 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from scipy.stats import rankdata
 
-from ulna.core.stage import progress
+from ulna.core.progress import progress
 from ulna.networks.graph import crossing_tensors
 
 Pixels = npt.NDArray[np.uint8]

@@ -21,8 +21,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
+from ulna.core import cores
 from ulna.core.io import atomic_write, require_free_space
-from ulna.core.stage import cores, process_map, progress
+from ulna.core.progress import progress
+from ulna.core.stage import process_map
 from ulna.phantom.anatomy import CASTS, build_scene
 from ulna.phantom.camera import sample_camera
 from ulna.phantom.pathology import SHARES, Finding, insert_finding, sample_finding
@@ -334,7 +336,7 @@ def write_phantom(
     with atomic_write(path) as target, zipfile.ZipFile(target, "w") as archive:
         rows = []
         # A process makes its worker with no arguments.
-        make = partial(partial, _encode, seed, marker_shortcut)
+        make = partial(partial, encode, seed, marker_shortcut)
         encoded = process_map(make, views, workers or cores(), BATCH)
         for row, png in progress(encoded, len(views), "phantom"):
             _add(archive, f"{path.stem}/{row[0]}", png)
@@ -348,7 +350,7 @@ def write_phantom(
     return annotations
 
 
-def _encode(seed: int, marker_shortcut: bool, view: View) -> tuple[Row, bytes]:
+def encode(seed: int, marker_shortcut: bool, view: View) -> tuple[Row, bytes]:
     """Draw one image: its row of the annotations, and its file."""
     grey, box = draw_view(view, seed, marker_shortcut)
     image = Image.fromarray(grey)

@@ -21,10 +21,9 @@ from typing import Any, NamedTuple
 import psutil
 from packaging.requirements import Requirement
 
-from ulna.core import InputError, first_ten, paths
+from ulna.core import InputError, cores, first_ten, paths
 from ulna.core.params import Params, load_params
 from ulna.core.provenance import LOCK, has_gpu_driver
-from ulna.core.stage import cores
 from ulna.core.yaml12 import parse_yaml
 from ulna.data.mura import check_files, compare_with_official, describe_differences, read_index
 from ulna.data.pretrained import find_weights, imagenet_to_fetch
