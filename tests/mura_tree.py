@@ -1,8 +1,11 @@
 """Data sets laid out like MURA, as the text of their CSV files."""
 
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from ulna.data.mura import MURA_V1_1
 
@@ -72,6 +75,21 @@ def image_names(csv_files: Mapping[str, str]) -> list[str]:
     """The listed images, relative to the data set."""
     lines = [csv_files[f"{split}_image_paths.csv"].split() for split in ("train", "valid")]
     return [line.split("/", 1)[1] for of_split in lines for line in of_split]
+
+
+def write_random_images(
+    root: Path,
+    csv_files: Mapping[str, str],
+    sides: Callable[[np.random.Generator], Sequence[int]] = lambda stream: (40, 30),
+) -> None:
+    """The CSV files, and for each image that they list one of random grey levels."""
+    root.mkdir(parents=True)
+    for name, text in csv_files.items():
+        (root / name).write_bytes(text.encode())
+    stream = np.random.default_rng(1)
+    for name in image_names(csv_files):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(stream.integers(0, 256, sides(stream), np.uint8)).save(root / name)
 
 
 def write_zip(path: Path, csv_files: Mapping[str, str], folder: str = "MURA-v1.1/") -> Path:

@@ -13,14 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from made_tables import normal
-from mura_tree import image_names, tables
+from mura_tree import tables, write_random_images
 from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__
 from params_files import write_params
-from PIL import Image
 from tiny_pipeline import ROOT
 
 from stages.prepare import prepare
@@ -87,15 +85,8 @@ def inputs(tmp_path_factory) -> Path:
          int(draw.random() < 0.5), 1 + k % 2)
         for k in range(190)
     ]  # fmt: skip
-    listed, root = tables(studies), folder / "data/MURA-v1.1"
-    root.mkdir(parents=True)
-    for name, text in listed.items():
-        (root / name).write_bytes(text.encode())
-    stream = np.random.default_rng(1)
-    for name in image_names(listed):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        sides = stream.integers(40, 90, 2)
-        Image.fromarray(stream.integers(0, 256, sides, np.uint8)).save(root / name)
+    images = folder / "data/MURA-v1.1"
+    write_random_images(images, tables(studies), lambda stream: stream.integers(40, 90, 2))
     write_params(
         folder / "params.yaml",
         data={"root": "data/MURA-v1.1"},

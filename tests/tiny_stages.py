@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from mura_tree import image_names, small_studies, tables
+from mura_tree import small_studies, tables, write_random_images
 from params_files import write_params
-from PIL import Image
 from random_tables import write_no_findings
 from scipy.special import expit
 
@@ -65,14 +64,7 @@ class Stages:
         studies = small_studies() + [
             ("train", "WRIST", f"patient1{k:04d}", "study1", k % 2, 1) for k in range(20)
         ]
-        listed = tables(studies)
-        root.mkdir(parents=True)
-        for name, text in listed.items():
-            (root / name).write_bytes(text.encode())
-        rng = np.random.default_rng(1)
-        for name in image_names(listed):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (40, 30), np.uint8)).save(root / name)
+        write_random_images(root, tables(studies))
         write_params(
             folder / "params.yaml",
             data={"root": "data/MURA-v1.1"},

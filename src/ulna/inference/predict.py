@@ -2,7 +2,7 @@
 
 A file is a study of one view, a folder of images a study of all of them; of a folder of folders,
 such as a tree laid out like MURA, each that holds images is a study. PNG, JPEG and DICOM (CR, DX)
-are told apart by their content. The answer is for research; this is not a medical device.
+are recognised by their content. The answer is for research; this is not a medical device.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from ulna.inference.writers import write_csv, write_json, write_overlays, write_
 
 add_arguments = request.add_arguments
 
-# Up to so many studies are shown in full, more in a line each.
+# Up to this number studies are shown in full, more in a line each.
 IN_FULL = 20
 FIRST_REFUSED = 10
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ulna.core import InputError
 from ulna.inference.measures import MEASURES, Floats, Pixels, invert_measures, measure_square
 
-# Fewer images give no covariance of so many measures.
+# Fewer images give no covariance of 32 measures.
 MIN_IMAGES = 100
 GROUPS = 32
 GROUP_IMAGES = 5

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("--report", "FILE", "one HTML page with all of it"),
     ):  # fmt: skip
         parser.add_argument(name, metavar=value, help=about)
-    threads = "at most so many threads; by default one per core"
+    threads = "the most threads to use; by default one per core"
     parser.add_argument("--threads", metavar="N", type=int, help=threads)
     parser.add_argument("--one-study", action="store_true", help="all files are views of one study")
     parser.add_argument("-q", "--quiet", action="store_true", help="print errors only")

@@ -25,8 +25,8 @@ WARNINGS = {
     "refused_views": "Not every view could be read; the probability is that of the others.",
     "mixed_dicom_studies": "The DICOM headers say that these views are of more than one study.",
     "for_processing": "A view is a DICOM image for processing, which is not meant to be looked at.",
-    "many_views": "So many views are more likely those of several studies; the probability is that "
-    "of all of them together.",
+    "many_views": "More than 20 views are more likely those of several studies; the probability is "
+    "that of all of them together.",
 }
 # With one of these the decision is not to be used, and that stands beside it.
 UNRELIABLE = frozenset({"body_part_not_trained", "maybe_inverted", "unlike_training_images"})
